@@ -1,0 +1,67 @@
+//! The envelope of everything that votive writes to disk or wire: one version byte, then postcard.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why bytes could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The value encodes to more bytes than the limit.
+    #[error("{size} bytes are more than the limit of {max}")]
+    TooLarge {
+        /// The size of the encoded value in bytes.
+        size: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The value is nested deeper than the limit.
+    #[error("nested deeper than {max} levels")]
+    TooDeep {
+        /// The limit in levels.
+        max: usize,
+    },
+    /// The bytes were written by a newer version.
+    #[error("format version {found}, but this program reads up to {known}")]
+    NewerVersion {
+        /// The version byte found.
+        found: u8,
+        /// The newest version that this program reads.
+        known: u8,
+    },
+    /// The bytes are not what they should be.
+    #[error("malformed bytes")]
+    Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The version byte that this program writes, and the newest that it reads.
+pub const VERSION: u8 = 1;
+
+/// Encodes a value behind a version byte.
+///
+/// # Errors
+/// [`CodecError::Malformed`] if the value refuses to be serialized.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
+    let malformed = |error: postcard::Error| CodecError::Malformed(error.into());
+    postcard::to_extend(value, vec![VERSION]).map_err(malformed)
+}
+
+/// Decodes what [`encode`] gave.
+///
+/// # Errors
+/// [`CodecError::NewerVersion`] or [`CodecError::Malformed`], also when bytes are left over.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let malformed = |what: &str| CodecError::Malformed(what.to_owned().into());
+    let (&version, body) = bytes.split_first().ok_or_else(|| malformed("empty"))?;
+    if version == 0 {
+        return Err(malformed("version 0"));
+    }
+    if version > VERSION {
+        return Err(CodecError::NewerVersion { found: version, known: VERSION });
+    }
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(malformed(&format!("{} bytes too many", rest.len()))),
+        Err(error) => Err(CodecError::Malformed(error.into())),
+    }
+}

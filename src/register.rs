@@ -1,0 +1,229 @@
+//! The register: where a transaction's outcome is written. One trait, which stores and application
+//! databases implement; the first writer wins, and nobody ever answers from what may not be on disk.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Incarnation, ResourceId, TxnId};
+use crate::time::Timestamp;
+
+/// How sure it is that a task is visible if and only if its transaction committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Tier {
+    /// While the process lives; after a crash staged tasks are discarded.
+    Volatile,
+    /// After a crash at any instruction: two-phase commit with a register and recovery.
+    Prepared,
+    /// By the database's own transaction: one commit, no window.
+    Enlisted,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Volatile => "volatile",
+            Self::Prepared => "prepared",
+            Self::Enlisted => "enlisted",
+        })
+    }
+}
+
+/// What the outcome record of a transaction says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Decision {
+    /// The application's transaction committed.
+    Committed,
+    /// It did not and never will.
+    Aborted,
+}
+
+/// What a register knows of an incarnation, read in a statement after the outcome record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Standing {
+    /// Enrolled: nobody but its own process forgets its commit rows.
+    Open,
+    /// Closed: others may forget its commit rows once every store has released them.
+    Closed,
+    /// Not there: dropped with its abort rows, or never enrolled.
+    Gone,
+}
+
+/// The answer of a register: facts on disk, not yet a judgement.
+///
+/// Who holds a staged batch and who owns the transaction draw different conclusions from the same
+/// answer; the two functions that draw them are in `queue::decision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Answer {
+    /// The outcome record after the insert; `None` where none could be written because the
+    /// incarnation is [`Standing::Gone`].
+    pub decision: Option<Decision>,
+    /// The incarnation's standing.
+    pub standing: Standing,
+}
+
+/// An outcome record, as garbage collection reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomeRow {
+    /// Whose outcome it is.
+    pub txn: TxnId,
+    /// What it says.
+    pub decision: Decision,
+    /// Every store and database that prepared, and so may still hold the transaction in doubt.
+    pub stores: Vec<ResourceId>,
+}
+
+/// An incarnation, as garbage collection reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncarnationRow {
+    /// Which start of which process.
+    pub incarnation: Incarnation,
+    /// The name of the machine it ran on.
+    pub host: String,
+    /// When it was enrolled.
+    pub started_at: Timestamp,
+    /// Whether it was closed.
+    pub closed: bool,
+}
+
+/// A register that could not do what it was asked. Nothing is decided by an error: whoever asked
+/// stays in doubt and asks again.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} while the register {resource} was asked to {operation}")]
+#[non_exhaustive]
+pub struct RegisterError {
+    /// What went wrong.
+    pub kind: RegisterErrorKind,
+    /// Which register.
+    pub resource: ResourceId,
+    /// What it was asked to do, as a verb phrase.
+    pub operation: &'static str,
+    /// The driver's error.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What went wrong in a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterErrorKind {
+    /// An uncommitted record, or another lock, was in the way for longer than the lock timeout.
+    #[error("a lock was not released in time")]
+    Locked,
+    /// The register could not be reached.
+    #[error("no connection")]
+    Unreachable,
+    /// The register's tables are missing, of another version, or of another database.
+    #[error("the register's tables are not usable")]
+    Unusable,
+    /// Anything else; the source says what.
+    #[error("a failure")]
+    Failed,
+}
+
+/// The place where decisions are written: a queue store or an application database.
+///
+/// Order of calls: 1. [`enroll`](Self::enroll), once for an incarnation, outside any transaction;
+/// 2. the commit point writes `Committed` inside its own transaction, by means of its own;
+/// 3. anybody asks with [`decide`](Self::decide); 4. garbage collection.
+///
+/// # Durability
+/// Everything that a method reports is on disk when it returns: an implementation flushes before it
+/// answers, even when it only read.
+pub trait Register: Send + Sync {
+    /// Returns the identity that staged batches name.
+    fn resource(&self) -> ResourceId;
+
+    /// Enrols an incarnation. Called before its first transaction here, never inside one, and never
+    /// to bring back one that is missing: whose incarnation is gone draws a new one.
+    ///
+    /// # Errors
+    /// The incarnation is not enrolled, or it is not known whether it is; draw a new one.
+    fn enroll(&self, incarnation: Incarnation, now: Timestamp) -> Result<(), RegisterError>;
+
+    /// Writes the outcome of `txn` if there is none yet, then reads what is there, then reads the
+    /// incarnation's standing. `stores` is what a written record lists.
+    ///
+    /// # Errors
+    /// The caller is as much in doubt as before.
+    ///
+    /// # Blocking
+    /// Waits for an uncommitted record of `txn`, at most for the register's short lock timeout.
+    fn decide(
+        &self,
+        txn: TxnId,
+        want: Decision,
+        stores: &[ResourceId],
+    ) -> Result<Answer, RegisterError>;
+
+    /// Lists the outcome records, oldest id first, up to `limit`, after `after`.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    fn outcomes(&self, after: Option<TxnId>, limit: usize)
+    -> Result<Vec<OutcomeRow>, RegisterError>;
+
+    /// Lists the incarnations.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    fn incarnations(&self) -> Result<Vec<IncarnationRow>, RegisterError>;
+
+    /// Returns those of the enrolled incarnations that are proved dead; empty where it cannot be known.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    fn departed(&self) -> Result<Vec<Incarnation>, RegisterError>;
+
+    /// Closes an incarnation, durably: from now on others may forget its commit rows.
+    ///
+    /// # Errors
+    /// It may or may not be closed; closing again is harmless.
+    fn close(&self, incarnation: Incarnation) -> Result<(), RegisterError>;
+
+    /// Deletes the *commit* records of `txns`. The caller has made sure that every store they name
+    /// released them. Returns how many went. Need not be flushed.
+    ///
+    /// # Errors
+    /// Some may be gone; forgetting again is harmless.
+    fn forget(&self, txns: &[TxnId]) -> Result<usize, RegisterError>;
+
+    /// Drops an incarnation with its abort records, in one transaction, after locking it and only if
+    /// no commit record of it is left. Returns whether it went.
+    ///
+    /// # Errors
+    /// It may or may not be gone; dropping again is harmless.
+    fn drop_incarnation(&self, incarnation: Incarnation) -> Result<bool, RegisterError>;
+}
+
+/// The registers that this process can ask, by their identity. Cheap to clone; clones share.
+#[derive(Clone, Default)]
+pub struct Registers(Arc<RwLock<BTreeMap<ResourceId, Arc<dyn Register>>>>);
+
+impl Registers {
+    /// Makes a register known; one of the same identity is replaced.
+    pub fn insert(&self, register: Arc<dyn Register>) {
+        self.0.write().insert(register.resource(), register);
+    }
+
+    /// Finds a register.
+    #[must_use]
+    pub fn find(&self, resource: ResourceId) -> Option<Arc<dyn Register>> {
+        self.0.read().get(&resource).cloned()
+    }
+
+    /// Returns all that are known.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<dyn Register>> {
+        self.0.read().values().cloned().collect()
+    }
+}
+
+impl fmt::Debug for Registers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.read().keys()).finish()
+    }
+}

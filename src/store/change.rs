@@ -1,0 +1,146 @@
+//! What a transaction does to a store: a list of changes, all of them or none.
+//!
+//! Completing a task travels the same path as creating one, so that a task's effects, the tasks that
+//! it enqueues and its own completion are one atomic step.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{TaskId, Token};
+use crate::task::{Counts, DeadReason, Failure, Record, StateSet};
+use crate::time::Timestamp;
+
+/// A list of changes, made all together or not at all, in this order.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Batch {
+    /// The changes, in order.
+    pub changes: Vec<Change>,
+}
+
+impl Batch {
+    /// Creates a batch of the given changes.
+    #[must_use]
+    pub fn new(changes: Vec<Change>) -> Self {
+        Self { changes }
+    }
+
+    /// Whether there is nothing to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Returns the records that the batch would insert.
+    pub fn inserts(&self) -> impl Iterator<Item = &Record> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Insert(record) => Some(&**record),
+            _ => None,
+        })
+    }
+
+    /// Returns the settlements of the batch.
+    pub fn settlements(&self) -> impl Iterator<Item = &Settlement> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Settle(settlement) => Some(settlement),
+            _ => None,
+        })
+    }
+}
+
+impl FromIterator<Change> for Batch {
+    fn from_iter<I: IntoIterator<Item = Change>>(changes: I) -> Self {
+        Self::new(changes.into_iter().collect())
+    }
+}
+
+/// One change to a store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Change {
+    /// A new task. Its unique key, group key, objects and prerequisites are in the record's options.
+    Insert(Box<Record>),
+    /// The end of a claim.
+    Settle(Settlement),
+    /// Somebody changes a task that nobody has claimed.
+    Amend {
+        /// The task.
+        task: TaskId,
+        /// Refused with `Kind::StateChanged` unless the task is in one of these states.
+        expect: StateSet,
+        /// What changes.
+        amendment: Amendment,
+    },
+    /// A prerequisite of the waiting task `task` is met: the task `done` is done.
+    Arrive {
+        /// The task that waits.
+        task: TaskId,
+        /// The task that it waited for.
+        done: TaskId,
+    },
+    /// A compare-and-set of a named value: queue settings, periodic cursors, leadership.
+    Mark {
+        /// The name; at most 255 bytes.
+        key: String,
+        /// Refused with `Kind::MarkChanged` unless the value is this; `None` is "there is none".
+        expect: Option<Vec<u8>>,
+        /// The new value; `None` removes it.
+        value: Option<Vec<u8>>,
+    },
+}
+
+/// The end of a claim: who settles proves by the token that the claim is still theirs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// The claimed task.
+    pub task: TaskId,
+    /// The claim's fencing token. Refused with `Kind::ClaimLost` unless it is the task's present one.
+    pub token: Token,
+    /// How the claim ends.
+    pub verdict: Verdict,
+    /// What the task's counts become; the store adds nothing of its own.
+    pub counts: Counts,
+}
+
+/// How a claim ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Done. The record leaves, or stays for as long as its `retention` says.
+    Done,
+    /// Failed; to be tried again at this time.
+    Retry {
+        /// The earliest time of the next attempt.
+        at: Timestamp,
+        /// Why it failed.
+        failure: Failure,
+    },
+    /// Nobody will run it any more.
+    Bury {
+        /// Why not.
+        reason: DeadReason,
+        /// Why the last attempt failed, if one did.
+        failure: Option<Failure>,
+    },
+    /// Given back unrun.
+    Release {
+        /// The earliest time of the next attempt; `None` is at once.
+        at: Option<Timestamp>,
+    },
+}
+
+/// What an operator, or the application, changes on a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Amendment {
+    /// The task is not to run. It stays, as Cancelled.
+    Cancel,
+    /// A task that ended is to run again, with its counts at zero.
+    Revive,
+    /// The task is to run no earlier than this; `None` is at once.
+    Reschedule(Option<Timestamp>),
+    /// The task goes to another queue.
+    Move(String),
+    /// What the task says of how far it is.
+    Progress(String),
+    /// The record is deleted.
+    Remove,
+}

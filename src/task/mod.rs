@@ -1,0 +1,58 @@
+//! What a task *is*: data, and the one table of what may happen to it. Nothing here runs anything.
+
+mod options;
+mod payload;
+mod record;
+mod retry;
+mod state;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use options::{OnDuplicate, Options, Unique};
+pub use payload::{Format, Payload, PayloadError, PayloadLimits};
+pub use record::{Counts, Failure, Record};
+pub use retry::RetryPolicy;
+pub use state::{DeadReason, Event, State, StateSet};
+
+/// A unit of work to run later: data with a kind.
+///
+/// A producer needs only this; the code that a task runs is a `Handler`, registered by the consumer.
+///
+/// ```
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Index {
+///     document: i64,
+/// }
+///
+/// impl votive::Task for Index {
+///     const KIND: &'static str = "index";
+/// }
+/// ```
+#[doc(alias = "job")]
+#[doc(alias = "message")]
+pub trait Task: Serialize + DeserializeOwned + Send + 'static {
+    /// The type tag under which the task is stored and its handler is found. At most 255 bytes.
+    const KIND: &'static str;
+
+    /// The version of the payload's shape. Raise it with each change that old payloads do not fit.
+    const VERSION: u32 = 0;
+
+    /// Returns the options with which tasks of this kind are enqueued unless the caller says
+    /// otherwise. Defaults to [`Options::default`].
+    #[must_use]
+    fn options() -> Options {
+        Options::default()
+    }
+
+    /// Reads a payload that an older (or newer) version of this kind wrote.
+    ///
+    /// Called instead of plain decoding whenever `payload.version` differs from
+    /// [`VERSION`](Self::VERSION). Defaults to decoding it as if it were of this version.
+    ///
+    /// # Errors
+    /// The task cannot be read; it is kept, and counts as failed.
+    fn upgrade(payload: &Payload) -> Result<Self, PayloadError> {
+        payload.decode()
+    }
+}

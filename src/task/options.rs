@@ -1,0 +1,77 @@
+//! What a producer says about a task beside its payload. Fixed once the task is enqueued.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::TaskId;
+use crate::task::RetryPolicy;
+use crate::time::Timestamp;
+
+/// What happens to a task whose unique key a visible task holds already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum OnDuplicate {
+    /// The new task merges into the one that waits; its id becomes an alias. The default.
+    #[default]
+    Merge,
+    /// The transaction is refused.
+    Refuse,
+}
+
+/// A key that at most one task may hold that is neither claimed nor ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Unique {
+    /// The key; unique within one store, whatever the queue.
+    pub key: String,
+    /// What happens to the second.
+    pub on_duplicate: OnDuplicate,
+}
+
+/// What a producer says about a task beside its payload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Lower goes first: each step is worth 300 s of waiting. Defaults to 10.
+    pub priority: u8,
+    /// The earliest time to run. Defaults to none: at once.
+    pub not_before: Option<Timestamp>,
+    /// Wait this long after the commit; added to the time of publishing. Defaults to none.
+    pub delay: Option<Duration>,
+    /// After this instant the task is not started any more but becomes Dead. Defaults to none.
+    pub expires_at: Option<Timestamp>,
+    /// How long one attempt may take. Defaults to none: as long as it likes.
+    pub timeout: Option<Duration>,
+    /// What follows a failure.
+    pub retry: RetryPolicy,
+    /// Makes the task the only one of its key. Defaults to none.
+    pub unique: Option<Unique>,
+    /// Tasks of one group never run at the same time. Defaults to none.
+    pub group: Option<String>,
+    /// The objects that the task is about, for "which tasks concern object X?".
+    pub about: Vec<String>,
+    /// Tasks that must be done first; each announces itself with `Change::Arrive`.
+    pub waits_for: Vec<TaskId>,
+    /// On whose behalf. Defaults to none.
+    pub user: Option<String>,
+    /// How long the finished task stays to be looked at. Defaults to none: it leaves when it is done.
+    pub retention: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            priority: 10,
+            not_before: None,
+            delay: None,
+            expires_at: None,
+            timeout: None,
+            retry: RetryPolicy::default(),
+            unique: None,
+            group: None,
+            about: Vec::new(),
+            waits_for: Vec::new(),
+            user: None,
+            retention: None,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The stored form of a task.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::TaskId;
+use crate::task::{DeadReason, Options, Payload, State};
+use crate::time::Timestamp;
+
+/// How often what happened to a task. Kept apart, because each has a limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Attempts that ended in an error, a panic or a timeout.
+    pub attempts: u32,
+    /// Conflicts since the last counted attempt.
+    pub conflicts: u32,
+    /// Times that its consumer was proved dead.
+    pub reclaims: u32,
+}
+
+/// Why the last attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The error and its chain of sources, outermost first.
+    pub chain: Vec<String>,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+/// A task as a store keeps it: what the producer said, and what has become of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The task.
+    pub id: TaskId,
+    /// The queue that it is in.
+    pub queue: String,
+    /// Its type tag.
+    pub kind: String,
+    /// Its encoded value.
+    pub payload: Payload,
+    /// What the producer asked for.
+    pub options: Options,
+    /// When the producer enqueued it.
+    pub enqueued_at: Timestamp,
+    /// When it became visible; `None` while staged.
+    pub published_at: Option<Timestamp>,
+    /// What has become of it.
+    pub state: State,
+    /// The earliest time of the next attempt; `None` if it may run at once.
+    pub not_before: Option<Timestamp>,
+    /// How often what happened.
+    pub counts: Counts,
+    /// Why the last attempt failed.
+    pub failure: Option<Failure>,
+    /// Why nobody will run it, if it is Dead.
+    pub dead: Option<DeadReason>,
+    /// When it reached a state that it will not leave by itself.
+    pub ended_at: Option<Timestamp>,
+    /// What a long task said of how far it is.
+    pub progress: Option<String>,
+}
+
+impl Record {
+    /// Creates the record of a task that is about to be enqueued, with default options.
+    #[must_use]
+    pub fn new(
+        id: TaskId,
+        queue: impl Into<String>,
+        kind: impl Into<String>,
+        payload: Payload,
+        enqueued_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            queue: queue.into(),
+            kind: kind.into(),
+            payload,
+            not_before: None,
+            options: Options::default(),
+            enqueued_at,
+            published_at: None,
+            state: State::Staged,
+            counts: Counts::default(),
+            failure: None,
+            dead: None,
+            ended_at: None,
+            progress: None,
+        }
+    }
+
+    /// Replaces the options, and takes the earliest time from them.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.not_before = options.not_before;
+        self.options = options;
+        self
+    }
+}

@@ -1,0 +1,186 @@
+//! Time. The only module that reads the wall clock; everything else is told the time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// An instant: microseconds since the Unix epoch, UTC.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize,
+)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The Unix epoch.
+    pub const EPOCH: Self = Self(0);
+
+    /// Takes microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Returns microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Adds a duration; stops at the end of time instead of wrapping.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(micros(duration)))
+    }
+
+    /// Subtracts a duration; stops at the beginning of time instead of wrapping.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(duration)))
+    }
+
+    /// Returns how long after `earlier` this is; zero if it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        let difference = self.0.saturating_sub(earlier.0);
+        Duration::from_micros(u64::try_from(difference).unwrap_or(0))
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// RFC 3339 in UTC with microseconds, such as `2026-11-21T09:30:00.000000Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.div_euclid(1_000_000);
+        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let (year, month, date) = civil(day);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        let micro = self.0.rem_euclid(1_000_000);
+        write!(f, "{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z")
+    }
+}
+
+/// Days since the epoch to year, month and day of the proleptic Gregorian calendar, counting years
+/// from March so that the leap day comes last.
+fn civil(day: i64) -> (i64, i64, i64) {
+    let shifted = day + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let date = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, date)
+}
+
+/// Tells the time. Called by whoever needs `now`; must not block.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Returns the current instant. It may go backwards; who needs order uses [`Monotonic`].
+    fn now(&self) -> Timestamp;
+}
+
+/// The clock of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    fn now(&self) -> Timestamp {
+        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Timestamp(elapsed.map_or_else(|before| -micros(before.duration()), micros))
+    }
+}
+
+/// A clock that stands still until it is moved. Cheap to clone; clones share their time.
+#[derive(Debug, Clone, Default)]
+pub struct ManualClock(Arc<Mutex<Timestamp>>);
+
+impl ManualClock {
+    /// Creates a clock that shows `now`.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(now)))
+    }
+
+    /// Moves the clock forwards.
+    pub fn advance(&self, duration: Duration) {
+        let mut now = self.0.lock();
+        *now = now.saturating_add(duration);
+    }
+
+    /// Sets the clock, backwards too.
+    pub fn set(&self, now: Timestamp) {
+        *self.0.lock() = now;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock()
+    }
+}
+
+/// A clock that never goes backwards: a jump of the clock under it is clamped, and logged once.
+#[derive(Debug)]
+pub struct Monotonic {
+    clock: Arc<dyn Clock>,
+    latest: Mutex<Latest>,
+}
+
+#[derive(Debug)]
+struct Latest {
+    at: Timestamp,
+    clamped: bool,
+}
+
+impl Monotonic {
+    /// Wraps `clock`; `floor` is the latest instant already seen, such as the newest one in a store.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, floor: Timestamp) -> Self {
+        Self { clock, latest: Mutex::new(Latest { at: floor, clamped: false }) }
+    }
+}
+
+impl Clock for Monotonic {
+    fn now(&self) -> Timestamp {
+        let read = self.clock.now();
+        let mut latest = self.latest.lock();
+        if read >= latest.at {
+            *latest = Latest { at: read, clamped: false };
+        } else if !latest.clamped {
+            latest.clamped = true;
+            let behind = latest.at.since(read);
+            tracing::warn!(?behind, "the clock went backwards; time stands still until it caught up");
+        }
+        latest.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_reads_as_rfc_3339() {
+        assert_eq!(Timestamp::EPOCH.to_string(), "1970-01-01T00:00:00.000000Z");
+        let leap = Timestamp::from_micros(1_709_164_800_000_001);
+        assert_eq!(leap.to_string(), "2024-02-29T00:00:00.000001Z");
+        assert_eq!(Timestamp::from_micros(-1).to_string(), "1969-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn a_monotonic_clock_stands_still_while_its_source_is_behind() {
+        let source = ManualClock::new(Timestamp::from_micros(50));
+        let clock = Monotonic::new(Arc::new(source.clone()), Timestamp::EPOCH);
+        assert_eq!(clock.now().as_micros(), 50);
+        source.set(Timestamp::from_micros(10));
+        assert_eq!(clock.now().as_micros(), 50);
+        source.set(Timestamp::from_micros(60));
+        assert_eq!(clock.now().as_micros(), 60);
+    }
+}

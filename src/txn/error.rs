@@ -1,0 +1,152 @@
+//! What may go wrong with a transaction, and what state the world is in afterwards.
+
+use crate::id::{ResourceId, TxnId};
+use crate::txn::data_manager::BoxError;
+
+/// Who refused a commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefusedBy {
+    /// The participant with this sort key.
+    #[error("participant `{0}`")]
+    Participant(String),
+    /// A before-commit hook.
+    #[error("a before-commit hook")]
+    Hook,
+    /// A synchronizer.
+    #[error("a synchronizer")]
+    Synchronizer,
+    /// The planner: the participants cannot be committed together.
+    #[error("the planner")]
+    Planner,
+}
+
+/// Why a commit did not commit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Definitely nothing happened: all participants were aborted. The only one that may be retried.
+    #[error("the commit was refused by {by}")]
+    #[non_exhaustive]
+    Refused {
+        /// Who said no.
+        by: RefusedBy,
+        /// Whether the same work may succeed in a fresh transaction.
+        retryable: bool,
+        /// Why.
+        #[source]
+        source: BoxError,
+        /// What else went wrong while aborting.
+        also: Vec<BoxError>,
+    },
+    /// The outcome could not be learnt. Recovery will answer; do not run the work again.
+    #[error("the outcome of transaction {txn} could not be learnt; recovery will answer")]
+    #[non_exhaustive]
+    Undecided {
+        /// The transaction.
+        txn: TxnId,
+        /// Why it could not be learnt.
+        #[source]
+        source: BoxError,
+    },
+    /// The transaction was doomed. It was aborted.
+    #[error("the transaction was doomed and can only be aborted")]
+    Doomed,
+    /// The transaction had failed before: in a savepoint or a rollback. It was aborted.
+    #[error("the transaction had failed earlier and can only be aborted")]
+    Failed(#[source] BoxError),
+}
+
+/// An abort that was not clean. The transaction is aborted all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("the transaction is aborted, but not every participant did so cleanly")]
+#[non_exhaustive]
+pub struct AbortError {
+    /// The first error.
+    #[source]
+    pub source: BoxError,
+    /// The other errors, in order.
+    pub also: Vec<BoxError>,
+}
+
+/// Why a participant could not join.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The transaction is committing: it is too late. Nothing changed.
+    #[error("it is too late to join: the transaction is committing")]
+    Committing,
+    /// The transaction has failed. Nothing changed.
+    #[error("the transaction has failed and can only be aborted")]
+    Failed,
+    /// The participant could not be made. Nothing changed.
+    #[error("the participant could not be made")]
+    Init(#[source] BoxError),
+}
+
+/// Why a savepoint could not be made or gone back to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SavepointError {
+    /// A participant has no savepoints. When a savepoint was being made nothing changed; when one was
+    /// being rolled back the transaction has failed.
+    #[error("participant `{participant}` does not support savepoints")]
+    Unsupported {
+        /// Its sort key, or its position if it has none.
+        participant: String,
+    },
+    /// A participant failed. The transaction has failed, and every participant was aborted.
+    #[error("a participant failed; the transaction can only be aborted")]
+    Failed(#[source] BoxError),
+    /// The transaction had failed before, or is committing.
+    #[error("the transaction is not active")]
+    NotActive,
+}
+
+/// Why a transaction could not begin. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeginError {
+    /// This process is a fork of the one that made the manager: make a new one.
+    #[error("the transaction manager was made before a fork: make a new one in the child")]
+    Forked,
+    /// A synchronizer refused the new transaction, which was aborted.
+    #[error("a synchronizer refused the new transaction")]
+    Synchronizer(#[source] BoxError),
+}
+
+/// The participants cannot be committed together. Nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// More than one database can only decide.
+    #[error("{0:?} can each only commit by themselves, so not together")]
+    TwoOnePhase(Vec<String>),
+    /// A participant can only prepare, and none can decide.
+    #[error("{0:?} can only prepare, and nobody can decide")]
+    NoCommitPoint(Vec<ResourceId>),
+}
+
+/// Why [`run`](crate::txn::TransactionManager::run) gave up. The work of the last attempt is undone,
+/// except after [`RunError::Commit`] with [`CommitError::Undecided`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// `attempts` was 0; nothing was run.
+    #[error("a run needs at least one attempt")]
+    NoAttempts,
+    /// The transaction could not begin.
+    #[error("the transaction could not begin")]
+    Begin(#[source] BeginError),
+    /// The work itself failed, last with this error.
+    #[error("the work failed")]
+    Work(#[source] BoxError),
+    /// The work was done, and its commit failed.
+    #[error("the work could not be committed")]
+    Commit(#[source] CommitError),
+}
+
+/// An error that says of itself that the work may succeed if it is done again: a conflict.
+#[derive(Debug, thiserror::Error)]
+#[error("a conflict that may be retried")]
+pub struct Retryable(#[source] pub BoxError);

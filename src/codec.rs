@@ -57,7 +57,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         return Err(malformed("version 0"));
     }
     if version > VERSION {
-        return Err(CodecError::NewerVersion { found: version, known: VERSION });
+        return Err(CodecError::NewerVersion {
+            found: version,
+            known: VERSION,
+        });
     }
     match postcard::take_from_bytes(body) {
         Ok((value, [])) => Ok(value),

@@ -175,7 +175,10 @@ impl TxnId {
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let [incarnation, sequence] = halves(bytes);
-        Self { incarnation: Incarnation(incarnation), sequence }
+        Self {
+            incarnation: Incarnation(incarnation),
+            sequence,
+        }
     }
 
     /// Returns the id as 16 bytes, big-endian: incarnation, then sequence.
@@ -204,7 +207,10 @@ impl FromStr for TxnId {
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let parse = || {
             let (incarnation, sequence) = text.split_once('-')?;
-            Some(Self { incarnation: Incarnation(hex(incarnation)?), sequence: hex(sequence)? })
+            Some(Self {
+                incarnation: Incarnation(hex(incarnation)?),
+                sequence: hex(sequence)?,
+            })
         };
         parse().ok_or_else(|| ParseIdError {
             text: text.to_owned(),
@@ -232,14 +238,20 @@ impl Token {
     /// Mints the next token for a claim by `incarnation`.
     #[must_use]
     pub fn next(incarnation: Incarnation) -> Self {
-        Self { incarnation, count: TOKEN_COUNT.fetch_add(1, Ordering::Relaxed) }
+        Self {
+            incarnation,
+            count: TOKEN_COUNT.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// Takes the 16 bytes that [`to_bytes`](Self::to_bytes) gave.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let [incarnation, count] = halves(bytes);
-        Self { incarnation: Incarnation(incarnation), count }
+        Self {
+            incarnation: Incarnation(incarnation),
+            count,
+        }
     }
 
     /// Returns the token as 16 bytes, big-endian: incarnation, then count.
@@ -286,7 +298,10 @@ mod tests {
 
     #[test]
     fn every_id_survives_its_text_form() {
-        let txn = TxnId { incarnation: Incarnation::random(), sequence: 7 };
+        let txn = TxnId {
+            incarnation: Incarnation::random(),
+            sequence: 7,
+        };
         assert_eq!(txn.to_string().parse(), Ok(txn));
         assert_eq!(TxnId::from_bytes(txn.to_bytes()), txn);
         let task = TaskId::new(Timestamp::from_micros(1_700_000_000_000_000));

@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod id;
+pub mod queue;
 pub mod register;
 pub mod store;
 pub mod task;

@@ -163,8 +163,11 @@ pub trait Register: Send + Sync {
     ///
     /// # Errors
     /// Nothing changed.
-    fn outcomes(&self, after: Option<TxnId>, limit: usize)
-    -> Result<Vec<OutcomeRow>, RegisterError>;
+    fn outcomes(
+        &self,
+        after: Option<TxnId>,
+        limit: usize,
+    ) -> Result<Vec<OutcomeRow>, RegisterError>;
 
     /// Lists the incarnations.
     ///

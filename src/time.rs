@@ -61,7 +61,10 @@ impl fmt::Display for Timestamp {
         let (year, month, date) = civil(day);
         let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
         let micro = self.0.rem_euclid(1_000_000);
-        write!(f, "{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z")
+        write!(
+            f,
+            "{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"
+        )
     }
 }
 
@@ -74,7 +77,11 @@ fn civil(day: i64) -> (i64, i64, i64) {
     let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let date = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, date)
 }
 
@@ -89,7 +96,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the wall clock"
+    )]
     fn now(&self) -> Timestamp {
         let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Timestamp(elapsed.map_or_else(|before| -micros(before.duration()), micros))
@@ -142,7 +152,13 @@ impl Monotonic {
     /// Wraps `clock`; `floor` is the latest instant already seen, such as the newest one in a store.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, floor: Timestamp) -> Self {
-        Self { clock, latest: Mutex::new(Latest { at: floor, clamped: false }) }
+        Self {
+            clock,
+            latest: Mutex::new(Latest {
+                at: floor,
+                clamped: false,
+            }),
+        }
     }
 }
 
@@ -151,11 +167,17 @@ impl Clock for Monotonic {
         let read = self.clock.now();
         let mut latest = self.latest.lock();
         if read >= latest.at {
-            *latest = Latest { at: read, clamped: false };
+            *latest = Latest {
+                at: read,
+                clamped: false,
+            };
         } else if !latest.clamped {
             latest.clamped = true;
             let behind = latest.at.since(read);
-            tracing::warn!(?behind, "the clock went backwards; time stands still until it caught up");
+            tracing::warn!(
+                ?behind,
+                "the clock went backwards; time stands still until it caught up"
+            );
         }
         latest.at
     }
@@ -170,7 +192,10 @@ mod tests {
         assert_eq!(Timestamp::EPOCH.to_string(), "1970-01-01T00:00:00.000000Z");
         let leap = Timestamp::from_micros(1_709_164_800_000_001);
         assert_eq!(leap.to_string(), "2024-02-29T00:00:00.000001Z");
-        assert_eq!(Timestamp::from_micros(-1).to_string(), "1969-12-31T23:59:59.999999Z");
+        assert_eq!(
+            Timestamp::from_micros(-1).to_string(),
+            "1969-12-31T23:59:59.999999Z"
+        );
     }
 
     #[test]

@@ -22,6 +22,12 @@ impl Capabilities {
     /// Describes a store of the given backend and tier that is private to its process.
     #[must_use]
     pub fn new(backend: &'static str, tier_max: Tier) -> Self {
-        Self { backend, tier_max, shared: false, renders: false, caveats: Vec::new() }
+        Self {
+            backend,
+            tier_max,
+            shared: false,
+            renders: false,
+            caveats: Vec::new(),
+        }
     }
 }

@@ -22,7 +22,11 @@ pub struct Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} store could not {}: {}", self.backend, self.operation, self.kind)
+        write!(
+            f,
+            "the {} store could not {}: {}",
+            self.backend, self.operation, self.kind
+        )
     }
 }
 
@@ -30,7 +34,12 @@ impl Error {
     /// Creates an error without a source.
     #[must_use]
     pub fn new(kind: Kind, backend: &'static str, operation: &'static str) -> Self {
-        Self { kind, backend, operation, source: None }
+        Self {
+            kind,
+            backend,
+            operation,
+            source: None,
+        }
     }
 
     /// Adds the driver's error.

@@ -25,7 +25,11 @@ pub trait StoreExt: Store {
         expect: StateSet,
         amendment: Amendment,
     ) -> Result<()> {
-        let change = Change::Amend { task, expect, amendment };
+        let change = Change::Amend {
+            task,
+            expect,
+            amendment,
+        };
         self.apply_alone(txn, &Batch::new(vec![change])).map(drop)
     }
 }

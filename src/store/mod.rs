@@ -41,8 +41,8 @@ pub use change::{Amendment, Batch, Change, Settlement, Verdict};
 pub use error::{Error, Kind};
 pub use ext::StoreExt;
 pub use types::{
-    Applied, Arrival, Claim, ClaimKey, ClaimRequest, Cursor, Filter, InDoubt, Interest, Listed, Page,
-    Presence, Published, QueueStats, Stats, Want,
+    Applied, Arrival, Claim, ClaimKey, ClaimRequest, Cursor, Filter, InDoubt, Interest, Listed,
+    Page, Presence, Published, QueueStats, Stats, Want,
 };
 
 use crate::id::{Incarnation, ResourceId, StoreId, TaskId, TxnId};
@@ -231,6 +231,9 @@ pub const AGEING: Duration = Duration::from_secs(300);
 /// Computes the claim order of a task that is published, or becomes due, at `at`.
 #[must_use]
 pub fn rank(record: &Record, at: Timestamp) -> i64 {
-    let base = record.not_before.map_or(at, |not_before| not_before.max(at));
-    base.saturating_add(AGEING * u32::from(record.options.priority)).as_micros()
+    let base = record
+        .not_before
+        .map_or(at, |not_before| not_before.max(at));
+    base.saturating_add(AGEING * u32::from(record.options.priority))
+        .as_micros()
 }

@@ -114,7 +114,10 @@ pub struct Presence {
 impl Presence {
     /// Wraps what keeps the proof of life up; called by stores.
     pub fn new(incarnation: Incarnation, guard: impl std::any::Any + Send + Sync) -> Self {
-        Self { incarnation, _guard: Box::new(guard) }
+        Self {
+            incarnation,
+            _guard: Box::new(guard),
+        }
     }
 
     /// Returns whose life it proves.

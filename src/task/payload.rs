@@ -29,7 +29,10 @@ pub struct PayloadLimits {
 
 impl Default for PayloadLimits {
     fn default() -> Self {
-        Self { size_max: 1 << 20, depth_max: 64 }
+        Self {
+            size_max: 1 << 20,
+            depth_max: 64,
+        }
     }
 }
 

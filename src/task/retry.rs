@@ -43,7 +43,9 @@ impl RetryPolicy {
         let exponent = i32::try_from(attempts.saturating_sub(1)).unwrap_or(i32::MAX);
         let raw = self.backoff_min.as_secs_f64() * self.factor.max(1.0).powi(exponent);
         let ceiling = raw.min(self.backoff_max.as_secs_f64());
-        Some(Duration::from_secs_f64(ceiling * (0.5 + jitter.clamp(0.0, 1.0) / 2.0)))
+        Some(Duration::from_secs_f64(
+            ceiling * (0.5 + jitter.clamp(0.0, 1.0) / 2.0),
+        ))
     }
 }
 
@@ -53,7 +55,10 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_longest_and_then_end() {
-        let policy = RetryPolicy { attempts_max: 4, ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            attempts_max: 4,
+            ..RetryPolicy::default()
+        };
         assert_eq!(policy.delay(1, 1.0), Some(Duration::from_secs(1)));
         assert_eq!(policy.delay(3, 1.0), Some(Duration::from_secs(4)));
         assert_eq!(policy.delay(3, 0.0), Some(Duration::from_secs(2)));
@@ -62,7 +67,10 @@ mod tests {
 
     #[test]
     fn an_endless_backoff_stays_at_the_longest_delay() {
-        let policy = RetryPolicy { attempts_max: u32::MAX, ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            attempts_max: u32::MAX,
+            ..RetryPolicy::default()
+        };
         assert_eq!(policy.delay(1_000_000, 1.0), Some(policy.backoff_max));
     }
 }

@@ -106,7 +106,9 @@ impl StateSet {
 
     /// Returns the states of the set, in the order of a task's life.
     pub fn iter(self) -> impl Iterator<Item = State> {
-        State::ALL.into_iter().filter(move |state| self.contains(*state))
+        State::ALL
+            .into_iter()
+            .filter(move |state| self.contains(*state))
     }
 }
 
@@ -228,10 +230,21 @@ mod tests {
     #[test]
     fn every_state_but_staged_is_reached_and_every_unended_one_is_left() {
         for state in State::ALL {
-            let reaches =
-                |from: State| Event::ALL.iter().any(|event| from.after(*event).contains(&state));
-            assert!(state == State::Staged || State::ALL.into_iter().any(reaches), "{state}");
-            assert!(Event::ALL.iter().any(|event| !state.after(*event).is_empty()), "{state}");
+            let reaches = |from: State| {
+                Event::ALL
+                    .iter()
+                    .any(|event| from.after(*event).contains(&state))
+            };
+            assert!(
+                state == State::Staged || State::ALL.into_iter().any(reaches),
+                "{state}"
+            );
+            assert!(
+                Event::ALL
+                    .iter()
+                    .any(|event| !state.after(*event).is_empty()),
+                "{state}"
+            );
         }
     }
 

@@ -81,7 +81,11 @@ pub struct PrepareInfo<'a> {
 
 impl<'a> PrepareInfo<'a> {
     pub(crate) fn new(txn: TxnId, hosts: &'a [ResourceId]) -> Self {
-        Self { txn, hosts, handed: Vec::new() }
+        Self {
+            txn,
+            hosts,
+            handed: Vec::new(),
+        }
     }
 
     pub(crate) fn into_handed(self) -> Vec<(ResourceId, Box<dyn Any + Send>)> {
@@ -110,7 +114,9 @@ impl<'a> PrepareInfo<'a> {
 
 impl fmt::Debug for PrepareInfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PrepareInfo").field("txn", &self.txn).finish_non_exhaustive()
+        f.debug_struct("PrepareInfo")
+            .field("txn", &self.txn)
+            .finish_non_exhaustive()
     }
 }
 

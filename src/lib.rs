@@ -2,6 +2,7 @@
 //! committed.
 
 pub mod codec;
+mod failpoint;
 pub mod id;
 pub mod queue;
 pub mod register;

@@ -54,8 +54,8 @@ pub enum Standing {
 
 /// The answer of a register: facts on disk, not yet a judgement.
 ///
-/// Who holds a staged batch and who owns the transaction draw different conclusions from the same
-/// answer; the two functions that draw them are in `queue::decision`.
+/// Who owns the transaction and who holds a staged batch draw different conclusions from the same
+/// answer: [`as_owner`](Self::as_owner) and [`as_holder`](Self::as_holder).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// The outcome record after the insert; `None` where none could be written because the
@@ -63,6 +63,37 @@ pub struct Answer {
     pub decision: Option<Decision>,
     /// The incarnation's standing.
     pub standing: Standing,
+}
+
+impl Answer {
+    /// Judges as the owner of a transaction whose own COMMIT lost its answer; `None` is still
+    /// undecided.
+    ///
+    /// *Committed* is always true. *Aborted*, or no record, is believed only while the incarnation is
+    /// open: of a closed one the commit record may have been forgotten, and what now stands in its
+    /// place is the abort that this very question wrote.
+    #[must_use]
+    pub fn as_owner(self) -> Option<Decision> {
+        match (self.decision, self.standing) {
+            (Some(Decision::Committed), _) => Some(Decision::Committed),
+            (_, Standing::Open) => Some(Decision::Aborted),
+            (_, Standing::Closed | Standing::Gone) => None,
+        }
+    }
+
+    /// Judges as the holder of a staged batch or of a prepared database transaction; `None` is still
+    /// in doubt.
+    ///
+    /// A record is true as written: a commit record is not forgotten before every holder has let go.
+    /// Where the incarnation is gone, so is every commit record of it, and none can come any more.
+    #[must_use]
+    pub fn as_holder(self) -> Option<Decision> {
+        match (self.decision, self.standing) {
+            (Some(decision), _) => Some(decision),
+            (None, Standing::Gone) => Some(Decision::Aborted),
+            (None, Standing::Open | Standing::Closed) => None,
+        }
+    }
 }
 
 /// An outcome record, as garbage collection reads it.
@@ -228,5 +259,44 @@ impl Registers {
 impl fmt::Debug for Registers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.read().keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECISIONS: [Option<Decision>; 3] =
+        [None, Some(Decision::Aborted), Some(Decision::Committed)];
+    const STANDINGS: [Standing; 3] = [Standing::Open, Standing::Closed, Standing::Gone];
+
+    fn judge(judge: impl Fn(Answer) -> Option<Decision>) -> [[Option<Decision>; 3]; 3] {
+        STANDINGS.map(|standing| DECISIONS.map(|decision| judge(Answer { decision, standing })))
+    }
+
+    #[test]
+    fn an_owner_believes_an_abort_only_while_its_incarnation_is_open() {
+        let (aborted, committed) = (Some(Decision::Aborted), Some(Decision::Committed));
+        assert_eq!(
+            judge(Answer::as_owner),
+            [
+                [aborted, aborted, committed],
+                [None, None, committed],
+                [None, None, committed],
+            ]
+        );
+    }
+
+    #[test]
+    fn a_holder_believes_a_record_and_takes_a_gone_incarnation_for_an_abort() {
+        let (aborted, committed) = (Some(Decision::Aborted), Some(Decision::Committed));
+        assert_eq!(
+            judge(Answer::as_holder),
+            [
+                [None, aborted, committed],
+                [None, aborted, committed],
+                [aborted, aborted, committed],
+            ]
+        );
     }
 }

@@ -1,1 +1,3 @@
 //! The SQLite store.
+
+pub(crate) mod register;

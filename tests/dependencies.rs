@@ -1,11 +1,11 @@
 //! The dependencies: licences that may be shipped, crates that may not, and a reason for each.
 #![cfg(test)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::LazyLock;
 
-use cargo_metadata::{
-    CargoOpt, DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId,
-};
+use cargo_metadata::{CargoOpt, Metadata, MetadataCommand, Package};
 
 /// Licences that ask no more than to be named.
 const LICENCES: &[&str] = &[
@@ -37,51 +37,57 @@ const BANNED: &[&str] = &[
     "tokio",
 ];
 
-fn metadata(features: CargoOpt) -> Metadata {
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Everything that any build on this platform may take, with all features.
+static METADATA: LazyLock<Metadata> = LazyLock::new(|| {
+    let platform = output(Command::new("rustc").args(["--print", "host-tuple"]));
     let mut command = MetadataCommand::new();
-    command.manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-    command
-        .features(features)
-        .other_options(["--offline".to_owned()]);
+    command.current_dir(ROOT).features(CargoOpt::AllFeatures);
+    command.other_options(["--offline", "--filter-platform", platform.trim()].map(String::from));
     command.exec().unwrap()
+});
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
 }
 
-fn votive(metadata: &Metadata) -> &Package {
-    metadata.root_package().unwrap()
-}
-
-fn name<'a>(metadata: &'a Metadata, id: &PackageId) -> &'a str {
-    metadata[id].name.as_str()
-}
-
-/// What `node` links into a program: neither for its tests only nor for its build only.
-fn linked(node: &Node) -> impl Iterator<Item = &PackageId> {
-    let is_linked = |kinds: &[cargo_metadata::DepKindInfo]| {
-        kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
-    };
-    node.deps
-        .iter()
-        .filter(move |dep| is_linked(&dep.dep_kinds))
-        .map(|dep| &dep.pkg)
-}
-
-/// The names of everything that a program with votive in it links.
-fn shipped(metadata: &Metadata) -> BTreeSet<String> {
-    let nodes: BTreeMap<_, _> = metadata
+/// The packages of the dependency graph, as against those that are only in the lock file.
+fn packages() -> impl Iterator<Item = &'static Package> {
+    METADATA
         .resolve
         .iter()
         .flat_map(|resolve| &resolve.nodes)
-        .map(|node| (&node.id, node))
-        .collect();
-    let (mut seen, mut left) = (BTreeSet::new(), vec![&votive(metadata).id]);
-    while let Some(id) = left.pop() {
-        if seen.insert(id) {
-            left.extend(linked(nodes[id]));
-        }
-    }
-    seen.into_iter()
-        .map(|id| name(metadata, id).to_owned())
+        .map(|node| &METADATA[&node.id])
+}
+
+/// The names of all that a program links that asks for votive and its default features.
+fn linked_by_default() -> BTreeSet<String> {
+    let arguments = [
+        "tree",
+        "--offline",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--package",
+        "votive",
+    ];
+    let tree = output(Command::new("cargo").current_dir(ROOT).args(arguments));
+    tree.lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(String::from)
         .collect()
+}
+
+fn votive() -> &'static Package {
+    METADATA.root_package().unwrap()
 }
 
 /// Whether one of the choices of an SPDX expression is on the list.
@@ -106,12 +112,8 @@ fn with_reason(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_dependency_has_a_licence_that_may_be_shipped() {
-    let metadata = metadata(CargoOpt::AllFeatures);
     let licence = |package: &Package| package.license.clone().unwrap_or_default();
-    let bad = metadata
-        .packages
-        .iter()
-        .filter(|package| !is_permitted(&licence(package)));
+    let bad = packages().filter(|package| !is_permitted(&licence(package)));
     let bad: Vec<_> = bad
         .map(|package| (&package.name, licence(package)))
         .collect();
@@ -120,40 +122,38 @@ fn every_dependency_has_a_licence_that_may_be_shipped() {
 
 #[test]
 fn nobody_gets_a_banned_crate_by_default() {
-    let shipped = shipped(&metadata(CargoOpt::SomeFeatures(Vec::new())));
+    let linked = linked_by_default();
     let bad: Vec<_> = BANNED
         .iter()
-        .filter(|name| shipped.contains(**name))
+        .filter(|name| linked.contains(**name))
         .collect();
     assert!(bad.is_empty(), "{bad:?}");
 }
 
 #[test]
-fn the_walk_finds_what_is_linked_and_leaves_out_what_only_tests_use() {
-    let shipped = shipped(&metadata(CargoOpt::SomeFeatures(Vec::new())));
-    assert!(shipped.contains("libsqlite3-sys"), "{shipped:?}");
-    assert!(!shipped.contains("stateright"), "{shipped:?}");
-}
-
-#[test]
-fn every_direct_dependency_has_its_line_of_reason() {
-    let metadata = metadata(CargoOpt::AllFeatures);
-    let direct = votive(&metadata)
-        .dependencies
-        .iter()
-        .map(|dependency| dependency.name.clone());
-    let direct: BTreeSet<_> = direct.filter(|name| name != "votive").collect();
-    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/adr/0002-dependencies.md");
-    assert_eq!(
-        with_reason(&std::fs::read_to_string(document).unwrap()),
-        direct
+fn the_list_of_what_is_linked_has_the_default_features_and_nothing_of_the_tests() {
+    let linked = linked_by_default();
+    assert!(linked.contains("libsqlite3-sys"), "{linked:?}");
+    assert!(
+        !linked.contains("stateright") && !linked.contains("clap"),
+        "{linked:?}"
     );
 }
 
 #[test]
+fn every_direct_dependency_has_its_line_of_reason() {
+    let direct = votive()
+        .dependencies
+        .iter()
+        .map(|dependency| dependency.name.clone());
+    let direct: BTreeSet<_> = direct.filter(|name| name != "votive").collect();
+    let document = std::fs::read_to_string(format!("{ROOT}/docs/adr/0002-dependencies.md"));
+    assert_eq!(with_reason(&document.unwrap()), direct);
+}
+
+#[test]
 fn rusqlite_may_be_any_version_whose_sqlite_we_tested() {
-    let metadata = metadata(CargoOpt::AllFeatures);
-    let rusqlite = votive(&metadata)
+    let rusqlite = votive()
         .dependencies
         .iter()
         .filter(|dependency| dependency.name == "rusqlite");

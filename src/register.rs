@@ -340,12 +340,15 @@ impl Registers {
     }
 
     /// Notes that the owner of a transaction knows that it committed: from now on its record in
-    /// `register` is needed only by the holders that it lists. Returns how many are noted.
-    pub fn note_committed(&self, register: ResourceId, row: OutcomeRow) -> usize {
-        let mut known = self.0.known.lock();
-        let rows = known.entry(register).or_default();
-        rows.push(row);
-        rows.len()
+    /// `register` is needed only by the holders that it lists.
+    pub fn note_committed(&self, register: ResourceId, row: OutcomeRow) {
+        self.0.known.lock().entry(register).or_default().push(row);
+    }
+
+    /// Counts what is noted for a register.
+    #[must_use]
+    pub fn count_committed(&self, register: ResourceId) -> usize {
+        self.0.known.lock().get(&register).map_or(0, Vec::len)
     }
 
     /// Takes what [`note_committed`](Self::note_committed) noted for a register. Who cannot have it

@@ -8,7 +8,7 @@ use crate::store::InDoubt;
 use crate::time::Timestamp;
 
 /// What is to be done with a staged batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
     /// Its transaction committed: make it visible.
     Publish,

@@ -168,22 +168,25 @@ fn ask_holders(registers: &Registers, rows: &[OutcomeRow]) -> Released {
 
 /// Notes a commit that its owner knows of, and forgets such records whenever enough have gathered.
 pub(super) fn note_committed(register: &dyn Register, registers: &Registers, row: OutcomeRow) {
-    let count = registers.note_committed(register.resource(), row);
-    if count % KNOWN_MAX == 0 {
-        if let Err(error) = collect_known(register, registers) {
-            tracing::warn!(%error, "outcome records were left for the next time");
-        }
+    let resource = register.resource();
+    registers.note_committed(resource, row);
+    if registers
+        .count_committed(resource)
+        .is_multiple_of(KNOWN_MAX)
+        && let Err(error) = collect_known(register, registers)
+    {
+        tracing::warn!(%error, "outcome records were left for the next time");
     }
 }
 
 /// Forgets the records whose owner, in this process, knows the outcome.
 fn collect_known(register: &dyn Register, registers: &Registers) -> Result<usize, RegisterError> {
-    let known = registers.take_committed(register.resource());
-    if known.is_empty() {
+    let settled = registers.take_committed(register.resource());
+    if settled.is_empty() {
         return Ok(0);
     }
-    let knows = known.iter().map(|row| row.txn).collect();
-    let rows = candidates(known, &BTreeSet::new(), &knows);
+    let knows = settled.iter().map(|row| row.txn).collect();
+    let rows = candidates(settled, &BTreeSet::new(), &knows);
     let txns = released_by_all(&rows, &ask_holders(registers, &rows));
     let result = register.forget(&txns);
     for row in rows {

@@ -41,5 +41,7 @@ fn round_trip<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> String {
 }
 
 fn without_digits(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
+    text.chars()
+        .filter(|letter| !letter.is_ascii_digit())
+        .collect()
 }

@@ -1,4 +1,3 @@
 //! The SQLite store.
 
 pub(crate) mod gate;
-pub(crate) mod register;

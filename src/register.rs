@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Incarnation, ResourceId, TxnId};
@@ -54,8 +54,8 @@ pub enum Standing {
 
 /// The answer of a register: facts on disk, not yet a judgement.
 ///
-/// Who holds a staged batch and who owns the transaction draw different conclusions from the same
-/// answer; the two functions that draw them are in `queue::decision`.
+/// Who owns the transaction and who holds a staged batch draw different conclusions from the same
+/// answer: [`as_owner`](Self::as_owner) and [`as_holder`](Self::as_holder).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// The outcome record after the insert; `None` where none could be written because the
@@ -63,6 +63,37 @@ pub struct Answer {
     pub decision: Option<Decision>,
     /// The incarnation's standing.
     pub standing: Standing,
+}
+
+impl Answer {
+    /// Judges as the owner of a transaction whose own COMMIT lost its answer; `None` is still
+    /// undecided.
+    ///
+    /// *Committed* is always true. *Aborted*, or no record, is believed only while the incarnation is
+    /// open: of a closed one the commit record may have been forgotten, and what now stands in its
+    /// place is the abort that this very question wrote.
+    #[must_use]
+    pub fn as_owner(self) -> Option<Decision> {
+        match (self.decision, self.standing) {
+            (Some(Decision::Committed), _) => Some(Decision::Committed),
+            (_, Standing::Open) => Some(Decision::Aborted),
+            (_, Standing::Closed | Standing::Gone) => None,
+        }
+    }
+
+    /// Judges as the holder of a staged batch or of a prepared database transaction; `None` is still
+    /// in doubt.
+    ///
+    /// A record is true as written: a commit record is not forgotten before every holder has let go.
+    /// Where the incarnation is gone, so is every commit record of it, and none can come any more.
+    #[must_use]
+    pub fn as_holder(self) -> Option<Decision> {
+        match (self.decision, self.standing) {
+            (Some(decision), _) => Some(decision),
+            (None, Standing::Gone) => Some(Decision::Aborted),
+            (None, Standing::Open | Standing::Closed) => None,
+        }
+    }
 }
 
 /// An outcome record, as garbage collection reads it.
@@ -202,31 +233,176 @@ pub trait Register: Send + Sync {
     fn drop_incarnation(&self, incarnation: Incarnation) -> Result<bool, RegisterError>;
 }
 
-/// The registers that this process can ask, by their identity. Cheap to clone; clones share.
+/// A place that holds its part of a prepared transaction until it is told how it ended: a queue store,
+/// or a database that can prepare. Asked by garbage collection.
+pub trait Holder: Send + Sync {
+    /// Returns the identity that outcome records list.
+    fn resource(&self) -> ResourceId;
+
+    /// Flushes what was finished before, once, then returns those of `txns` that no crash can bring
+    /// back in doubt here.
+    ///
+    /// # Errors
+    /// Nothing may be forgotten.
+    fn forgettable(
+        &self,
+        txns: &[TxnId],
+    ) -> Result<Vec<TxnId>, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// What one transaction manager knows of the outside: the registers and holders that it can ask, where
+/// its incarnations are enrolled, and which of its commit records nobody needs to ask for any more.
+/// Cheap to clone; clones share.
 #[derive(Clone, Default)]
-pub struct Registers(Arc<RwLock<BTreeMap<ResourceId, Arc<dyn Register>>>>);
+pub struct Registers(Arc<Directory>);
+
+/// Which incarnations were enrolled in one register, and whether that succeeded.
+type Enrolments = BTreeMap<Incarnation, bool>;
+
+#[derive(Default)]
+struct Directory {
+    registers: RwLock<BTreeMap<ResourceId, Arc<dyn Register>>>,
+    holders: RwLock<BTreeMap<ResourceId, Arc<dyn Holder>>>,
+    /// A lock for each register, because one enrolment may wait for a transaction that is itself about
+    /// to enrol elsewhere.
+    enrolled: Mutex<BTreeMap<ResourceId, Arc<Mutex<Enrolments>>>>,
+    known: Mutex<BTreeMap<ResourceId, Vec<OutcomeRow>>>,
+}
 
 impl Registers {
     /// Makes a register known; one of the same identity is replaced.
     pub fn insert(&self, register: Arc<dyn Register>) {
-        self.0.write().insert(register.resource(), register);
+        let resource = register.resource();
+        self.0.registers.write().insert(resource, register);
     }
 
     /// Finds a register.
     #[must_use]
     pub fn find(&self, resource: ResourceId) -> Option<Arc<dyn Register>> {
-        self.0.read().get(&resource).cloned()
+        self.0.registers.read().get(&resource).cloned()
     }
 
     /// Returns all that are known.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<dyn Register>> {
-        self.0.read().values().cloned().collect()
+        self.0.registers.read().values().cloned().collect()
+    }
+
+    /// Makes a holder known; one of the same identity is replaced.
+    pub fn insert_holder(&self, holder: Arc<dyn Holder>) {
+        let resource = holder.resource();
+        self.0.holders.write().insert(resource, holder);
+    }
+
+    /// Finds a holder.
+    #[must_use]
+    pub fn find_holder(&self, resource: ResourceId) -> Option<Arc<dyn Holder>> {
+        self.0.holders.read().get(&resource).cloned()
+    }
+
+    /// Enrols `incarnation` in `register`, unless it was enrolled by this manager before: one that is
+    /// missing there by now is gone, and is never brought back.
+    ///
+    /// # Errors
+    /// It is not known whether it is enrolled: draw a new incarnation.
+    ///
+    /// # Blocking
+    /// Waits for the register, and for another thread that enrols in the same one.
+    pub fn enroll(
+        &self,
+        register: &dyn Register,
+        incarnation: Incarnation,
+        now: Timestamp,
+    ) -> Result<(), RegisterError> {
+        let slot = Arc::clone(
+            self.0
+                .enrolled
+                .lock()
+                .entry(register.resource())
+                .or_default(),
+        );
+        let mut enrolled = slot.lock();
+        match enrolled.get(&incarnation) {
+            Some(true) => Ok(()),
+            // It may have been enrolled by that attempt, and dropped by now.
+            Some(false) => Err(RegisterError {
+                kind: RegisterErrorKind::Failed,
+                resource: register.resource(),
+                operation: "enrol an incarnation whose first enrolment failed",
+                source: None,
+            }),
+            None => {
+                let result = register.enroll(incarnation, now);
+                enrolled.insert(incarnation, result.is_ok());
+                result
+            }
+        }
+    }
+
+    /// Notes that the owner of a transaction knows that it committed: from now on its record in
+    /// `register` is needed only by the holders that it lists.
+    pub fn note_committed(&self, register: ResourceId, row: OutcomeRow) {
+        self.0.known.lock().entry(register).or_default().push(row);
+    }
+
+    /// Counts what is noted for a register.
+    #[must_use]
+    pub fn count_committed(&self, register: ResourceId) -> usize {
+        self.0.known.lock().get(&register).map_or(0, Vec::len)
+    }
+
+    /// Takes what [`note_committed`](Self::note_committed) noted for a register. Who cannot have it
+    /// forgotten yet notes it again.
+    #[must_use]
+    pub fn take_committed(&self, register: ResourceId) -> Vec<OutcomeRow> {
+        self.0.known.lock().remove(&register).unwrap_or_default()
     }
 }
 
 impl fmt::Debug for Registers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.read().keys()).finish()
+        f.debug_struct("Registers")
+            .field("registers", &self.0.registers.read().keys())
+            .field("holders", &self.0.holders.read().keys())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECISIONS: [Option<Decision>; 3] =
+        [None, Some(Decision::Aborted), Some(Decision::Committed)];
+    const STANDINGS: [Standing; 3] = [Standing::Open, Standing::Closed, Standing::Gone];
+
+    fn judge(judge: impl Fn(Answer) -> Option<Decision>) -> [[Option<Decision>; 3]; 3] {
+        STANDINGS.map(|standing| DECISIONS.map(|decision| judge(Answer { decision, standing })))
+    }
+
+    #[test]
+    fn an_owner_believes_an_abort_only_while_its_incarnation_is_open() {
+        let (aborted, committed) = (Some(Decision::Aborted), Some(Decision::Committed));
+        assert_eq!(
+            judge(Answer::as_owner),
+            [
+                [aborted, aborted, committed],
+                [None, None, committed],
+                [None, None, committed],
+            ]
+        );
+    }
+
+    #[test]
+    fn a_holder_believes_a_record_and_takes_a_gone_incarnation_for_an_abort() {
+        let (aborted, committed) = (Some(Decision::Aborted), Some(Decision::Committed));
+        assert_eq!(
+            judge(Answer::as_holder),
+            [
+                [None, aborted, committed],
+                [None, aborted, committed],
+                [aborted, aborted, committed],
+            ]
+        );
     }
 }

@@ -2,7 +2,11 @@
 //! committed.
 
 pub mod codec;
+<<<<<<< HEAD
+mod failpoint;
+=======
 pub mod handler;
+>>>>>>> main
 pub mod id;
 pub mod queue;
 pub mod register;

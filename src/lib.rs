@@ -10,6 +10,7 @@ pub mod handler;
 pub mod id;
 pub mod queue;
 pub mod register;
+pub mod resource;
 pub mod store;
 pub mod task;
 pub mod time;

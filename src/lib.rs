@@ -2,6 +2,7 @@
 //! committed.
 
 pub mod codec;
+pub mod consumer;
 pub mod handler;
 pub mod id;
 pub mod queue;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::timer::instant;
+use super::timer::{instant, within};
 use crate::id::TaskId;
 use crate::store::{Claim, ClaimKey};
 
@@ -125,18 +125,22 @@ impl Backlog {
         self.ended.notify_all();
     }
 
-    /// Takes back what has waited since before `instant`: its lane is held up by a long task, and
-    /// other consumers may have room.
-    pub(super) fn take_stale(&self, before: Instant) -> Vec<Arc<Claim>> {
+    /// Takes back what has waited for so long: its lane is held up by a long task, and other consumers
+    /// may have room.
+    pub(super) fn take_stale(&self, wait: Duration) -> Vec<Arc<Claim>> {
         let mut state = self.state.lock();
-        let mut stale = Vec::new();
+        let mut held_up = Vec::new();
         for lane in &mut state.lanes {
-            if lane.waiting.front().is_some_and(|oldest| oldest.since < before) {
+            if lane
+                .waiting
+                .front()
+                .is_some_and(|oldest| oldest.since.elapsed() >= wait)
+            {
                 lane.pace = Some(AHEAD.saturating_mul(100));
-                stale.extend(lane.waiting.drain(..).map(|waiting| waiting.claim));
+                held_up.extend(lane.waiting.drain(..).map(|waiting| waiting.claim));
             }
         }
-        stale
+        held_up
     }
 
     /// Forgets waiting claims that were lost.
@@ -173,7 +177,7 @@ impl Backlog {
 
     /// Waits for the end; returns whether the backlog was closed within `timeout`.
     pub(super) fn closes_within(&self, timeout: Duration) -> bool {
-        let deadline = instant() + timeout;
+        let deadline = within(timeout);
         let mut state = self.state.lock();
         while !state.closed {
             if self.ended.wait_until(&mut state, deadline).timed_out() {

@@ -100,19 +100,36 @@ impl fmt::Display for Banner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.settings;
         writeln!(f, "consumer {}", self.id)?;
-        writeln!(f, "  store    {}, up to the {} tier", self.backend, self.tier_max)?;
+        writeln!(
+            f,
+            "  store    {}, up to the {} tier",
+            self.backend, self.tier_max
+        )?;
         for lane in &settings.lanes {
-            writeln!(f, "  queue    {}, {} at once", lane.queue, lane.concurrent_limit)?;
+            writeln!(
+                f,
+                "  queue    {}, {} at once",
+                lane.queue, lane.concurrent_limit
+            )?;
         }
         let kinds: Vec<&str> = self.kinds.iter().map(|info| info.kind).collect();
         let others = if self.fallback { " and all others" } else { "" };
         writeln!(f, "  kinds    {}{others}", kinds.join(", "))?;
         writeln!(f, "  threads  {}", settings.threads)?;
-        let timeout = settings.timeout.map_or("none".to_owned(), |it| format!("{it:?}"));
-        writeln!(f, "  timeout  {timeout}, grace {:?}", settings.timeout_grace)?;
+        let timeout = settings
+            .timeout
+            .map_or("none".to_owned(), |it| format!("{it:?}"));
+        writeln!(
+            f,
+            "  timeout  {timeout}, grace {:?}",
+            settings.timeout_grace
+        )?;
         writeln!(f, "  lease    {:?}", settings.lease)?;
         writeln!(f, "  stop     within {:?}", settings.stop_timeout)?;
         let (conflicts, deaths) = (settings.retry_max_count, settings.reclaims_max);
-        write!(f, "  limits   {conflicts} conflicts an attempt, {deaths} deaths of consumers a task")
+        write!(
+            f,
+            "  limits   {conflicts} conflicts an attempt, {deaths} deaths of consumers a task"
+        )
     }
 }

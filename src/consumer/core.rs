@@ -66,7 +66,7 @@ impl Core {
     }
 
     fn hire_one(self: &Arc<Self>) -> io::Result<()> {
-        self.launch(Role::Worker, |core| execute::run(core))
+        self.launch(Role::Worker, execute::run)
     }
 
     fn spawn(

@@ -135,7 +135,10 @@ impl<'c> Runner<'c> {
             };
             self.attempt.conflict_count = self.attempt.conflict_count.saturating_add(1);
             self.core.counters.count(|stats| stats.conflicts += 1);
-            let (count, max) = (self.attempt.conflict_count, self.core.settings.retry_max_count);
+            let (count, max) = (
+                self.attempt.conflict_count,
+                self.core.settings.retry_max_count,
+            );
             tracing::debug!(task = %self.attempt.task, count, error = &*error, "a conflict");
             if count > max {
                 let mut failure = vec![format!("more than {max} conflicts")];
@@ -151,7 +154,10 @@ impl<'c> Runner<'c> {
     /// Returns how long to let the others in a conflict get out of the way.
     fn pause(&self) -> Duration {
         let doublings = self.attempt.conflict_count.saturating_sub(1).min(6);
-        PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX).mul_f64(jitter())
+        PAUSE_MIN
+            .saturating_mul(1 << doublings)
+            .min(PAUSE_MAX)
+            .mul_f64(jitter())
     }
 
     /// Runs the handler in a fresh transaction, and ends that.
@@ -165,15 +171,19 @@ impl<'c> Runner<'c> {
         };
         let cancellation = Cancellation::new();
         txn.set_data(cancellation.clone());
-        if let Some(reason) = self.core.watch.handler_begins(self.claim.token, cancellation.clone()) {
-            return self.stopped(txn, reason, None);
+        if let Some(reason) = self
+            .core
+            .watch
+            .handler_begins(self.claim.token, cancellation.clone())
+        {
+            return Self::stopped(txn, reason, None);
         }
         let result = self.handle(&mut txn, &cancellation);
         let reason = self.core.watch.handler_ended(self.claim.token);
         match (result, reason) {
             (Ok(()), None | Some(Reason::Stopping)) => self.commit(txn),
-            (Ok(()), Some(reason)) => self.stopped(txn, reason, None),
-            (Err(error), Some(reason)) => self.stopped(txn, reason, Some(chain(&*error))),
+            (Ok(()), Some(reason)) => Self::stopped(txn, reason, None),
+            (Err(error), Some(reason)) => Self::stopped(txn, reason, Some(chain(&*error))),
             (Err(error), None) => Self::failed(txn, error),
         }
     }
@@ -191,7 +201,7 @@ impl<'c> Runner<'c> {
     }
 
     /// Undoes a run that was told to stop.
-    fn stopped(&self, txn: Transaction, reason: Reason, error: Option<Vec<String>>) -> Tried {
+    fn stopped(txn: Transaction, reason: Reason, error: Option<Vec<String>>) -> Tried {
         abort(txn);
         Tried::Over(watch::ending(reason, error).map_or(Ending::Lost, Ending::Settle))
     }
@@ -240,12 +250,14 @@ impl<'c> Runner<'c> {
             CommitError::Refused { source, .. } if self.is_lost(&**source) => {
                 Tried::Over(Ending::Lost)
             }
-            CommitError::Refused { retryable: true, also, .. } if also.is_empty() => {
-                Tried::Conflict(error.into())
-            }
-            CommitError::Refused { retryable: true, .. } => {
-                Tried::settle(End::Released(Some(REST)))
-            }
+            CommitError::Refused {
+                retryable: true,
+                also,
+                ..
+            } if also.is_empty() => Tried::Conflict(error.into()),
+            CommitError::Refused {
+                retryable: true, ..
+            } => Tried::settle(End::Released(Some(REST))),
             _ => Tried::settle(End::Failed(chain(&error))),
         }
     }

@@ -50,7 +50,10 @@ fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
         stats.claimed += all as u64;
         stats.reclaimed += reclaimed as u64;
     });
-    for claim in core.backlog.put(lane, claims.into_iter().map(Arc::new).collect()) {
+    for claim in core
+        .backlog
+        .put(lane, claims.into_iter().map(Arc::new).collect())
+    {
         core.release(claim);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::timer::instant;
+use super::timer::{instant, within};
 use crate::queue;
 use crate::store::Result;
 
@@ -18,9 +18,9 @@ pub(super) fn run(core: &Arc<Core>) {
         }
         if instant() >= recover_at {
             recover(core);
-            recover_at = instant() + core.settings.recover_interval;
+            recover_at = within(core.settings.recover_interval);
         }
-        let until = recover_at.min(instant() + interval);
+        let until = recover_at.min(within(interval));
         if core.roll.stops_by(until) {
             return;
         }
@@ -46,7 +46,10 @@ fn extend(core: &Core) -> Result<()> {
 fn recover(core: &Core) {
     let undecided = core.manager.settle_undecided();
     if undecided > 0 {
-        tracing::warn!(undecided, "transactions of this process are still undecided");
+        tracing::warn!(
+            undecided,
+            "transactions of this process are still undecided"
+        );
     }
     match queue::recover(&core.store, &core.manager) {
         Ok(recovered) => tracing::debug!(?recovered, "recovered"),

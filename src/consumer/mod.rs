@@ -93,6 +93,10 @@ impl Running {
     ///
     /// # Blocking
     /// For at most the stop timeout, and if that passes the grace and a few seconds more.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "most callers have nothing left to do about it"
+    )]
     pub fn stop(mut self) -> Stopped {
         let stopped = shutdown::stop(&self.core);
         self.presence = None;

@@ -59,8 +59,10 @@ impl Roll {
 
     /// Returns what takes a thread that entered off the roll when it ends, however it ends.
     pub(super) fn entry(&self, role: Role) -> Entry<'_> {
-        let roll = Some(self);
-        Entry { roll, role }
+        Entry {
+            roll: Some(self),
+            role,
+        }
     }
 
     pub(super) fn count(&self, role: Role) -> usize {

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::core::Core;
 use super::stats::Stats;
-use super::timer::{Backoff, instant, jitter};
+use super::timer::{Backoff, instant, jitter, later, within};
 use super::verdict::{self, End};
 use crate::queue;
 use crate::store::{self, Change, Claim, ClaimKey, Kind};
@@ -83,7 +83,7 @@ impl Settler {
     /// Sees to it that a claim is given back, after a while.
     pub(super) fn submit_later(&self, claim: Arc<Claim>, conflicts: u32) {
         let job = Job::new(claim, End::Released(None), conflicts);
-        let at = instant() + IN_DOUBT_DELAY;
+        let at = within(IN_DOUBT_DELAY);
         self.state.lock().later.push((at, job));
         self.came.notify_one();
     }
@@ -125,7 +125,9 @@ impl Settler {
             if !state.ready.is_empty() {
                 return state.take();
             }
-            let ends = state.closed.is_some_and(|at| at <= now || state.is_drained());
+            let ends = state
+                .closed
+                .is_some_and(|at| at <= now || state.is_drained());
             if ends {
                 return Vec::new();
             }
@@ -141,7 +143,7 @@ impl Settler {
         let now = instant();
         let mut state = self.state.lock();
         for mut job in jobs {
-            let at = now + job.backoff.next();
+            let at = later(now, job.backoff.next());
             state.later.push((at, job));
         }
     }
@@ -215,24 +217,25 @@ fn commit(core: &Core, jobs: &[Job]) -> Result<(), BoxError> {
 }
 
 /// Deals with a refusal, and returns what is to be tried again at once.
-fn refused(core: &Core, mut jobs: Vec<Job>, error: &(dyn StdError + 'static)) -> Vec<Job> {
+fn refused(core: &Core, jobs: Vec<Job>, error: &(dyn StdError + 'static)) -> Vec<Job> {
     let store_error = store_error(error);
     let (task, pinned) = match store_error.map(|error| &error.kind) {
         Some(Kind::ClaimLost(task)) => (Some(*task), false),
         Some(Kind::Pinned(task)) => (Some(*task), true),
         _ => (None, false),
     };
-    let mut named = jobs.extract_if(.., |job| Some(job.claim.record.id) == task);
-    match (named.next(), named.next()) {
-        (Some(job), None) if pinned => core.settler.postpone(vec![Job { pinned, ..job }]),
-        (Some(job), None) => core.lost(job.claim.record.id),
-        (first, second) => {
-            jobs.extend(first.into_iter().chain(second));
+    let is_named = |job: &Job| Some(job.claim.record.id) == task;
+    let (mut named, mut others): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_named);
+    match (named.pop(), named.is_empty()) {
+        (Some(job), true) if pinned => core.settler.postpone(vec![Job { pinned, ..job }]),
+        (Some(job), true) => core.lost(job.claim.record.id),
+        (last, _) => {
+            others.extend(named.into_iter().chain(last));
             let hopeless = store_error.is_some_and(|error| !error.is_retryable());
-            give_time(core, std::mem::take(&mut jobs), error, hopeless);
+            give_time(core, std::mem::take(&mut others), error, hopeless);
         }
     }
-    jobs
+    others
 }
 
 /// Puts back what the store refused without saying which of them is in the way. If waiting alone will
@@ -247,8 +250,14 @@ fn give_time(core: &Core, jobs: Vec<Job>, error: &(dyn StdError + 'static), hope
 
 /// Finds the store's error among the causes.
 pub(super) fn store_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e store::Error> {
-    std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref())
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn count(stats: &mut Stats, jobs: &[Job]) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::roll::Role;
 use super::stats::Stats;
-use super::timer::instant;
+use super::timer::{instant, later, within};
 
 /// How long the threads that only wait are given to notice the end.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -37,8 +37,8 @@ impl Stopped {
 
 /// Stops the consumer, within the stop timeout and the grace.
 pub(super) fn stop(core: &Core) -> Stopped {
-    let polite = instant() + core.settings.stop_timeout;
-    let last = polite + core.settings.timeout_grace + NOTICE;
+    let polite = within(core.settings.stop_timeout);
+    let last = later(polite, core.settings.timeout_grace + NOTICE);
     for claim in core.backlog.close() {
         core.release(claim);
     }
@@ -48,11 +48,11 @@ pub(super) fn stop(core: &Core) -> Stopped {
     }
     dismiss_fetchers(core, last);
     core.settler.close(last);
-    core.roll.gone_by(Role::Settler, last + NOTICE);
+    core.roll.gone_by(Role::Settler, later(last, NOTICE));
     core.watch.close();
     core.roll.stop();
     for role in [Role::Worker, Role::Watch, Role::Upkeep] {
-        core.roll.gone_by(role, instant() + NOTICE);
+        core.roll.gone_by(role, within(NOTICE));
     }
     report(core)
 }
@@ -60,7 +60,7 @@ pub(super) fn stop(core: &Core) -> Stopped {
 fn dismiss_fetchers(core: &Core, deadline: Instant) {
     while instant() < deadline {
         core.store.interrupt();
-        if core.roll.gone_by(Role::Fetcher, instant() + WAKE_INTERVAL) {
+        if core.roll.gone_by(Role::Fetcher, within(WAKE_INTERVAL)) {
             return;
         }
     }

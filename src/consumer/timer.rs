@@ -13,6 +13,17 @@ pub(super) fn instant() -> Instant {
     Instant::now()
 }
 
+/// Returns the instant so long after `start`; a time-out without end is one of a hundred years.
+pub(super) fn later(start: Instant, delay: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+    start + delay.min(FAR)
+}
+
+/// Returns the instant so long from now.
+pub(super) fn within(delay: Duration) -> Instant {
+    later(instant(), delay)
+}
+
 /// Draws a number evenly from `0.0..1.0`, so that those who failed together come back apart.
 pub(super) fn jitter() -> f64 {
     let drawn = RandomState::new().hash_one(0_u8);

@@ -87,9 +87,13 @@ fn worn(reclaims: u32, at: Timestamp) -> Failure {
 
 /// Returns an error and its chain of sources, outermost first.
 pub(super) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect()
+    let mut lines = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(error) = next {
+        lines.push(error.to_string());
+        next = error.source();
+    }
+    lines
 }
 
 #[cfg(test)]

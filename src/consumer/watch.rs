@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use super::backlog::LaneNumber;
 use super::core::Core;
 use super::roll::Role;
-use super::timer::instant;
+use super::timer::{instant, later, within};
 use super::verdict::End;
 use crate::id::{TaskId, Token};
 use crate::store::{Claim, ClaimKey};
@@ -59,7 +59,7 @@ impl Run {
         self.cancellation.as_ref()?;
         match self.stop {
             Some((_, give_up_at)) => Some(give_up_at),
-            None => self.timeout.map(|timeout| self.since + timeout),
+            None => self.timeout.map(|timeout| later(self.since, timeout)),
         }
     }
 
@@ -67,7 +67,7 @@ impl Run {
         if self.stop.is_some() {
             return;
         }
-        self.stop = Some((reason, instant() + grace));
+        self.stop = Some((reason, within(grace)));
         if let Some(cancellation) = &self.cancellation {
             cancellation.cancel();
         }
@@ -166,7 +166,7 @@ impl Watch {
     /// Waits until something is due, at most for a round; `None` when the watch is closed.
     fn next(&self, grace: Duration) -> Option<Findings> {
         let mut state = self.state.lock();
-        let round_ends = instant() + ROUND;
+        let round_ends = within(ROUND);
         loop {
             if state.closed {
                 return None;
@@ -189,7 +189,9 @@ impl State {
         let due = |run: &Run| run.due_at().is_some_and(|at| at <= now);
         let overdue = |run: &Run| run.stop.is_some() && due(run);
         for (_, run) in self.runs.extract_if(|_, run| overdue(run)) {
-            findings.given_up.extend(run.stop.map(|(reason, _)| (reason, run)));
+            findings
+                .given_up
+                .extend(run.stop.map(|(reason, _)| (reason, run)));
         }
         for run in self.runs.values_mut().filter(|run| due(run)) {
             run.stop(Reason::TimedOut(run.timeout.unwrap_or_default()), grace);
@@ -207,7 +209,7 @@ pub(super) fn run(core: &Arc<Core>) {
         for (reason, run) in findings.given_up {
             give_up(core, reason, &run);
         }
-        for claim in core.backlog.take_stale(instant() - ROUND) {
+        for claim in core.backlog.take_stale(ROUND) {
             core.release(claim);
         }
         core.hire();

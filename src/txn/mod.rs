@@ -13,8 +13,8 @@ pub use data_manager::{
     Answer, BoxError, DataManager, Mark, NoSavepoints, PrepareInfo, Prepared, Role, Vote,
 };
 pub use error::{
-    AbortError, BeginError, CommitError, JoinError, PlanError, RefusedBy, Retryable, RunError,
-    SavepointError,
+    AbortError, BeginError, CommitError, IncarnationGone, JoinError, PlanError, RefusedBy,
+    Retryable, RunError, SavepointError,
 };
 pub use hooks::Outcome;
 pub use plan::{Committed, Plan};

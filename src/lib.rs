@@ -2,11 +2,9 @@
 //! committed.
 
 pub mod codec;
-<<<<<<< HEAD
+pub mod consumer;
 mod failpoint;
-=======
 pub mod handler;
->>>>>>> main
 pub mod id;
 pub mod queue;
 pub mod register;
@@ -16,4 +14,8 @@ pub mod task;
 pub mod time;
 pub mod txn;
 
+pub use consumer::Consumer;
+pub use handler::{Context, Handler, Registry};
+pub use queue::Queue;
 pub use task::Task;
+pub use txn::{Transaction, TransactionManager, Work};

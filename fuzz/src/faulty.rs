@@ -203,7 +203,7 @@ impl Register for FaultyStore {
     }
 
     fn departed(&self) -> std::result::Result<Vec<Incarnation>, RegisterError> {
-        self.ask("departed", |store| Register::departed(store))
+        self.ask("departed", Register::departed)
     }
 
     fn close(&self, incarnation: Incarnation) -> std::result::Result<(), RegisterError> {

@@ -23,6 +23,7 @@ const LEASE: Duration = Duration::from_secs(60);
 const RECOVERIES_MAX: usize = 8;
 
 /// How the part of a program ends that is inside a transaction or a savepoint.
+#[derive(Clone, Copy)]
 enum End {
     Release,
     Rollback,

@@ -2,6 +2,8 @@
 //! committed.
 
 pub mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod consumer;
 mod failpoint;
 pub mod handler;

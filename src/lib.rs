@@ -2,11 +2,9 @@
 //! committed.
 
 pub mod codec;
-<<<<<<< HEAD
+#[cfg(feature = "sqlite")]
 mod failpoint;
-=======
 pub mod handler;
->>>>>>> main
 pub mod id;
 pub mod queue;
 pub mod register;

@@ -2,6 +2,7 @@
 //! committed.
 
 pub mod codec;
+pub mod handler;
 pub mod id;
 pub mod queue;
 pub mod register;

@@ -345,6 +345,12 @@ impl Registers {
         self.0.known.lock().entry(register).or_default().push(row);
     }
 
+    /// Counts what is noted for a register.
+    #[must_use]
+    pub fn count_committed(&self, register: ResourceId) -> usize {
+        self.0.known.lock().get(&register).map_or(0, Vec::len)
+    }
+
     /// Takes what [`note_committed`](Self::note_committed) noted for a register. Who cannot have it
     /// forgotten yet notes it again.
     #[must_use]

@@ -70,9 +70,12 @@ fn within<T, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     f: impl FnOnce(Depth<'_>) -> Result<T, E>,
 ) -> Result<T, CodecError> {
     let exceeded = Cell::new(false);
-    f(Depth::new(max, &exceeded)).map_err(|error| match exceeded.get() {
-        true => CodecError::TooDeep { max },
-        false => CodecError::Malformed(error.into()),
+    f(Depth::new(max, &exceeded)).map_err(|error| {
+        if exceeded.get() {
+            CodecError::TooDeep { max }
+        } else {
+            CodecError::Malformed(error.into())
+        }
     })
 }
 

@@ -271,3 +271,153 @@ fn state_changed(record: &Record) -> Kind {
         found: record.state.name(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Incarnation, TaskId, Token};
+    use crate::task::{Counts, Format, Options, Payload};
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
+
+    fn staged(options: Options) -> Record {
+        let payload = Payload {
+            format: Format::Bytes,
+            version: 0,
+            bytes: Vec::new(),
+        };
+        Record::new(TaskId::new(NOW), "default", "kind", payload, NOW).with_options(options)
+    }
+
+    fn claimed(options: Options) -> Record {
+        let mut record = staged(options);
+        publish(&mut record, false, NOW).unwrap();
+        claim(&mut record).unwrap();
+        record
+    }
+
+    fn settlement(record: &Record, verdict: Verdict) -> Settlement {
+        Settlement {
+            task: record.id,
+            token: Token::next(Incarnation::from_u64(1)),
+            verdict,
+            counts: Counts::default(),
+        }
+    }
+
+    #[test]
+    fn a_delay_counts_from_the_publishing() {
+        let mut record = staged(Options {
+            delay: Some(Duration::from_secs(5)),
+            ..Options::default()
+        });
+        publish(&mut record, false, NOW).unwrap();
+        assert_eq!(record.state, State::Scheduled);
+        assert_eq!(
+            record.not_before,
+            Some(NOW.saturating_add(Duration::from_secs(5)))
+        );
+    }
+
+    #[test]
+    fn a_busy_group_or_a_prerequisite_makes_a_task_wait() {
+        let mut grouped = staged(Options::default());
+        publish(&mut grouped, true, NOW).unwrap();
+        let mut dependent = staged(Options {
+            waits_for: vec![grouped.id],
+            ..Options::default()
+        });
+        publish(&mut dependent, false, NOW).unwrap();
+        assert_eq!(
+            (grouped.state, dependent.state),
+            (State::Waiting, State::Waiting)
+        );
+    }
+
+    #[test]
+    fn a_task_is_published_once() {
+        let mut record = staged(Options::default());
+        publish(&mut record, false, NOW).unwrap();
+        assert!(publish(&mut record, false, NOW).is_err());
+    }
+
+    #[test]
+    fn a_done_task_leaves_unless_it_is_retained() {
+        let mut plain = claimed(Options::default());
+        let done = settlement(&plain, Verdict::Done);
+        assert_eq!(settle(&mut plain, &done, NOW), Ok(Fate::Leaves));
+        let mut kept = claimed(Options {
+            retention: Some(Duration::from_secs(60)),
+            ..Options::default()
+        });
+        let done = settlement(&kept, Verdict::Done);
+        assert_eq!(settle(&mut kept, &done, NOW), Ok(Fate::Stays));
+        assert_eq!(
+            kept_until(&kept),
+            Some(NOW.saturating_add(Duration::from_secs(60)))
+        );
+    }
+
+    #[test]
+    fn a_release_keeps_the_place_in_the_line() {
+        let mut record = claimed(Options::default());
+        let before = crate::store::rank(&record, NOW);
+        let release = settlement(&record, Verdict::Release { at: None });
+        let later = NOW.saturating_add(Duration::from_secs(9));
+        assert_eq!(settle(&mut record, &release, later), Ok(Fate::Stays));
+        assert_eq!(record.state, State::Ready);
+        assert_eq!(crate::store::rank(&record, NOW), before);
+    }
+
+    #[test]
+    fn an_amendment_that_does_not_fit_changes_nothing() {
+        let mut record = claimed(Options::default());
+        for amendment in [
+            Amendment::Cancel,
+            Amendment::Remove,
+            Amendment::Revive,
+            Amendment::Move("other".to_owned()),
+            Amendment::Reschedule(None),
+        ] {
+            let before = record.clone();
+            assert!(amend(&mut record, StateSet::ALL, &amendment, false, NOW).is_err());
+            assert_eq!(record, before);
+        }
+    }
+
+    #[test]
+    fn a_revived_task_starts_afresh_at_the_end_of_the_line() {
+        let mut record = claimed(Options::default());
+        record.counts.attempts = 3;
+        let bury = Verdict::Bury {
+            reason: crate::task::DeadReason::Failed,
+            failure: None,
+        };
+        let bury = settlement(&record, bury);
+        assert_eq!(settle(&mut record, &bury, NOW), Ok(Fate::Stays));
+        let later = NOW.saturating_add(Duration::from_secs(1));
+        let fate = amend(
+            &mut record,
+            StateSet::ENDED,
+            &Amendment::Revive,
+            false,
+            later,
+        );
+        assert_eq!(fate, Ok(Fate::Stays));
+        assert_eq!((record.state, record.dead), (State::Ready, None));
+        assert_eq!(
+            (record.counts, record.not_before),
+            (Counts::default(), Some(later))
+        );
+    }
+
+    #[test]
+    fn names_have_bounds() {
+        let mut record = staged(Options::default());
+        record.queue = "q".repeat(NAME_MAX + 1);
+        let text = check(&Change::Insert(Box::new(record)))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(text, "the name of a queue has 256 bytes, more than 255");
+    }
+}

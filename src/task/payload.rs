@@ -174,10 +174,10 @@ impl PayloadError {
 
 fn check_size(bytes: &[u8], limits: PayloadLimits) -> Result<(), CodecError> {
     let (size, max) = (bytes.len(), limits.size_max);
-    match size > max {
-        true => Err(CodecError::TooLarge { size, max }),
-        false => Ok(()),
+    if size > max {
+        return Err(CodecError::TooLarge { size, max });
     }
+    Ok(())
 }
 
 fn hex(bytes: &[u8]) -> String {

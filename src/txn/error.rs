@@ -1,6 +1,6 @@
 //! What may go wrong with a transaction, and what state the world is in afterwards.
 
-use crate::id::{ResourceId, TxnId};
+use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::txn::data_manager::BoxError;
 
 /// Who refused a commit.
@@ -150,3 +150,10 @@ pub enum RunError {
 #[derive(Debug, thiserror::Error)]
 #[error("a conflict that may be retried")]
 pub struct Retryable(#[source] pub BoxError);
+
+/// The incarnation that a transaction belongs to is closed or gone in a register. A participant that
+/// finds it so puts this into its error's chain: the manager draws a new incarnation, and the work may
+/// be done again in a transaction of that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the incarnation {0} is gone: nothing can be committed under it any more")]
+pub struct IncarnationGone(pub Incarnation);

@@ -1,3 +1,3 @@
 //! The SQLite store.
 
-pub(crate) mod register;
+pub(crate) mod gate;

@@ -1,14 +1,50 @@
 //! Application databases, which hold the registers of transactions that were theirs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use votive::id::ResourceId;
 use votive::register::Register;
+use votive::resource::rusqlite::{Database, DatabaseError, REGISTER_SCHEMA};
 
-use crate::exit::Failure;
-#[cfg(not(feature = "sqlite"))]
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 
-/// Opens the register of the application database at `url`.
+/// Opens the register of the application database at `url`, which must be there.
 pub(crate) fn register(url: &str) -> Result<Arc<dyn Register>, Failure> {
-    unimplemented!()
+    let database = Database::open(existing(url)?).map_err(unopened)?;
+    Ok(Arc::new(database))
+}
+
+/// Makes the register in the application database at `url`.
+pub(crate) fn migrate(url: &str) -> Result<ResourceId, Failure> {
+    Database::migrate(path(url)?).map_err(unopened)
+}
+
+/// Declares that the application database at `url` is the one whose register it holds.
+pub(crate) fn adopt(url: &str) -> Result<ResourceId, Failure> {
+    let path = existing(url)?;
+    Database::adopt(&path).map_err(unopened)?;
+    Ok(Database::open(&path).map_err(unopened)?.id())
+}
+
+/// Returns the statements that make a register in a database of this kind.
+pub(crate) fn statements(url: &str) -> Result<&'static str, Failure> {
+    path(url).map(|_| REGISTER_SCHEMA)
+}
+
+fn existing(url: &str) -> Result<PathBuf, Failure> {
+    let path = path(url)?;
+    if path.exists() {
+        return Ok(path);
+    }
+    let message = format!("there is no application database at {}", path.display());
+    Err(Failure::new(Exit::NotFound, message))
+}
+
+fn path(url: &str) -> Result<PathBuf, Failure> {
+    todo!("{url}")
+}
+
+fn unopened(error: DatabaseError) -> Failure {
+    Failure::because("the application database cannot be used", error)
 }

@@ -23,6 +23,7 @@ pub(crate) struct Args {
 
 /// What every command takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
     /// The store, such as `sqlite:tasks.db`
     #[arg(long, global = true, env = "VOTIVE_URL", hide_env_values = true)]
@@ -68,7 +69,7 @@ pub(crate) enum Command {
     /// Ask the registers about what crashes left in doubt, and publish or discard it
     Recover {
         /// Leave alone what was staged less long ago: its owner is probably at work
-        #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+        #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
         grace: Duration,
         #[command(flatten)]
         applications: Applications,
@@ -95,7 +96,7 @@ pub(crate) struct Filter {
     #[arg(long)]
     pub(crate) about: Option<String>,
     /// Only tasks older than this, such as `90s`, `2h` or `7days`; one that ended is as old as its end
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) older_than: Option<Duration>,
 }
 
@@ -154,16 +155,16 @@ pub(crate) struct TaskOptions {
     #[arg(long)]
     pub(crate) priority: Option<u8>,
     /// Wait this long after the commit, such as `90s` or `2h`
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) delay: Option<Duration>,
     /// Run no earlier than this, such as `2026-11-21T09:30:00Z`
-    #[arg(long, value_parser = instant)]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
     pub(crate) not_before: Option<Timestamp>,
     /// Do not start after this; the task becomes dead instead
-    #[arg(long, value_parser = instant)]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
     pub(crate) expires_at: Option<Timestamp>,
     /// How long one attempt may take
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Attempts in all, the first included [default: 10]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -184,7 +185,7 @@ pub(crate) struct TaskOptions {
     #[arg(long)]
     pub(crate) user: Option<String>,
     /// How long the finished task stays to be looked at
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) retention: Option<Duration>,
     /// The version of the payload's shape
     #[arg(long, default_value_t = 0)]
@@ -257,10 +258,11 @@ pub(crate) struct Migrate {
 
 /// Reads the name of a state in which a task can be seen.
 fn state() -> impl TypedValueParser<Value = State> {
-    let visible = State::ALL.into_iter().filter(|state| *state != State::Staged);
-    PossibleValuesParser::new(visible.map(State::name)).try_map(|name| {
-        State::from_name(&name).ok_or_else(|| format!("`{name}` is no state"))
-    })
+    let visible = State::ALL
+        .into_iter()
+        .filter(|state| *state != State::Staged);
+    PossibleValuesParser::new(visible.map(State::name))
+        .try_map(|name| State::from_name(&name).ok_or_else(|| format!("`{name}` is no state")))
 }
 
 /// Reads an instant in RFC 3339.

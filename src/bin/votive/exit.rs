@@ -120,7 +120,7 @@ impl From<store::Error> for Failure {
 fn causes<'a>(
     first: Option<&'a (dyn Error + 'static)>,
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(first, |error| error.source())
+    std::iter::successors(first, |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
 /// Finds the store's error among the causes.

@@ -23,13 +23,23 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Opens the store that the arguments name.
+    /// Opens the store that the arguments name, which must be there.
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
-        let url = global.url.as_deref().ok_or_else(|| {
-            Failure::new(Exit::Usage, "no store: give --url, or set VOTIVE_URL")
+        let url = url(global)?;
+        location::check_exists(url)?;
+        Self::opened(votive::open(url))
+    }
+
+    /// Opens the store that the arguments name, or makes it.
+    pub(crate) fn open_or_create(global: &Global) -> Result<Self, Failure> {
+        Self::opened(votive::open(url(global)?))
+    }
+
+    fn opened(opened: Result<Arc<dyn Store>, OpenError>) -> Result<Self, Failure> {
+        let store = opened.map_err(|error| {
+            // FIXME
+            Failure::because("the store could not be opened", error)
         })?;
-        let store = votive::open(url)
-            .map_err(|error| Failure::because("the store could not be opened", error))?;
         Ok(Self {
             store,
             manager: TransactionManager::new(),
@@ -72,4 +82,9 @@ impl Target {
             }
         }
     }
+}
+
+fn url(global: &Global) -> Result<&str, Failure> {
+    let missing = || Failure::new(Exit::Usage, "no store: give --url, or set VOTIVE_URL");
+    global.url.as_deref().ok_or_else(missing)
 }

@@ -112,7 +112,11 @@ pub(super) fn run(
 
 /// Refuses a filter by a state in which the deed can never be done.
 fn refuse_states(deed: &Deed, typed: &Selection) -> Result<(), Failure> {
-    let mut wrong = typed.filter.state.iter().filter(|state| deed.amendment(**state).is_none());
+    let mut wrong = typed
+        .filter
+        .state
+        .iter()
+        .filter(|state| deed.amendment(**state).is_none());
     wrong.next().map_or(Ok(()), |state| {
         let message = format!("{} cannot be used on tasks that are {state}", deed.name());
         Err(Failure::new(Exit::Usage, message))
@@ -163,7 +167,10 @@ impl Report {
     }
 
     fn stopped(&self, error: store::Error) -> Failure {
-        let message = format!("stopped after {} tasks; the others are as they were", self.changed);
+        let message = format!(
+            "stopped after {} tasks; the others are as they were",
+            self.changed
+        );
         Failure::because(message, error)
     }
 
@@ -190,6 +197,12 @@ impl fmt::Display for Report {
         for Skipped { task, state } in &self.skipped {
             writeln!(f, "skipped {}: it is {state}", task.0)?;
         }
-        writeln!(f, "{}: {} tasks, {} skipped", self.command, self.changed, self.skipped.len())
+        writeln!(
+            f,
+            "{}: {} tasks, {} skipped",
+            self.command,
+            self.changed,
+            self.skipped.len()
+        )
     }
 }

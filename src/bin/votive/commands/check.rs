@@ -23,7 +23,11 @@ pub(super) fn run(target: &Target, json: bool) -> Result<Exit, Failure> {
         faults,
     };
     output::print(&report, json)?;
-    Ok(if report.healthy { Exit::Ok } else { Exit::Unhealthy })
+    Ok(if report.healthy {
+        Exit::Ok
+    } else {
+        Exit::Unhealthy
+    })
 }
 
 impl fmt::Display for Report {

@@ -46,13 +46,21 @@ pub(super) fn run(global: &Global, typed: &args::Enqueue) -> Result<Exit, Failur
             let enqueue = |payload: &Payload| {
                 queue.enqueue_payload(txn, &typed.kind, payload.clone(), options.clone())
             };
-            payloads.iter().map(enqueue).collect::<Result<Vec<_>, EnqueueError>>()
+            payloads
+                .iter()
+                .map(enqueue)
+                .collect::<Result<Vec<_>, EnqueueError>>()
         })
         .map_err(|error| Failure::because("nothing was enqueued", error))?;
     let merged = committed.merged.iter();
     let report = Report {
         tasks: tasks.into_iter().map(Text).collect(),
-        merged: merged.map(|&(task, into)| Merged { task: Text(task), into: Text(into) }).collect(),
+        merged: merged
+            .map(|&(task, into)| Merged {
+                task: Text(task),
+                into: Text(into),
+            })
+            .collect(),
         tier: Text(committed.tier),
     };
     output::print(&report, global.json)?;
@@ -75,7 +83,10 @@ impl fmt::Display for Report {
 fn payloads(typed: &args::Enqueue) -> Result<Vec<Payload>, Failure> {
     let text = read(typed)?;
     let parts: Vec<&str> = if typed.lines {
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+        text.lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect()
     } else {
         vec![text.trim()]
     };
@@ -85,10 +96,12 @@ fn payloads(typed: &args::Enqueue) -> Result<Vec<Payload>, Failure> {
 
 fn read(typed: &args::Enqueue) -> Result<String, Failure> {
     match (&typed.file, typed.payload.as_deref()) {
-        (Some(file), _) if file != Path::new("-") => std::fs::read_to_string(file).map_err(|error| {
-            let message = format!("the file {} could not be read", file.display());
-            Failure::because(message, error)
-        }),
+        (Some(file), _) if file != Path::new("-") => {
+            std::fs::read_to_string(file).map_err(|error| {
+                let message = format!("the file {} could not be read", file.display());
+                Failure::because(message, error)
+            })
+        }
         (None, Some(text)) if text != "-" => Ok(text.to_owned()),
         _ => {
             let mut text = String::new();

@@ -73,7 +73,10 @@ fn list(target: &Target, json: bool) -> Result<Exit, Failure> {
     let staged = queue::in_doubt(store)?;
     let heuristics = queue::heuristics(store)?;
     let listing = Listing {
-        in_doubt: staged.iter().map(|staged| StagedView::new(staged, now)).collect(),
+        in_doubt: staged
+            .iter()
+            .map(|staged| StagedView::new(staged, now))
+            .collect(),
         heuristics: heuristics.into_iter().map(HeuristicView::from).collect(),
         now,
     };
@@ -112,7 +115,12 @@ fn decide(
 
 fn forget(target: &Target, txn: TxnId, json: bool) -> Result<Exit, Failure> {
     if queue::forget_heuristic(&target.store, &target.manager, txn)? {
-        output::print(&Forgotten { forgotten: Text(txn) }, json)?;
+        output::print(
+            &Forgotten {
+                forgotten: Text(txn),
+            },
+            json,
+        )?;
         return Ok(Exit::Ok);
     }
     let message = format!("transaction {txn} was not settled by force, or is forgotten");

@@ -32,7 +32,8 @@ pub(super) fn run(target: &Target, typed: &args::List, json: bool) -> Result<Exi
     let cursor = typed.cursor.clone().map(Cursor);
     let limit = usize::try_from(typed.limit).unwrap_or(usize::MAX);
     let mut page = target.store.scan(&filter, cursor.as_ref(), limit)?;
-    page.tasks.retain(|listed| selection::is_old_enough(listed, &filter));
+    page.tasks
+        .retain(|listed| selection::is_old_enough(listed, &filter));
     let report = Report {
         tasks: page.tasks.iter().map(TaskView::brief).collect(),
         next: page.next.as_ref().map(|next| next.0.as_str()),
@@ -59,7 +60,9 @@ impl fmt::Display for Report<'_> {
 
 impl Report<'_> {
     fn table(&self) -> Table {
-        let headings = ["id", "queue", "kind", "state", "enqueued", "attempts", "what"];
+        let headings = [
+            "id", "queue", "kind", "state", "enqueued", "attempts", "what",
+        ];
         let mut table = Table::new(headings);
         for listed in &self.page.tasks {
             let record = &listed.record;
@@ -82,7 +85,10 @@ fn remark(listed: &Listed, now: Timestamp) -> String {
     let record = &listed.record;
     match record.state {
         State::Scheduled => record.not_before.map(|at| relative(at, now)),
-        State::Claimed => listed.holder.as_ref().map(|holder| format!("by {}", holder.name)),
+        State::Claimed => listed
+            .holder
+            .as_ref()
+            .map(|holder| format!("by {}", holder.name)),
         State::Dead => Some(death(record)),
         _ => None,
     }
@@ -91,7 +97,10 @@ fn remark(listed: &Listed, now: Timestamp) -> String {
 
 fn death(record: &Record) -> String {
     let reason = record.dead.map(votive::task::DeadReason::name);
-    let failure = record.failure.as_ref().and_then(|failure| failure.chain.first());
+    let failure = record
+        .failure
+        .as_ref()
+        .and_then(|failure| failure.chain.first());
     let words = reason.into_iter().chain(failure.map(String::as_str));
     words.collect::<Vec<_>>().join(": ")
 }

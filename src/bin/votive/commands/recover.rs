@@ -26,12 +26,23 @@ pub(super) fn run(target: &Target, grace: Duration, json: bool) -> Result<Exit, 
         in_doubt: recovered.in_doubt,
     };
     output::print(&report, json)?;
-    Ok(if report.in_doubt == 0 { Exit::Ok } else { Exit::Unhealthy })
+    Ok(if report.in_doubt == 0 {
+        Exit::Ok
+    } else {
+        Exit::Unhealthy
+    })
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { published, discarded, in_doubt } = self;
-        writeln!(f, "{published} published, {discarded} discarded, {in_doubt} still in doubt")
+        let Self {
+            published,
+            discarded,
+            in_doubt,
+        } = self;
+        writeln!(
+            f,
+            "{published} published, {discarded} discarded, {in_doubt} still in doubt"
+        )
     }
 }

@@ -79,7 +79,10 @@ impl Report<'_> {
         pairs.add("reclaims", counts.reclaims);
         if let Some(failure) = &record.failure {
             let chain = failure.chain.join("\n  because: ");
-            pairs.add("failed", format!("{} ({})", failure.at, relative(failure.at, self.now)));
+            pairs.add(
+                "failed",
+                format!("{} ({})", failure.at, relative(failure.at, self.now)),
+            );
             pairs.add("failure", chain);
         }
     }
@@ -89,8 +92,14 @@ impl Report<'_> {
         pairs.add("priority", options.priority);
         pairs.add_some("unique", options.unique.as_ref().map(|unique| &unique.key));
         pairs.add_some("group", options.group.as_ref());
-        options.about.iter().for_each(|object| pairs.add("about", object));
-        options.waits_for.iter().for_each(|task| pairs.add("waits for", task));
+        options
+            .about
+            .iter()
+            .for_each(|object| pairs.add("about", object));
+        options
+            .waits_for
+            .iter()
+            .for_each(|task| pairs.add("waits for", task));
         pairs.add_some("user", options.user.as_ref());
         pairs.add_some("timeout", options.timeout.map(rough));
         pairs.add_some("retention", options.retention.map(rough));
@@ -99,7 +108,11 @@ impl Report<'_> {
 
 fn payload(payload: &Payload, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let (format, size) = (format_name(payload.format), payload.bytes.len());
-    writeln!(f, "payload  {format}, version {}, {size} bytes", payload.version)?;
+    writeln!(
+        f,
+        "payload  {format}, version {}, {size} bytes",
+        payload.version
+    )?;
     match json(payload) {
         Some(text) => writeln!(f, "{}", plain(text)),
         None => writeln!(f, "{}", hex(&payload.bytes)),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use votive::store::{QueueStats, Stats};
+use votive::store::QueueStats;
 use votive::task::State;
 use votive::time::Timestamp;
 
@@ -62,7 +62,9 @@ pub(super) fn run(target: &Target, json: bool) -> Result<Exit, Failure> {
 impl From<QueueStats> for QueueReport {
     fn from(stats: QueueStats) -> Self {
         let counted = stats.counts.iter();
-        let counts: BTreeMap<_, _> = counted.map(|(state, count)| (state.name(), *count)).collect();
+        let counts: BTreeMap<_, _> = counted
+            .map(|(state, count)| (state.name(), *count))
+            .collect();
         let mut report = Self {
             queue: stats.queue,
             pending: 0,
@@ -84,13 +86,20 @@ impl QueueReport {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} store {}, tier {}", self.backend, self.store.0, self.tier.0)?;
+        writeln!(
+            f,
+            "{} store {}, tier {}",
+            self.backend, self.store.0, self.tier.0
+        )?;
         for caveat in &self.caveats {
             writeln!(f, "note: {caveat}")?;
         }
         if let Some(since) = self.in_doubt_since {
             let (count, age) = (self.in_doubt, relative(since.0, self.now.0));
-            writeln!(f, "{count} in doubt, the oldest staged {age}: see `votive in-doubt list`")?;
+            writeln!(
+                f,
+                "{count} in doubt, the oldest staged {age}: see `votive in-doubt list`"
+            )?;
         }
         if self.queues.is_empty() {
             return writeln!(f, "no tasks");
@@ -118,7 +127,12 @@ impl Report {
             let counts = COLUMNS.map(|state| queue.count(state).to_string());
             let oldest = queue.oldest_ready_at.map(|at| relative(at.0, self.now.0));
             let oldest = oldest.unwrap_or_default();
-            table.row([queue.queue.clone()].into_iter().chain(counts).chain([oldest]));
+            table.row(
+                [queue.queue.clone()]
+                    .into_iter()
+                    .chain(counts)
+                    .chain([oldest]),
+            );
         }
         table
     }

@@ -1,3 +1,4 @@
 //! The SQLite store.
 
 pub(crate) mod gate;
+pub(crate) mod register;

@@ -7,17 +7,13 @@
 //! A commit that wrote nothing does not wait for the disk. So whatever reports an outcome also counts
 //! one up in `votive_resource`: when the caller's commit has returned, all that was read is on disk.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, Row, named_params, params};
 
 use crate::id::{Incarnation, ResourceId, TxnId};
-use crate::register::{
-    Answer, Decision, IncarnationRow, OutcomeRow, RegisterError, RegisterErrorKind, Standing,
-};
+use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, RegisterErrorKind, Standing};
 use crate::time::Timestamp;
 
 /// The register's tables, as `votive migrate --register --print` shows them.
@@ -104,47 +100,39 @@ pub(crate) fn adopt(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Tells this file from its clones: by device and inode, which a copy does not share.
+/// Tells the connection's file from its clones.
 pub(crate) fn fingerprint(connection: &Connection) -> Result<String> {
     let path = connection.path().unwrap_or_default();
-    of_file(Path::new(path))
+    fingerprint_of(Path::new(path))
         .map_err(|error| rusqlite::Error::InvalidPath(PathBuf::from(format!("{path}: {error}"))))
 }
 
+/// Tells a file from its clones: by device and inode, which a copy does not share.
 #[cfg(unix)]
-fn of_file(path: &Path) -> std::io::Result<String> {
+pub(crate) fn fingerprint_of(path: &Path) -> std::io::Result<String> {
     use std::os::unix::fs::MetadataExt;
     let file = std::fs::metadata(path)?;
     Ok(format!("device {} inode {}", file.dev(), file.ino()))
 }
 
+/// Tells a file from its clones by its place, where there is nothing better.
 #[cfg(not(unix))]
-fn of_file(path: &Path) -> std::io::Result<String> {
+pub(crate) fn fingerprint_of(path: &Path) -> std::io::Result<String> {
     Ok(format!("path {}", path.canonicalize()?.display()))
 }
 
-/// What this process has enrolled, ever. An incarnation that was enrolled here and is missing was
-/// dropped, and a second enrolment would bring it back to life behind the back of those who were told
-/// that it is gone.
-static ENROLLED: Mutex<BTreeSet<(ResourceId, Incarnation)>> = Mutex::new(BTreeSet::new());
-
-/// Enrolls an incarnation of this process, once; later calls look whether it is still open. Returns
-/// whether it is.
+/// Enrolls an incarnation. One that is there already is an error: nobody enrolls twice.
 pub(crate) fn enroll(
     connection: &Connection,
-    register: ResourceId,
     incarnation: Incarnation,
     now: Timestamp,
-) -> Result<bool> {
-    if !ENROLLED.lock().insert((register, incarnation)) {
-        return Ok(standing(connection, incarnation)? == Standing::Open);
-    }
+) -> Result<()> {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     connection.execute(
         "INSERT INTO votive_incarnation (id, host, started_at) VALUES (?1, ?2, ?3)",
         params![Sql(incarnation), host, now.as_micros()],
     )?;
-    Ok(true)
+    Ok(())
 }
 
 /// Writes `Committed` for a transaction of an open incarnation: called by the commit point, in the
@@ -310,24 +298,14 @@ pub(crate) fn drop_incarnation(connection: &Connection, incarnation: Incarnation
 }
 
 /// Tells what a driver's error means for a register.
-pub(crate) fn error(
-    resource: ResourceId,
-    operation: &'static str,
-    source: rusqlite::Error,
-) -> RegisterError {
-    let kind = match source.sqlite_error_code() {
+pub(crate) fn error_kind(error: &rusqlite::Error) -> RegisterErrorKind {
+    match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => RegisterErrorKind::Locked,
         Some(ErrorCode::CannotOpen) => RegisterErrorKind::Unreachable,
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => RegisterErrorKind::Unusable,
         Some(_) => RegisterErrorKind::Failed,
         // The driver could not make sense of what it read.
         None => RegisterErrorKind::Unusable,
-    };
-    RegisterError {
-        kind,
-        resource,
-        operation,
-        source: Some(source.into()),
     }
 }
 
@@ -427,21 +405,11 @@ mod tests {
     impl Fixture {
         fn enrolled(&self) -> TxnId {
             let incarnation = Incarnation::random();
-            assert!(self.enroll(incarnation));
+            enroll(&self.connection, incarnation, Timestamp::EPOCH).unwrap();
             TxnId {
                 incarnation,
                 sequence: 1,
             }
-        }
-
-        fn enroll(&self, incarnation: Incarnation) -> bool {
-            enroll(
-                &self.connection,
-                self.register,
-                incarnation,
-                Timestamp::EPOCH,
-            )
-            .unwrap()
         }
 
         fn decide(&self, txn: TxnId) -> Answer {
@@ -487,12 +455,10 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_incarnation_is_never_enrolled_again() {
+    fn nobody_enrolls_twice() {
         let register = fixture();
         let incarnation = register.enrolled().incarnation;
-        assert!(register.enroll(incarnation), "it is still there");
-        assert!(drop_incarnation(&register.connection, incarnation).unwrap());
-        assert!(!register.enroll(incarnation));
+        assert!(enroll(&register.connection, incarnation, Timestamp::EPOCH).is_err());
     }
 
     #[test]

@@ -54,26 +54,14 @@ pub(crate) enum Command {
     /// Take back tasks that have not started; they stay, as cancelled
     Cancel(Selection),
     /// Move tasks that have not started to another queue
-    Move {
-        /// The queue that they go to
-        #[arg(long)]
-        to: String,
-        #[command(flatten)]
-        selection: Selection,
-    },
+    Move(Move),
     /// Delete tasks that have ended
     Purge(Selection),
     /// Transactions that are staged and undecided
     #[command(subcommand)]
     InDoubt(InDoubt),
     /// Ask the registers about what crashes left in doubt, and publish or discard it
-    Recover {
-        /// Leave alone what was staged less long ago: its owner is probably at work
-        #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
-        grace: Duration,
-        #[command(flatten)]
-        applications: Applications,
-    },
+    Recover(Recover),
     /// Look at everything in the store, and list what is wrong
     Check,
     /// Create the store, or bring it to this version; or create the register in an application database
@@ -126,6 +114,15 @@ pub(crate) struct Selection {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Move {
+    /// The queue that they go to
+    #[arg(long, value_name = "QUEUE")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
 }
 
 #[derive(Debug, clap::Args)]
@@ -230,6 +227,15 @@ pub(crate) struct Settle {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) applications: Applications,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Recover {
+    /// Leave alone what was staged less long ago: its owner is probably at work
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Duration,
     #[command(flatten)]
     pub(crate) applications: Applications,
 }

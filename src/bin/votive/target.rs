@@ -65,7 +65,8 @@ impl Target {
     pub(crate) fn find(&self, task: TaskId) -> Result<Listed, Failure> {
         let found = self.store.get(task)?;
         found.ok_or_else(|| {
-            let message = format!("there is no task {task}: it was never published here, or it is done");
+            let message =
+                format!("there is no task {task}: it was never published here, or it is done");
             Failure::new(Exit::NotFound, message)
         })
     }

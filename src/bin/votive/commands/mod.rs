@@ -18,36 +18,23 @@ use self::amend::Deed;
 
 /// Does what was typed.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let global = &args.global;
+    let (global, json) = (&args.global, args.global.json);
+    let open = || Target::open(global);
     match &args.command {
-        Command::Migrate(typed) => migrate::run(global, typed),
+        Command::Stats => stats::run(&open()?, json),
+        Command::List(typed) => list::run(&open()?, typed, json),
+        Command::Show { id } => show::run(&open()?, *id, json),
         Command::Enqueue(typed) => enqueue::run(global, typed),
-        command => inspect(command, &Target::open(global)?, global),
-    }
-}
-
-/// Does what only makes sense on a store that is there already.
-fn inspect(command: &Command, target: &Target, global: &Global) -> Result<Exit, Failure> {
-    let json = global.json;
-    match command {
-        Command::Stats => stats::run(target, json),
-        Command::List(typed) => list::run(target, typed, json),
-        Command::Show { id } => show::run(target, *id, json),
-        Command::Retry(typed) => amend::run(target, &Deed::Retry, typed, json),
-        Command::Cancel(typed) => amend::run(target, &Deed::Cancel, typed, json),
-        Command::Move { to, selection } => {
-            amend::run(target, &Deed::Move(to.clone()), selection, json)
+        Command::Retry(typed) => amend::run(&open()?, &Deed::Retry, typed, json),
+        Command::Cancel(typed) => amend::run(&open()?, &Deed::Cancel, typed, json),
+        Command::Move(typed) => {
+            let deed = Deed::Move(typed.to.clone());
+            amend::run(&open()?, &deed, &typed.selection, json)
         }
-        Command::Purge(typed) => amend::run(target, &Deed::Purge, typed, json),
-        Command::InDoubt(typed) => in_doubt::run(target, typed, json),
-        Command::Recover {
-            grace,
-            applications,
-        } => {
-            target.know(applications)?;
-            recover::run(target, *grace, json)
-        }
-        Command::Check => check::run(target, json),
-        Command::Migrate(_) | Command::Enqueue(_) => Ok(Exit::Ok),
+        Command::Purge(typed) => amend::run(&open()?, &Deed::Purge, typed, json),
+        Command::InDoubt(typed) => in_doubt::run(&open()?, typed, json),
+        Command::Recover(typed) => recover::run(&open()?, typed, json),
+        Command::Check => check::run(&open()?, json),
+        Command::Migrate(typed) => migrate::run(global, typed),
     }
 }

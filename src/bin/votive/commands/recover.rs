@@ -1,11 +1,11 @@
 //! `votive recover`: what crashes left in doubt is asked for, and published or discarded.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 use votive::queue;
 
+use crate::args;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::target::Target;
@@ -18,8 +18,9 @@ struct Report {
 }
 
 /// Recovers once.
-pub(super) fn run(target: &Target, grace: Duration, json: bool) -> Result<Exit, Failure> {
-    let recovered = queue::recover_older_than(&target.store, &target.manager, grace)?;
+pub(super) fn run(target: &Target, typed: &args::Recover, json: bool) -> Result<Exit, Failure> {
+    target.know(&typed.applications)?;
+    let recovered = queue::recover_older_than(&target.store, &target.manager, typed.grace)?;
     let report = Report {
         published: recovered.published,
         discarded: recovered.discarded,

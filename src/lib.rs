@@ -2,13 +2,20 @@
 //! committed.
 
 pub mod codec;
+pub mod consumer;
+mod failpoint;
 pub mod handler;
 pub mod id;
 pub mod queue;
 pub mod register;
+pub mod resource;
 pub mod store;
 pub mod task;
 pub mod time;
 pub mod txn;
 
+pub use consumer::Consumer;
+pub use handler::{Context, Handler, Registry};
+pub use queue::Queue;
 pub use task::Task;
+pub use txn::{Transaction, TransactionManager, Work};

@@ -137,6 +137,19 @@ pub struct RegisterError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl RegisterError {
+    /// Creates an error without a source.
+    #[must_use]
+    pub fn new(kind: RegisterErrorKind, resource: ResourceId, operation: &'static str) -> Self {
+        Self {
+            kind,
+            resource,
+            operation,
+            source: None,
+        }
+    }
+}
+
 /// What went wrong in a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

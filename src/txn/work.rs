@@ -65,6 +65,12 @@ impl Work {
     pub fn after_abort(&mut self, hook: impl FnOnce() -> Result<(), BoxError> + Send + 'static) {
         let _ = hook;
     }
+    pub fn set_data<T: std::any::Any + Send>(&mut self, value: T) {
+        let _ = value;
+    }
+    pub fn is_empty(&self) -> bool {
+        unimplemented!()
+    }
     pub fn note(&mut self, text: &str) {
         let _ = text;
     }

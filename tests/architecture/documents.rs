@@ -191,6 +191,22 @@ fn every_link_of_a_document_resolves() {
 }
 
 #[test]
+fn every_step_of_ci_can_be_run_by_hand() {
+    let (run, recipes) = (document(".ci/run").text, document(".justfile").text);
+    let steps = run
+        .lines()
+        .filter_map(|line| line.strip_prefix("step_")?.split_once("() {"));
+    let steps: Vec<_> = steps.map(|(name, _)| name).collect();
+    assert!(steps.len() > 5, "{steps:?}");
+    for step in steps {
+        assert!(
+            recipes.contains(&format!(".ci/run {step}")),
+            "no recipe runs `{step}`"
+        );
+    }
+}
+
+#[test]
 fn a_wrong_row_of_the_table_of_states_is_seen() {
     let row = documented("| state | event | to |\n| `claimed` | Done | ready or dead |\n");
     let key = ("claimed".to_owned(), "Done".to_owned());

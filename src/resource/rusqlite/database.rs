@@ -18,7 +18,7 @@ use crate::store::Inspect as _;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::register;
 use crate::time::{Clock, SystemClock, Timestamp};
-use crate::txn::{BoxError, IncarnationGone, JoinError, Work};
+use crate::txn::{BoxError, Cancellation, IncarnationGone, JoinError, Work};
 
 /// An application's SQLite database, whose transactions take part in ours. Cheap to clone; clones
 /// share its connections.
@@ -131,18 +131,23 @@ impl Database {
     /// for the disk.
     pub fn join<'w>(&self, work: &'w mut Work) -> Result<&'w mut Session, JoinError> {
         let registers = work.registers().clone();
-        work.join_with(self.id(), |txn| self.begin(registers, txn))
+        let cancellation = work.data::<Cancellation>().cloned();
+        work.join_with(self.id(), |txn| self.begin(registers, txn, cancellation))
     }
 
-    fn begin(&self, registers: Registers, txn: TxnId) -> Result<Session, BoxError> {
+    fn begin(
+        &self,
+        registers: Registers,
+        txn: TxnId,
+        cancellation: Option<Cancellation>,
+    ) -> Result<Session, BoxError> {
         self.enroll(&registers, txn).map_err(report)?;
-        let (connection, pass) = self.0.pool.begin().map_err(report)?;
-        Ok(Session::new(
-            self.clone(),
-            registers,
-            txn,
-            (connection, pass),
-        ))
+        let transaction = self.0.pool.begin().map_err(report)?;
+        let session = Session::new(self.clone(), registers, txn, transaction);
+        if let Some(cancellation) = cancellation {
+            cancellation.on_cancel(session.interrupter());
+        }
+        Ok(session)
     }
 
     /// Makes the process known to the register, before the transaction that will need it begins: a
@@ -154,10 +159,13 @@ impl Database {
         if registers.find(self.id()).is_none() {
             registers.insert(Arc::new(self.clone()));
         }
-        registers.enroll(self, txn.incarnation, self.now()).map_err(|error| {
-            tracing::warn!(%error, path = %self.path().display(), "an incarnation was not enrolled");
-            self.gone(txn)
-        })
+        registers
+            .enroll(self, txn.incarnation, self.now())
+            .map_err(|reason| DatabaseError::NotEnrolled {
+                path: self.path().to_owned(),
+                reason,
+                source: IncarnationGone(txn.incarnation),
+            })
     }
 
     pub(super) fn gone(&self, txn: TxnId) -> DatabaseError {

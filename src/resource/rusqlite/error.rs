@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::id::TxnId;
+use crate::register::RegisterError;
 use crate::txn::{BoxError, IncarnationGone};
 
 /// Why a database could not be opened, joined or committed. Nothing was committed by it.
@@ -74,8 +75,21 @@ pub enum DatabaseError {
     /// Recovery was faster and has decided to abort.
     #[error("transaction {0} was aborted by recovery before it could commit")]
     Decided(TxnId),
-    /// The process is not known to the register, or not any more. May be retried.
-    #[error("{path} refuses the incarnation", path = path.display())]
+    /// The process could not be made known to the register, where it may have to decide. May be
+    /// retried, as another incarnation.
+    #[error("{path} could not enroll the incarnation: {reason}", path = path.display())]
+    #[non_exhaustive]
+    NotEnrolled {
+        /// The database.
+        path: PathBuf,
+        /// Why not.
+        reason: RegisterError,
+        /// Which incarnation.
+        #[source]
+        source: IncarnationGone,
+    },
+    /// The process is not known to the register any more. May be retried, as another incarnation.
+    #[error("{path} does not know the incarnation any more", path = path.display())]
     #[non_exhaustive]
     Gone {
         /// The database.

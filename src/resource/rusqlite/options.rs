@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-type Setup = dyn Fn(&Connection) -> rusqlite::Result<()> + Send + Sync;
+type Setup = dyn Fn(&mut Connection) -> rusqlite::Result<()> + Send + Sync;
 
 /// How a [`Database`](super::Database) is opened and its transactions are begun.
 #[derive(Clone)]
@@ -65,12 +65,11 @@ impl Options {
         self
     }
 
-    /// Sets what is done with each new connection before its first use: pragmas, functions, attached
-    /// databases. Connections are used again, for one transaction after the other. Defaults to nothing.
+    /// Sets what is done with each new connection before its first use: pragmas, functions, hooks. Connections are used again, for one transaction after the other. Defaults to nothing.
     #[must_use]
     pub fn setup(
         mut self,
-        setup: impl Fn(&Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
+        setup: impl Fn(&mut Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
     ) -> Self {
         self.setup = Some(Arc::new(setup));
         self

@@ -155,7 +155,7 @@ pub(super) fn sqlite(
 /// write-ahead logging it is the same as FULL.
 fn connect(path: &Path, options: &Options, extra: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags | extra)?;
+    let mut connection = Connection::open_with_flags(path, flags | extra)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.busy_timeout(options.busy_timeout)?;
     if options.wal {
@@ -163,7 +163,7 @@ fn connect(path: &Path, options: &Options, extra: OpenFlags) -> rusqlite::Result
     }
     connection.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA foreign_keys = ON")?;
     if let Some(setup) = &options.setup {
-        setup(&connection)?;
+        setup(&mut connection)?;
     }
     Ok(connection)
 }

@@ -4,20 +4,25 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
-use rusqlite::{Connection, TransactionState};
+use parking_lot::Mutex;
+use rusqlite::{Connection, InterruptHandle, TransactionState};
 
 use super::database::Database;
 use super::error::{DatabaseError, is_conflict, report};
 use super::pool::Loan;
 use crate::id::{ResourceId, TxnId};
-use crate::queue::HandedBatch;
-use crate::register::{Decision, OutcomeRow, Register as _, Registers};
+use crate::queue::{HandedBatch, garbage};
+use crate::register::{self, Decision, OutcomeRow, Register as _, Registers};
 use crate::store::Inspect as _;
 use crate::store::sqlite;
 use crate::store::sqlite::gate::Pass;
-use crate::store::sqlite::register::{self, CommitRecord};
+use crate::store::sqlite::register::{self as table, CommitRecord};
 use crate::txn::{Answer, BoxError, DataManager, Mark, PrepareInfo, Prepared, Role, Vote};
+
+/// Ends a wait of the connection from another thread, for as long as it is this session's.
+type Interrupt = Arc<Mutex<Option<InterruptHandle>>>;
 
 /// A connection inside a transaction of the application's database, which is committed or rolled back
 /// together with the [`Work`](crate::txn::Work) that it joined.
@@ -32,8 +37,9 @@ pub struct Session {
     pass: Option<Pass>,
     handed: Vec<HandedBatch>,
     marks: u64,
-    /// What the outcome record lists, where the answer of the `COMMIT` was lost.
-    undecided: Option<Vec<ResourceId>>,
+    /// What the outcome record lists, once it is committed, or possibly so.
+    decided: Option<Vec<ResourceId>>,
+    interrupt: Interrupt,
 }
 
 impl Session {
@@ -43,6 +49,7 @@ impl Session {
         txn: TxnId,
         (connection, pass): (Loan, Option<Pass>),
     ) -> Self {
+        let interrupt = Arc::new(Mutex::new(Some(connection.get_interrupt_handle())));
         Self {
             database,
             registers,
@@ -51,7 +58,18 @@ impl Session {
             pass,
             handed: Vec::new(),
             marks: 0,
-            undecided: None,
+            decided: None,
+            interrupt,
+        }
+    }
+
+    /// Returns what makes a statement that is running fail, as a conflict of nobody's making.
+    pub(super) fn interrupter(&self) -> impl FnOnce() + Send + use<> {
+        let interrupt = Arc::clone(&self.interrupt);
+        move || {
+            if let Some(handle) = &*interrupt.lock() {
+                handle.interrupt();
+            }
         }
     }
 
@@ -78,8 +96,15 @@ impl Session {
         } else {
             self.execute("ROLLBACK", "be rolled back")
         };
-        self.pass = None;
+        self.leave();
         ended
+    }
+
+    /// Lets the next writer in. From now on the connection may be lent to another transaction, which
+    /// is not to be interrupted for this one.
+    fn leave(&mut self) {
+        *self.interrupt.lock() = None;
+        self.pass = None;
     }
 
     /// Commits, with the tasks of the store in the same file and the outcome record: the decision.
@@ -90,8 +115,9 @@ impl Session {
         }
         // SQLite itself waits here for readers that are in the way, for the busy timeout.
         let Err(error) = self.connection.execute_batch("COMMIT") else {
+            self.leave();
             self.database.inner().forgot(&spent);
-            self.committed(prepared);
+            self.decided = Some(prepared.to_vec());
             return Answer::Ok;
         };
         let error = report(self.database.inner().pool.fails("be committed")(error));
@@ -132,12 +158,12 @@ impl Session {
         if !prepared.is_empty() {
             self.check_durable()?;
         }
-        match register::commit(&self.connection, self.txn, prepared).map_err(fails)? {
+        match table::commit(&self.connection, self.txn, prepared).map_err(fails)? {
             CommitRecord::Written => {}
             CommitRecord::Decided => return Err(DatabaseError::Decided(self.txn)),
             CommitRecord::Gone => return Err(self.database.gone(self.txn)),
         }
-        register::forget(&self.connection, spent).map_err(fails)?;
+        table::forget(&self.connection, spent).map_err(fails)?;
         Ok(())
     }
 
@@ -171,44 +197,35 @@ impl Session {
         )
     }
 
-    fn committed(&mut self, prepared: &[ResourceId]) {
-        self.pass = None;
-        self.undecided = None;
-        if prepared.is_empty() {
-            self.database.inner().spent.lock().push(self.txn);
-        } else {
-            let row = OutcomeRow {
-                txn: self.txn,
-                decision: Decision::Committed,
-                stores: prepared.to_vec(),
-            };
-            self.registers.note_committed(self.database.id(), row);
-        }
-        if let (false, Some(store)) = (self.handed.is_empty(), &self.database.inner().store) {
-            store.announce();
-        }
+    /// Finds out whether the transaction was committed, by trying to write that it was not.
+    fn ask(&mut self, prepared: &[ResourceId], lost: BoxError) -> Answer {
+        self.leave();
+        let asked = self.database.decide(self.txn, Decision::Aborted, prepared);
+        let answer = match asked.map(register::Answer::as_owner) {
+            Ok(Some(Decision::Committed)) => Answer::Ok,
+            Ok(Some(Decision::Aborted)) => return Answer::Refused(lost),
+            Ok(None) => Answer::Unknown(lost),
+            Err(error) => {
+                tracing::warn!(txn = %self.txn, %error, "the database could not say whether it committed");
+                Answer::Unknown(lost)
+            }
+        };
+        self.decided = Some(prepared.to_vec());
+        answer
     }
 
-    /// Finds out whether the transaction was committed, by trying to write that it was not.
-    fn ask(&mut self, prepared: &[ResourceId], error: BoxError) -> Answer {
-        self.pass = None;
-        self.undecided = Some(prepared.to_vec());
-        let asked = self.database.decide(self.txn, Decision::Aborted, prepared);
-        match asked.map(crate::register::Answer::as_owner) {
-            Ok(Some(Decision::Committed)) => {
-                self.committed(prepared);
-                Answer::Ok
-            }
-            Ok(Some(Decision::Aborted)) => {
-                self.undecided = None;
-                Answer::Refused(error)
-            }
-            Ok(None) => Answer::Unknown(error),
-            Err(register) => {
-                tracing::warn!(%register, txn = %self.txn, "the outcome could not be learnt");
-                Answer::Unknown(error)
-            }
+    /// Notes that the outcome is known here, so that its record is needed only by those it lists.
+    fn note_committed(&self, prepared: Vec<ResourceId>) {
+        if prepared.is_empty() {
+            self.database.inner().spent.lock().push(self.txn);
+            return;
         }
+        let row = OutcomeRow {
+            txn: self.txn,
+            decision: Decision::Committed,
+            stores: prepared,
+        };
+        garbage::note_committed(&self.database, &self.registers, row);
     }
 }
 
@@ -258,14 +275,18 @@ impl DataManager for Session {
     }
 
     fn finish(&mut self) -> Result<(), BoxError> {
-        if let Some(prepared) = self.undecided.take() {
-            self.committed(&prepared);
+        let Some(prepared) = self.decided.take() else {
+            return Ok(());
+        };
+        self.note_committed(prepared);
+        if let (false, Some(store)) = (self.handed.is_empty(), &self.database.inner().store) {
+            store.announce();
         }
         Ok(())
     }
 
     fn abort(&mut self) -> Result<(), BoxError> {
-        self.undecided = None;
+        self.decided = None;
         self.end()
     }
 

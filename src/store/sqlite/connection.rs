@@ -1,7 +1,6 @@
 //! Connections to the file, with every pragma read back: SQLite ignores one that it does not know.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
@@ -31,7 +30,11 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection> 
     }
     set(&connection, "journal_mode", "wal")?;
     set(&connection, "synchronous", 2)?;
-    set(&connection, "wal_autocheckpoint", options.wal_autocheckpoint)?;
+    set(
+        &connection,
+        "wal_autocheckpoint",
+        options.wal_autocheckpoint,
+    )?;
     if let Some(pages) = options.max_page_count {
         set(&connection, "max_page_count", pages)?;
     }
@@ -66,7 +69,9 @@ fn open(path: &Path, flags: OpenFlags, options: &Options) -> Result<Connection> 
 
 /// SQLite only says that it could not; the file system knows why.
 fn why_not_opened(path: &Path, error: rusqlite::Error) -> Fault {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let found = std::fs::metadata(folder.unwrap_or(Path::new("."))).and_then(|_| {
         std::fs::OpenOptions::new()
             .append(true)
@@ -90,7 +95,9 @@ fn set<V>(connection: &Connection, pragma: &str, value: V) -> Result<()>
 where
     V: rusqlite::ToSql + ToString,
 {
-    connection.pragma_update_and_check(None, pragma, &value, |_| Ok(())).or_else(no_answer)?;
+    connection
+        .pragma_update_and_check(None, pragma, &value, |_| Ok(()))
+        .or_else(no_answer)?;
     let found: rusqlite::types::Value =
         connection.pragma_query_value(None, pragma, |row| row.get(0))?;
     let found = match found {
@@ -101,7 +108,11 @@ where
     if found == value.to_string() {
         return Ok(());
     }
-    Err(Kind::Invalid(format!("the file does not take {pragma} = {}", value.to_string())).into())
+    Err(Kind::Invalid(format!(
+        "the file does not take {pragma} = {}",
+        value.to_string()
+    ))
+    .into())
 }
 
 /// Many pragmas answer nothing when they are set.
@@ -152,19 +163,10 @@ impl Readers {
         seen
     }
 
-    fn open(&self) -> Result<Connection> {
+    /// Opens one more connection, for who keeps it.
+    pub(super) fn open(&self) -> Result<Connection> {
         let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE, &self.options)?;
         set(&connection, "query_only", 1)?;
         Ok(connection)
-    }
-
-    /// Opens one more connection, for who keeps it.
-    pub(super) fn another(&self) -> Result<Connection> {
-        self.open()
-    }
-
-    /// How long to wait for a lock.
-    pub(super) fn busy_timeout(&self) -> Duration {
-        self.options.busy_timeout
     }
 }

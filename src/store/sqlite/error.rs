@@ -6,6 +6,7 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
 use crate::codec::CodecError;
+use crate::id::TaskId;
 use crate::store::{Error, Kind};
 
 /// An error before it is known during which operation of the contract it happened. Cheap to clone,
@@ -33,13 +34,27 @@ impl Fault {
     /// Whether SQLite itself says that there was no room: then the end of a transaction was not written,
     /// and a part of it is void.
     pub(super) fn is_definitely_full(&self) -> bool {
-        let driver = self.source.as_deref().and_then(|source| source.downcast_ref());
+        let driver = self
+            .source
+            .as_deref()
+            .and_then(|source| source.downcast_ref());
         driver.and_then(rusqlite::Error::sqlite_error_code) == Some(ErrorCode::DiskFull)
     }
 
     /// Says what is damaged.
     pub(super) fn corrupt(what: impl Into<String>) -> Self {
         Kind::Corrupt(what.into()).into()
+    }
+
+    /// Adds which task it is that cannot be read.
+    pub(super) fn of_task(self, task: TaskId) -> Self {
+        match &self.kind {
+            Kind::Corrupt(what) => {
+                let kind = Kind::Corrupt(format!("task {task}: {what}"));
+                self.with_kind(kind)
+            }
+            _ => self,
+        }
     }
 
     /// Names the operation.

@@ -151,6 +151,13 @@ pub(crate) fn commit(
     })
 }
 
+/// Whether there is an outcome of a transaction. Not flushed: only for who refuses because of it.
+pub(crate) fn is_decided(connection: &Connection, txn: TxnId) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_outcome WHERE txn = ?1)")?
+        .query_row([Sql(txn)], |row| row.get(0))
+}
+
 /// Writes the outcome if there is none, then reads what is there, then the incarnation's standing.
 pub(crate) fn decide(
     connection: &Connection,
@@ -309,8 +316,9 @@ pub(crate) fn error_kind(error: &rusqlite::Error) -> RegisterErrorKind {
     }
 }
 
-/// A value in the form in which the register's tables keep it.
-struct Sql<T>(T);
+/// A value in the form in which the tables keep it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sql<T>(pub(super) T);
 
 impl ToSql for Sql<TxnId> {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {

@@ -1,12 +1,14 @@
 //! Rows of `votive_task`, and the forms in which values are kept.
 
+use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Row, ToSql as _};
 
 use super::error::{Fault, Result};
+pub(super) use super::register::Sql;
 use crate::codec;
 use crate::id::{ConsumerId, Incarnation, ResourceId, TaskId, Token, TxnId};
-use crate::store::{Error, Listed};
+
+use crate::store::Listed;
 use crate::task::{Counts, DeadReason, Format, Options, Payload, Record, State};
 use crate::time::Timestamp;
 
@@ -82,7 +84,9 @@ impl TaskRow {
                 reclaims: row.get(14)?,
             },
             failure: failure.map(codec::decode).transpose()?,
-            dead: row.get::<_, Option<Sql<DeadReason>>>(16)?.map(|dead| dead.0),
+            dead: row
+                .get::<_, Option<Sql<DeadReason>>>(16)?
+                .map(|dead| dead.0),
             ended_at: optional_instant(row, 17)?,
             progress: row.get(18)?,
         };
@@ -126,6 +130,11 @@ impl ClaimColumns {
     }
 }
 
+/// A bound that SQLite can count to.
+pub(super) fn limit(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 fn instant(row: &Row<'_>, column: usize) -> Result<Timestamp> {
     Ok(Timestamp::from_micros(row.get(column)?))
 }
@@ -138,10 +147,6 @@ fn optional_instant(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
 fn mistyped(error: FromSqlError) -> Fault {
     Fault::corrupt(error.to_string())
 }
-
-/// A value in the form in which the tables keep it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sql<T>(pub(super) T);
 
 macro_rules! bytes_in_sql {
     ($($type:ty),*) => {$(
@@ -159,20 +164,7 @@ macro_rules! bytes_in_sql {
     )*};
 }
 
-bytes_in_sql!(TaskId, TxnId, ResourceId);
-
-/// The 64 bits, read as a signed number.
-impl ToSql for Sql<Incarnation> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.0.to_u64().cast_signed().into())
-    }
-}
-
-impl FromSql for Sql<Incarnation> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Ok(Self(Incarnation::from_u64(value.as_i64()?.cast_unsigned())))
-    }
-}
+bytes_in_sql!(TaskId, ResourceId);
 
 /// Enums are kept as numbers: part of the file format, never to be given to another meaning.
 macro_rules! numbers_in_sql {

@@ -153,7 +153,9 @@ fn work(connection: &Connection, members: &mut [Box<dyn Member>]) -> Result<bool
             if connection.is_autocommit() {
                 return Err(fault.clone());
             }
-            connection.prepare_cached("ROLLBACK TO member")?.execute([])?;
+            connection
+                .prepare_cached("ROLLBACK TO member")?
+                .execute([])?;
         }
         connection.prepare_cached("RELEASE member")?.execute([])?;
         any |= done.is_ok();

@@ -1,0 +1,119 @@
+//! The commit protocol, checked in every state that it can reach; and that each known way to get it
+//! wrong is noticed by the same check.
+#![cfg(test)]
+
+mod prepared;
+mod rules;
+
+use votive::id::TxnId;
+use votive::queue::decision::{self, Action};
+use votive::register::{Decision, Standing};
+
+use prepared::{ATOMIC, Flaw, Prepared, REFUSED, VISIBLE};
+use rules::{Rules, assert_caught, assert_holds};
+
+/// One transaction in two stores.
+type TwoStores = Prepared<1, 2>;
+
+/// Two transactions under one incarnation, in one store.
+type TwoTransactions = Prepared<2, 1>;
+
+#[test]
+fn a_transaction_over_two_stores_is_visible_in_both_or_neither() {
+    assert_holds(TwoStores::sound());
+}
+
+#[test]
+fn two_transactions_under_one_incarnation_do_not_disturb_each_other() {
+    assert_holds(TwoTransactions {
+        recoverers: 1,
+        ..TwoTransactions::sound()
+    });
+}
+
+#[test]
+fn recovery_that_only_selects_is_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::RecoverySelects), ATOMIC);
+}
+
+#[test]
+fn records_without_an_incarnation_key_are_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::NoIncarnationKey), ATOMIC);
+}
+
+#[test]
+fn a_janitor_that_asks_one_store_is_caught() {
+    let rules = Rules {
+        released_by_all: |rows, released| {
+            let by_one = |txn: &TxnId| released.values().any(|of| of.contains(txn));
+            rows.iter().map(|row| row.txn).filter(by_one).collect()
+        },
+        ..Rules::REAL
+    };
+    assert_caught(TwoStores::with_rules(rules), ATOMIC);
+}
+
+#[test]
+fn deleting_a_set_difference_is_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::SetDifference), ATOMIC);
+}
+
+#[test]
+fn forgetting_before_the_publish_is_flushed_is_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::ForgettableUnflushed), ATOMIC);
+}
+
+#[test]
+fn dropping_commit_records_with_their_incarnation_is_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::Cascade), ATOMIC);
+}
+
+#[test]
+fn forgetting_a_record_while_its_owner_may_still_ask_is_caught() {
+    let rules = Rules {
+        candidates: |rows, _closed, _knows| rows,
+        ..Rules::REAL
+    };
+    assert_caught(TwoStores::with_rules(rules), REFUSED);
+}
+
+#[test]
+fn an_owner_that_believes_an_abort_after_its_incarnation_was_closed_is_caught() {
+    let rules = Rules {
+        as_owner: |answer| answer.decision.or(Some(Decision::Aborted)),
+        ..Rules::REAL
+    };
+    assert_caught(TwoStores::with_rules(rules), REFUSED);
+}
+
+#[test]
+fn deciding_from_what_is_not_on_disk_is_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::DecideUnflushed), VISIBLE);
+}
+
+#[test]
+fn closing_that_is_not_on_disk_is_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::CloseUnflushed), REFUSED);
+}
+
+#[test]
+fn an_owner_that_asks_with_a_select_is_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::OwnerSelects), REFUSED);
+}
+
+#[test]
+fn enrolling_an_incarnation_again_is_caught() {
+    assert_caught(TwoStores::with_flaw(Flaw::EnrolledAgain), ATOMIC);
+}
+
+#[test]
+fn a_holder_that_waits_for_a_gone_incarnation_is_caught() {
+    let rules = Rules {
+        action: |answer, unfinished| match answer.standing {
+            Standing::Gone => Action::Wait,
+            _ => decision::action(answer, unfinished),
+        },
+        ..Rules::REAL
+    };
+    assert_caught(TwoStores::with_rules(rules), ATOMIC);
+}

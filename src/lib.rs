@@ -2,7 +2,10 @@
 //! committed.
 
 pub mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod consumer;
+#[cfg(feature = "sqlite")]
 mod failpoint;
 pub mod handler;
 pub mod id;

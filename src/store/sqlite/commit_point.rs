@@ -32,14 +32,9 @@ impl Register for SqliteStore {
 
     fn enroll(&self, incarnation: Incarnation, now: Timestamp) -> Answered<()> {
         let operation = "enroll an incarnation";
-        let resource = self.identity.id;
-        let enrolled = self.ask(DECIDE, operation, move |connection| {
-            Ok(register::enroll(connection, resource, incarnation, now)?)
+        self.ask(DECIDE, operation, move |connection| {
+            Ok(register::enroll(connection, incarnation, now)?)
         })?;
-        if !enrolled {
-            let gone = Fault::from(Kind::IncarnationGone(incarnation));
-            return Err(self.register_error(operation, gone));
-        }
         self.prove_alive(incarnation)
             .map_err(|fault| self.register_error(operation, fault))
     }

@@ -146,6 +146,9 @@ impl SqliteStore {
         let known = std::mem::take(&mut *self.known.lock());
         let forget = known.clone();
         let applied = self.write(APPLY, move |connection| {
+            if find(connection, txn)?.is_some() {
+                return Err(Kind::Decided(txn).into());
+            }
             register::forget(connection, &forget)?;
             match register::commit(connection, txn, &stores)? {
                 CommitRecord::Written => {}

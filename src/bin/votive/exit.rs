@@ -1,10 +1,9 @@
 //! How the program ends. The exit codes are a promise to scripts: `docs/cli.md` lists them.
 
 use std::error::Error;
-use std::fmt;
 use std::process::ExitCode;
 
-use serde::Serialize;
+use votive::queue::{EnqueueError, OperatorError};
 use votive::store::{self, Kind};
 use votive::txn::{BoxError, CommitError};
 
@@ -47,27 +46,37 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Failure {
     /// How the program ends.
     pub(crate) exit: Exit,
-    message: String,
-    source: Option<BoxError>,
+    context: Option<String>,
+    error: BoxError,
 }
 
 impl Failure {
-    /// Creates a failure without a cause.
+    /// Creates a failure that has no cause but what it says.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
-            message: message.into(),
-            source: None,
+            context: None,
+            error: message.into().into(),
         }
     }
 
-    /// Creates a failure whose exit code follows from its cause.
-    pub(crate) fn because(message: impl Into<String>, source: impl Into<BoxError>) -> Self {
-        let source = source.into();
+    /// Creates a failure of an error, from which the exit code follows.
+    pub(crate) fn of(error: impl Into<BoxError>) -> Self {
+        let error = error.into();
         Self {
-            exit: classify(source.as_ref()),
-            message: message.into(),
-            source: Some(source),
+            exit: causes(error.as_ref())
+                .find_map(exit_of)
+                .unwrap_or(Exit::Failed),
+            context: None,
+            error,
+        }
+    }
+
+    /// Says what an error means for what was asked.
+    pub(crate) fn because(context: impl Into<String>, error: impl Into<BoxError>) -> Self {
+        Self {
+            context: Some(context.into()),
+            ..Self::of(error)
         }
     }
 
@@ -76,70 +85,53 @@ impl Failure {
         Self { exit, ..self }
     }
 
-    /// Returns the messages, outermost first.
-    fn chain(&self) -> impl Iterator<Item = String> {
-        let source = self.source.as_deref().map(|source| source as &dyn Error);
-        let causes = causes(source).map(ToString::to_string);
-        std::iter::once(self.message.clone()).chain(causes)
-    }
-
     /// Returns what people read: the message, then each cause on a line of its own.
     pub(crate) fn to_text(&self) -> String {
-        let lines: Vec<String> = self.chain().collect();
-        format!("votive: {}", lines.join("\n  because: "))
+        format!("votive: {}", self.chain().join("\n  because: "))
     }
 
     /// Returns what programs read, as one line of JSON.
     pub(crate) fn to_json(&self) -> String {
-        #[derive(Serialize)]
-        struct Shape {
-            exit: u8,
-            chain: Vec<String>,
-        }
-        let shape = Shape {
-            exit: self.exit as u8,
-            chain: self.chain().collect(),
-        };
-        serde_json::json!({ "error": shape }).to_string()
+        let (exit, chain) = (self.exit as u8, self.chain());
+        serde_json::json!({ "error": { "exit": exit, "chain": chain } }).to_string()
     }
-}
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+    /// Returns the messages, outermost first.
+    fn chain(&self) -> Vec<String> {
+        let causes = causes(self.error.as_ref()).map(ToString::to_string);
+        self.context.iter().cloned().chain(causes).collect()
     }
 }
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
-        Self::because("the store did not do it", error)
+        Self::of(error)
     }
 }
+
+type Cause<'a> = &'a (dyn Error + 'static);
 
 /// Walks from an error to the last of its causes.
-fn causes<'a>(
-    first: Option<&'a (dyn Error + 'static)>,
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(first, |error: &&'a (dyn Error + 'static)| (*error).source())
+fn causes(first: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
+    std::iter::successors(Some(first), |error| (*error).source())
 }
 
-/// Finds the store's error among the causes.
-fn store_kind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Kind> {
-    causes(Some(error)).find_map(|cause| Some(&cause.downcast_ref::<store::Error>()?.kind))
-}
-
-fn classify(error: &(dyn Error + 'static)) -> Exit {
-    let undecided = |cause: &(dyn Error + 'static)| {
-        let commit = cause.downcast_ref::<CommitError>();
-        matches!(commit, Some(CommitError::Undecided { .. }))
-    };
-    if causes(Some(error)).any(undecided) {
-        return Exit::Unhealthy;
+/// Returns the exit code that an error asks for, if it is one that has a say.
+fn exit_of(error: Cause<'_>) -> Option<Exit> {
+    if let Some(error) = error.downcast_ref::<store::Error>() {
+        return Some(exit_of_kind(&error.kind));
     }
-    store_kind(error).map_or(Exit::Failed, exit_of)
+    if let Some(error) = error.downcast_ref::<OperatorError>() {
+        return exit_of_operator(error);
+    }
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(CommitError::Undecided { .. }), _) => Some(Exit::Unhealthy),
+        (_, Some(EnqueueError::Payload(_) | EnqueueError::Invalid(_))) => Some(Exit::Usage),
+        _ => None,
+    }
 }
 
-fn exit_of(kind: &Kind) -> Exit {
+fn exit_of_kind(kind: &Kind) -> Exit {
     match kind {
         Kind::StateChanged {
             found: "missing", ..
@@ -148,6 +140,16 @@ fn exit_of(kind: &Kind) -> Exit {
         Kind::Unknown | Kind::Corrupt(_) => Exit::Unhealthy,
         Kind::Invalid(_) => Exit::Usage,
         _ => Exit::Failed,
+    }
+}
+
+fn exit_of_operator(error: &OperatorError) -> Option<Exit> {
+    match error {
+        OperatorError::NotInDoubt(_) => Some(Exit::NotFound),
+        OperatorError::NoReason => Some(Exit::Usage),
+        OperatorError::Unreachable { .. } | OperatorError::StillInDoubt(_) => Some(Exit::Unhealthy),
+        OperatorError::Contradicted { .. } => Some(Exit::Refused),
+        _ => None,
     }
 }
 

@@ -36,12 +36,8 @@ impl Target {
     }
 
     fn opened(opened: Result<Arc<dyn Store>, OpenError>) -> Result<Self, Failure> {
-        let store = opened.map_err(|error| {
-            // FIXME
-            Failure::because("the store could not be opened", error)
-        })?;
         Ok(Self {
-            store,
+            store: opened.map_err(Failure::of)?,
             manager: TransactionManager::new(),
         })
     }

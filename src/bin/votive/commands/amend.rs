@@ -39,25 +39,33 @@ impl Deed {
         }
     }
 
-    /// Returns the states that a filter means when none is given.
-    fn usual(&self) -> StateSet {
+    /// Returns the states in which it can be done.
+    fn able(&self) -> StateSet {
         match self {
-            Self::Retry => StateSet::of(&[State::Dead]),
+            Self::Retry => {
+                StateSet::of(&[State::Scheduled, State::Done, State::Dead, State::Cancelled])
+            }
             Self::Cancel | Self::Move(_) => StateSet::PENDING,
             Self::Purge => StateSet::ENDED,
         }
     }
 
-    /// Returns what a task in this state needs; `None` if it cannot be done there.
-    fn amendment(&self, state: State) -> Option<Amendment> {
-        let (is_ended, is_pending) = (state.is_ended(), StateSet::PENDING.contains(state));
+    /// Returns the states that a filter means when none is given.
+    fn usual(&self) -> StateSet {
         match self {
-            Self::Retry if is_ended => Some(Amendment::Revive),
-            Self::Retry if state == State::Scheduled => Some(Amendment::Reschedule(None)),
-            Self::Cancel if is_pending => Some(Amendment::Cancel),
-            Self::Move(queue) if is_pending => Some(Amendment::Move(queue.clone())),
-            Self::Purge if is_ended => Some(Amendment::Remove),
-            _ => None,
+            Self::Retry => StateSet::of(&[State::Dead]),
+            _ => self.able(),
+        }
+    }
+
+    /// Returns what is done to a task in this state.
+    fn amendment(&self, state: State) -> Amendment {
+        match self {
+            Self::Retry if state == State::Scheduled => Amendment::Reschedule(None),
+            Self::Retry => Amendment::Revive,
+            Self::Cancel => Amendment::Cancel,
+            Self::Move(queue) => Amendment::Move(queue.clone()),
+            Self::Purge => Amendment::Remove,
         }
     }
 
@@ -92,7 +100,7 @@ pub(super) fn run(
     typed: &Selection,
     json: bool,
 ) -> Result<Exit, Failure> {
-    refuse_states(deed, typed)?;
+    let expect = expected(deed, &typed.filter.state)?;
     let selected = selection::select(target, typed, deed.usual())?;
     if deed.asks(typed) && !selected.is_empty() {
         let question = format!("{} {} tasks?", deed.name(), selected.len());
@@ -102,7 +110,7 @@ pub(super) fn run(
         command: deed.name(),
         ..Report::default()
     };
-    let changes = report.plan(deed, &selected);
+    let changes = report.plan(deed, expect, &selected);
     for chunk in changes.chunks(CHUNK) {
         report.make(target, chunk)?;
     }
@@ -110,31 +118,34 @@ pub(super) fn run(
     Ok(report.exit())
 }
 
-/// Refuses a filter by a state in which the deed can never be done.
-fn refuse_states(deed: &Deed, typed: &Selection) -> Result<(), Failure> {
-    let mut wrong = typed
-        .filter
-        .state
-        .iter()
-        .filter(|state| deed.amendment(**state).is_none());
-    wrong.next().map_or(Ok(()), |state| {
+/// Returns the states in which the tasks must still be when they are changed: those that were typed,
+/// or all in which it can be done.
+fn expected(deed: &Deed, typed: &[State]) -> Result<StateSet, Failure> {
+    let able = deed.able();
+    if let Some(state) = typed.iter().find(|state| !able.contains(**state)) {
         let message = format!("{} cannot be used on tasks that are {state}", deed.name());
-        Err(Failure::new(Exit::Usage, message))
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    Ok(if typed.is_empty() {
+        able
+    } else {
+        StateSet::of(typed)
     })
 }
 
 impl Report {
     /// Returns the change that each task needs, and skips those that it does not fit.
-    fn plan(&mut self, deed: &Deed, selected: &[Selected]) -> Vec<Change> {
+    fn plan(&mut self, deed: &Deed, expect: StateSet, selected: &[Selected]) -> Vec<Change> {
         let mut changes = Vec::with_capacity(selected.len());
         for &Selected { task, state } in selected {
-            match deed.amendment(state) {
-                Some(amendment) => changes.push(Change::Amend {
+            if expect.contains(state) {
+                changes.push(Change::Amend {
                     task,
-                    expect: StateSet::of(&[state]),
-                    amendment,
-                }),
-                None => self.skip(task, state.name()),
+                    expect,
+                    amendment: deed.amendment(state),
+                });
+            } else {
+                self.skip(task, state.name());
             }
         }
         changes
@@ -167,11 +178,15 @@ impl Report {
     }
 
     fn stopped(&self, error: store::Error) -> Failure {
-        let message = format!(
-            "stopped after {} tasks; the others are as they were",
-            self.changed
-        );
-        Failure::because(message, error)
+        let others = if error.is_definite() {
+            "the others are as they were"
+        } else {
+            "whether the next ones were changed is not known"
+        };
+        Failure::because(
+            format!("stopped after {} tasks; {others}", self.changed),
+            error,
+        )
     }
 
     fn exit(&self) -> Exit {

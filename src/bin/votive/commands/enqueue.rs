@@ -10,6 +10,7 @@ use votive::id::TaskId;
 use votive::queue::{EnqueueError, Queue};
 use votive::register::Tier;
 use votive::task::{Format, OnDuplicate, Options, Payload, RetryPolicy, Unique};
+use votive::txn::{CommitError, RunError};
 
 use crate::args::{self, Global, TaskOptions};
 use crate::exit::{Exit, Failure};
@@ -37,8 +38,7 @@ struct Merged {
 pub(super) fn run(global: &Global, typed: &args::Enqueue) -> Result<Exit, Failure> {
     let payloads = payloads(typed)?;
     let target = Target::open_or_create(global)?;
-    let queue = Queue::new(target.store.clone(), typed.queue.as_str())
-        .map_err(|error| Failure::because("this cannot be a queue", error).exiting(Exit::Usage))?;
+    let queue = Queue::new(target.store.clone(), typed.queue.as_str()).map_err(Failure::of)?;
     let options = options(&typed.options);
     let (tasks, committed) = target
         .manager
@@ -51,7 +51,7 @@ pub(super) fn run(global: &Global, typed: &args::Enqueue) -> Result<Exit, Failur
                 .map(enqueue)
                 .collect::<Result<Vec<_>, EnqueueError>>()
         })
-        .map_err(|error| Failure::because("nothing was enqueued", error))?;
+        .map_err(unenqueued)?;
     let merged = committed.merged.iter();
     let report = Report {
         tasks: tasks.into_iter().map(Text).collect(),
@@ -77,6 +77,16 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+fn unenqueued(error: RunError) -> Failure {
+    let context = match &error {
+        RunError::Commit(CommitError::Undecided { .. }) => {
+            "it is not known yet whether anything was enqueued: run `votive recover`, then look"
+        }
+        _ => "nothing was enqueued",
+    };
+    Failure::because(context, error)
 }
 
 /// Reads the payloads, and checks that each is JSON before anything is enqueued.

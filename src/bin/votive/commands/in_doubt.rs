@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use votive::id::{ResourceId, TxnId};
-use votive::queue::{self, Heuristic, OperatorError, Settled, Wish};
+use votive::queue::{self, Heuristic, Settled, Wish};
 use votive::register::Decision;
 use votive::store::InDoubt;
 use votive::time::Timestamp;
@@ -90,20 +90,20 @@ fn decide(
     decision: Decision,
     json: bool,
 ) -> Result<Exit, Failure> {
-    target.know(&typed.applications)?;
     let (txn, name) = (typed.txn, decision_name(decision));
-    if typed.force {
-        let question = format!("if its register cannot be asked, take {txn} for {name}?");
-        output::confirm(&question, typed.yes)?;
+    let question = if typed.force {
+        format!("if its register cannot be asked, take {txn} for {name}?")
     } else {
-        output::confirm(&format!("settle {txn} as {name}?"), typed.yes)?;
-    }
+        format!("settle {txn} as {name}?")
+    };
+    output::confirm(&question, typed.yes)?;
+    target.know(&typed.applications)?;
     let wish = Wish {
         decision,
         reason: &typed.reason,
         force: typed.force,
     };
-    let settled = queue::settle(&target.store, &target.manager, txn, wish).map_err(unsettled)?;
+    let settled = queue::settle(&target.store, &target.manager, txn, wish).map_err(Failure::of)?;
     let outcome = Outcome {
         txn: Text(txn),
         decision: name,
@@ -125,21 +125,6 @@ fn forget(target: &Target, txn: TxnId, json: bool) -> Result<Exit, Failure> {
     }
     let message = format!("transaction {txn} was not settled by force, or is forgotten");
     Err(Failure::new(Exit::NotFound, message))
-}
-
-fn unsettled(error: OperatorError) -> Failure {
-    let exit = match &error {
-        OperatorError::NotInDoubt(_) => Some(Exit::NotFound),
-        OperatorError::NoReason => Some(Exit::Usage),
-        OperatorError::Unreachable { .. } | OperatorError::StillInDoubt(_) => Some(Exit::Unhealthy),
-        OperatorError::Contradicted { .. } => Some(Exit::Refused),
-        _ => None,
-    };
-    let failure = Failure::because("not settled as asked", error);
-    match exit {
-        Some(exit) => failure.exiting(exit),
-        None => failure,
-    }
 }
 
 fn decision_name(decision: Decision) -> &'static str {

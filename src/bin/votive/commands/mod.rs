@@ -10,7 +10,7 @@ mod recover;
 mod show;
 mod stats;
 
-use crate::args::{Args, Command, Global};
+use crate::args::{Args, Command};
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 

@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use votive::OpenError;
 use votive::queue::{EnqueueError, OperatorError};
+use votive::store::url::UrlError;
 use votive::store::{self, Kind};
 use votive::txn::{BoxError, CommitError};
 
@@ -124,11 +126,23 @@ fn exit_of(error: Cause<'_>) -> Option<Exit> {
     if let Some(error) = error.downcast_ref::<OperatorError>() {
         return exit_of_operator(error);
     }
-    match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(CommitError::Undecided { .. }), _) => Some(Exit::Unhealthy),
-        (_, Some(EnqueueError::Payload(_) | EnqueueError::Invalid(_))) => Some(Exit::Usage),
-        _ => None,
+    let is_undecided = matches!(error.downcast_ref(), Some(CommitError::Undecided { .. }));
+    let is_wrong = matches!(
+        error.downcast_ref(),
+        Some(EnqueueError::Payload(_) | EnqueueError::Invalid(_))
+    );
+    if is_undecided {
+        Some(Exit::Unhealthy)
+    } else if is_wrong || is_wrong_url(error) {
+        Some(Exit::Usage)
+    } else {
+        None
     }
+}
+
+fn is_wrong_url(error: Cause<'_>) -> bool {
+    let open = matches!(error.downcast_ref(), Some(OpenError::UnknownScheme { .. }));
+    open || error.is::<UrlError>()
 }
 
 fn exit_of_kind(kind: &Kind) -> Exit {

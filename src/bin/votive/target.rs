@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use votive::id::TaskId;
 use votive::queue;
+use votive::store::url::StoreUrl;
 use votive::store::{self, Batch, Change, Filter, Listed, Store};
 use votive::txn::TransactionManager;
 
@@ -25,19 +26,20 @@ pub(crate) struct Target {
 impl Target {
     /// Opens the store that the arguments name, which must be there.
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
-        let url = url(global)?;
-        location::check_exists(url)?;
-        Self::opened(votive::open(url))
+        let url: StoreUrl = url(global)?.parse().map_err(Failure::of)?;
+        match url.file() {
+            Ok(file) if !file.exists() => {
+                let message = format!("there is no store at {url}: `votive migrate` makes one");
+                Err(Failure::new(Exit::NotFound, message))
+            }
+            _ => Self::open_or_create(global),
+        }
     }
 
     /// Opens the store that the arguments name, or makes it.
     pub(crate) fn open_or_create(global: &Global) -> Result<Self, Failure> {
-        Self::opened(votive::open(url(global)?))
-    }
-
-    fn opened(opened: Result<Arc<dyn Store>, OpenError>) -> Result<Self, Failure> {
         Ok(Self {
-            store: opened.map_err(Failure::of)?,
+            store: votive::open(url(global)?).map_err(Failure::of)?,
             manager: TransactionManager::new(),
         })
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// One run of one side.
 #[derive(Clone, Copy)]
-pub struct Run {
+pub(crate) struct Run {
     /// Tasks per second.
     pub rate: f64,
     /// Waits for the disk per task.
@@ -12,7 +12,7 @@ pub struct Run {
 }
 
 /// All rounds of one piece of work; each round ran both sides, one after the other.
-pub struct Work {
+pub(crate) struct Work {
     /// Its name.
     pub name: &'static str,
     /// What the raw loop does.
@@ -29,13 +29,17 @@ impl Work {
     }
 
     fn ratios(&self) -> Vec<f64> {
-        let mut ratios: Vec<f64> = self.rounds.iter().map(|(raw, own)| own.rate / raw.rate).collect();
+        let mut ratios: Vec<f64> = self
+            .rounds
+            .iter()
+            .map(|(raw, own)| own.rate / raw.rate)
+            .collect();
         ratios.sort_by(f64::total_cmp);
         ratios
     }
 
     /// Prints the work as a line of the table.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         let rate = |value: Option<f64>| value.map_or("-".to_owned(), |rate| format!("{rate:.0}"));
         let flushes = |value: Option<f64>| value.map_or("-".to_owned(), |n| format!("{n:.3}"));
         let ratios = self.ratios();
@@ -58,11 +62,12 @@ impl Work {
     }
 
     /// Returns the work as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let run = |run: &Run| json!({ "rate": run.rate, "flushes_per_task": run.flushes });
         let rounds = self.rounds.iter();
-        let rounds: Vec<Value> =
-            rounds.map(|(raw, own)| json!({ "raw": run(raw), "votive": run(own) })).collect();
+        let rounds: Vec<Value> = rounds
+            .map(|(raw, own)| json!({ "raw": run(raw), "votive": run(own) }))
+            .collect();
         json!({
             "work": self.name, "raw": self.raw_name, "goal": self.goal, "rounds": rounds,
             "ratio_median": median(self.ratios()),
@@ -71,15 +76,19 @@ impl Work {
 }
 
 /// Returns the middle value.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
 
 /// Returns the value below which `share` of the values lie.
-pub fn percentile(mut values: Vec<f64>, share: f64) -> Option<f64> {
+pub(crate) fn percentile(mut values: Vec<f64>, share: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
     #[expect(clippy::cast_precision_loss, reason = "far fewer values than 2^52")]
     let index = (values.len().saturating_sub(1) as f64 * share).round() as usize;
     values.get(index).copied()

@@ -9,7 +9,7 @@ use votive::txn::BoxError;
 
 /// Index this document.
 #[derive(Serialize, Deserialize)]
-pub struct Index {
+pub(crate) struct Index {
     /// Its row.
     pub document: i64,
 }
@@ -22,7 +22,7 @@ impl Task for Index {
 ///
 /// It reads the total before it writes, in a deferred transaction: when another worker commits in
 /// between, the snapshot is stale, SQLite refuses the first write, and the task runs again at once.
-pub fn index(
+pub(crate) fn index(
     database: &Database,
     task: &Index,
     context: &mut Context<'_>,

@@ -61,7 +61,7 @@ fn job(arguments: &Arguments, folder: &Path) -> Result<()> {
     let bar = progress(files.len(), arguments.child);
     let summary = produce(&application, &arguments.path, &files)?;
     let proof = finish(&application, &done, &bar)?;
-    let stats = running.stop()?;
+    let stats = running.stop().stats;
     if arguments.child {
         return Ok(());
     }
@@ -71,19 +71,25 @@ fn job(arguments: &Arguments, folder: &Path) -> Result<()> {
     search(&reader, "transaction")?;
     println!("try: cargo run --example indexer -- --search \"savepoint rollback\"");
     println!("{proof}");
-    if proof.holds() { Ok(()) } else { Err("the proof does not hold".into()) }
+    if proof.holds() {
+        Ok(())
+    } else {
+        Err("the proof does not hold".into())
+    }
 }
 
 /// Starts four workers.
 fn consume(application: &Application, indexed: mpsc::Sender<()>) -> Result<Running> {
     let database = application.index.clone();
     let mut registry = Registry::new();
-    registry.register(move |task: Index, context: &mut Context<'_>| -> Result<()> {
-        indexing::index(&database, &task, context)?;
-        // Whoever watches may have gone; the task does not depend on it.
-        drop(indexed.send(()));
-        Ok(())
-    })?;
+    registry.register(
+        move |task: Index, context: &mut Context<'_>| -> Result<()> {
+            indexing::index(&database, &task, context)?;
+            // Whoever watches may have gone; the task does not depend on it.
+            let _watched = indexed.send(());
+            Ok(())
+        },
+    )?;
     let running = Consumer::builder(application.queue.store().clone(), registry)
         .manager(application.manager.clone())
         .name("indexer")
@@ -99,7 +105,11 @@ fn produce(application: &Application, root: &Path, files: &[PathBuf]) -> Result<
     let reader = application.reader()?;
     let (mut kept, mut rolled_back, mut not_text, mut duplicates) = (0, 0, 0, 0);
     for file in files {
-        let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
+        let name = file
+            .strip_prefix(root)
+            .unwrap_or(file)
+            .display()
+            .to_string();
         if application.knows(&reader, &name)? {
             continue;
         }
@@ -134,13 +144,17 @@ fn finish(
             bar.finish_and_clear();
             return Ok(proof);
         }
-        // A tick of a handler, or the next look.
-        drop(done.recv_timeout(Duration::from_millis(100)));
+        // A tick of a handler, or the next look: which of them does not matter.
+        let _tick = done.recv_timeout(Duration::from_millis(100));
     }
 }
 
 fn progress(length: usize, hidden: bool) -> ProgressBar {
-    let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::new(length as u64) };
+    let bar = if hidden {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(length as u64)
+    };
     let style = ProgressStyle::with_template("indexing {bar:40} {pos}/{len} documents, {per_sec}");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

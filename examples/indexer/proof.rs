@@ -9,7 +9,7 @@ use votive::txn::BoxError;
 
 /// What the databases say.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// Documents: transactions that committed.
     pub committed: i64,
     /// Documents that a task indexed.
@@ -24,9 +24,12 @@ pub struct Proof {
 
 impl Proof {
     /// Reads the databases.
-    pub fn read(reader: &Connection, store: &dyn Store) -> Result<Self, BoxError> {
+    pub(crate) fn read(reader: &Connection, store: &dyn Store) -> Result<Self, BoxError> {
         let count = |sql: &str| reader.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let pending = Filter { states: Some(StateSet::ALL), ..Filter::default() };
+        let pending = Filter {
+            states: Some(StateSet::ALL),
+            ..Filter::default()
+        };
         Ok(Self {
             committed: count("SELECT count(*) FROM document")?,
             indexed: count(
@@ -43,7 +46,7 @@ impl Proof {
     }
 
     /// Whether nothing was lost, nothing doubled, and nothing aborted was seen.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.committed == self.indexed
             && self.aborted_visible == 0
             && self.doubled == 0
@@ -53,7 +56,13 @@ impl Proof {
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { committed, indexed, aborted_visible, doubled, .. } = self;
+        let Self {
+            committed,
+            indexed,
+            aborted_visible,
+            doubled,
+            ..
+        } = self;
         let sign = if committed == indexed { '=' } else { '≠' };
         write!(
             f,

@@ -15,7 +15,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         let mut end = End::GOOD;
         for fate in Fate::all(1 + T + T * S) {
             let mut world = *world;
-            if self.arrive(&mut world, fate) {
+            if Self::arrive(&mut world, fate) {
                 end.is_atomic &= self.run_out(&mut world);
                 end.is_clean &= self.clean(&mut world);
             }
@@ -24,7 +24,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
     }
 
     /// Returns whether there is no owner left with steps of its own, whose outcomes are checked anyway.
-    fn arrive(&self, world: &mut World<T, S>, mut fate: Fate) -> bool {
+    fn arrive(world: &mut World<T, S>, mut fate: Fate) -> bool {
         if fate.decides() {
             world.crash();
         }
@@ -61,7 +61,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
                 self.ask_as_owner(world, txn);
             }
             for store in 0..S {
-                self.owner_finishes(world, store, txn);
+                Self::owner_finishes(world, store, txn);
                 if world.batch(store, txn) == Batch::Staged {
                     let verdict = self.recover(world, txn).unwrap_or(Verdict::Wait);
                     world.carry_out(store, txn, verdict);
@@ -84,7 +84,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         self.drop_incarnation(world) || world.register.seen.standing == Standing::Gone
     }
 
-    pub(super) fn owner_finishes(&self, world: &mut World<T, S>, store: usize, txn: usize) {
+    pub(super) fn owner_finishes(world: &mut World<T, S>, store: usize, txn: usize) {
         match world.owners[txn] {
             Owner::Committed => world.carry_out(store, txn, Verdict::Publish),
             Owner::Refused => world.carry_out(store, txn, Verdict::Discard),

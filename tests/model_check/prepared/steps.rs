@@ -149,7 +149,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
                 world.owners[txn] = Owner::Asking;
             }
             Step::OwnerAsks(txn) => self.ask_as_owner(world, txn),
-            Step::OwnerFinishes(store, txn) => self.owner_finishes(world, store, txn),
+            Step::OwnerFinishes(store, txn) => Self::owner_finishes(world, store, txn),
             Step::Crash => world.crash(),
             _ => {}
         }
@@ -220,11 +220,9 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         match step {
             Step::Close => self.close(world),
             Step::ReadRecords => self.read_records(world),
-            Step::LookForNobody => {
-                if (0..T).all(|txn| world.holds_nothing(txn)) {
-                    (0..S).for_each(|store| world.stores[store].flush());
-                    world.janitor = Janitor::Looked;
-                }
+            Step::LookForNobody if (0..T).all(|txn| world.holds_nothing(txn)) => {
+                (0..S).for_each(|store| world.stores[store].flush());
+                world.janitor = Janitor::Looked;
             }
             Step::AskHolder(store) => self.ask_holder(world, store),
             Step::Forget => self.forget(world),

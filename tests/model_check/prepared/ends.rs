@@ -15,7 +15,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         let mut end = End::GOOD;
         for fate in Fate::all(1 + T + T * S) {
             let mut world = *world;
-            if Self::arrive(&mut world, fate) {
+            if self.arrive(&mut world, fate) {
                 end.is_atomic &= self.run_out(&mut world);
                 end.is_clean &= self.clean(&mut world);
             }
@@ -24,7 +24,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
     }
 
     /// Returns whether there is no owner left with steps of its own, whose outcomes are checked anyway.
-    fn arrive(world: &mut World<T, S>, mut fate: Fate) -> bool {
+    fn arrive(&self, world: &mut World<T, S>, mut fate: Fate) -> bool {
         if fate.decides() {
             world.crash();
         }
@@ -39,7 +39,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
             }
             for store in 0..S {
                 if std::mem::take(&mut world.late[store][txn]) & fate.decides() {
-                    world.stage(store, txn);
+                    self.stage(world, store, txn);
                 }
             }
         }

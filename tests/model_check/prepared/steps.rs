@@ -123,12 +123,11 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
                 let Owner::Staging(store) = world.owners[txn] else {
                     return;
                 };
-                world.stage(store, txn);
                 let is_last = store + 1 == S;
-                world.owners[txn] = if is_last {
-                    Owner::Voted
-                } else {
-                    Owner::Staging(store + 1)
+                world.owners[txn] = match self.stage(world, store, txn) {
+                    false => Owner::Refused,
+                    true if is_last => Owner::Voted,
+                    true => Owner::Staging(store + 1),
                 };
             }
             Step::StageTimesOut(txn) => {
@@ -156,11 +155,11 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
     }
 
     /// What happens to databases by themselves.
-    pub(super) fn fate_step(world: &mut World<T, S>, step: Step) {
+    pub(super) fn fate_step(&self, world: &mut World<T, S>, step: Step) {
         match step {
             Step::StageArrivesLate(store, txn) => {
                 world.late[store][txn] = false;
-                world.stage(store, txn);
+                self.stage(world, store, txn);
             }
             Step::OrphanCommits(txn) => {
                 world.orphans[txn] = false;

@@ -20,7 +20,9 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (greeted, done) = mpsc::channel();
     let mut registry = Registry::new();
     registry.register(move |task: Greet, _: &mut Context<'_>| greeted.send(task.0))?;
-    let running = Consumer::builder(store, registry).queue("default").start()?;
+    let running = Consumer::builder(store, registry)
+        .queue("default")
+        .start()?;
     println!("hello {}", done.recv()?);
     running.stop()?;
     Ok(())

@@ -53,7 +53,9 @@ impl Source {
 
     fn trace_myself(dir: &Path) -> Self {
         let trace = dir.join("flushes.trace");
-        let Ok(program) = std::env::current_exe() else { return Self::Hidden };
+        let Ok(program) = std::env::current_exe() else {
+            return Self::Hidden;
+        };
         let status = Command::new("strace")
             .args(["-f", "-qq", "-e", "trace=fsync,fdatasync", "-o"])
             .arg(&trace)
@@ -71,14 +73,26 @@ impl Source {
 /// Finds the `stat` file of the whole device under `dir`; a partition has no flush count.
 fn device_stat(dir: &Path) -> Option<PathBuf> {
     let device = fs::metadata(dir).ok()?.dev();
-    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
+    let (major, minor) = (
+        (device >> 8) & 0xfff,
+        (device & 0xff) | ((device >> 12) & 0xfff00),
+    );
     let node = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
-    let whole = if node.join("partition").exists() { node.parent()?.to_owned() } else { node };
+    let whole = if node.join("partition").exists() {
+        node.parent()?.to_owned()
+    } else {
+        node
+    };
     Some(whole.join("stat"))
 }
 
 fn read_stat(stat: &Path) -> Option<u64> {
-    fs::read_to_string(stat).ok()?.split_whitespace().nth(15)?.parse().ok()
+    fs::read_to_string(stat)
+        .ok()?
+        .split_whitespace()
+        .nth(15)?
+        .parse()
+        .ok()
 }
 
 /// Whether a flush of ours moves the count.

@@ -25,15 +25,29 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let setting = Setting::new(&arguments)?;
     let only = arguments.iter().position(|argument| argument == "--only");
-    let only = only.and_then(|at| arguments.get(at + 1)).map(String::as_str);
-    println!("flushes: {}; {} rounds", setting.source.name(), setting.rounds);
+    let only = only
+        .and_then(|at| arguments.get(at + 1))
+        .map(String::as_str);
+    println!(
+        "flushes: {}; {} rounds",
+        setting.source.name(),
+        setting.rounds
+    );
     let mut reports = Vec::new();
-    for pair in PAIRS.iter().filter(|pair| only.is_none_or(|only| pair.name.contains(only))) {
+    for pair in PAIRS
+        .iter()
+        .filter(|pair| only.is_none_or(|only| pair.name.contains(only)))
+    {
         let mut rounds = Vec::new();
         for _ in 0..setting.rounds {
             rounds.push(((pair.raw)(&setting)?, (pair.own)(&setting)?));
         }
-        let work = Work { name: pair.name, raw_name: pair.raw_name, goal: pair.goal, rounds };
+        let work = Work {
+            name: pair.name,
+            raw_name: pair.raw_name,
+            goal: pair.goal,
+            rounds,
+        };
         work.print();
         reports.push(work.json());
     }
@@ -62,7 +76,9 @@ const PAIRS: [Pair; 10] = [
         goal: Some(0.9),
         raw: |setting| {
             let mut tables = raw::Tables::new(&setting.fresh()?)?;
-            setting.measure(setting.transactions, || raw::enlisted(&mut tables, setting.transactions))
+            setting.measure(setting.transactions, || {
+                raw::enlisted(&mut tables, setting.transactions)
+            })
         },
         own: |setting| {
             let work = own::enlisted(&setting.fresh()?, setting.transactions)?;
@@ -102,7 +118,9 @@ const PAIRS: [Pair; 10] = [
         goal: None,
         raw: |setting| {
             let tables = raw::Tables::new(&setting.fresh()?)?;
-            setting.measure(setting.tasks / 2, || raw::group_commit(tables, 16, setting.tasks / 2))
+            setting.measure(setting.tasks / 2, || {
+                raw::group_commit(tables, 16, setting.tasks / 2)
+            })
         },
         own: |setting| {
             let work = own::producers(&setting.fresh()?, 16, setting.tasks / 2)?;
@@ -115,7 +133,9 @@ const PAIRS: [Pair; 10] = [
         goal: Some(0.6),
         raw: |setting| {
             let mut tables = raw::Tables::new(&setting.fresh()?)?;
-            setting.measure(setting.tasks, || raw::batches(&mut tables, setting.tasks, 100))
+            setting.measure(setting.tasks, || {
+                raw::batches(&mut tables, setting.tasks, 100)
+            })
         },
         own: |setting| {
             let work = own::batches(&setting.fresh()?, setting.tasks, 100)?;
@@ -153,7 +173,13 @@ const PAIRS: [Pair; 10] = [
         name: "memory claim + settle at 1k : at 1M",
         raw_name: "the same at the largest backlog",
         goal: None,
-        raw: |setting| claims(Arc::new(MemoryStore::default()), setting.backlog_max, setting),
+        raw: |setting| {
+            claims(
+                Arc::new(MemoryStore::default()),
+                setting.backlog_max,
+                setting,
+            )
+        },
         own: |setting| claims(Arc::new(MemoryStore::default()), 1_000, setting),
     },
     Pair {
@@ -186,6 +212,10 @@ fn claims(store: Arc<dyn Store>, backlog: u64, setting: &Setting) -> Result<Run>
 fn latency(setting: &Setting) -> Result<()> {
     let latencies = own::latencies(&setting.fresh()?, (setting.transactions / 30).max(5))?;
     let at = |share| percentile(latencies.clone(), share).unwrap_or(f64::NAN);
-    println!("sqlite commit-to-start: p50 {:.3} ms, p99 {:.3} ms", at(0.5), at(0.99));
+    println!(
+        "sqlite commit-to-start: p50 {:.3} ms, p99 {:.3} ms",
+        at(0.5),
+        at(0.99)
+    );
     Ok(())
 }

@@ -29,8 +29,8 @@ pub fn enlisted(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<
     connection.execute_batch(APP)?;
     Ok(Box::new(move || {
         for _ in 0..count {
-            let txn = connection
-                .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let txn =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             txn.prepare_cached(ROW)?.execute([])?;
             queue.enlist(&txn)?.enqueue(&Noop::new())?;
             txn.commit()?;
@@ -128,7 +128,10 @@ pub fn latencies(folder: &Path, count: u64) -> Result<Vec<f64>> {
     let (started, starts) = unbounded();
     let mut registry = Registry::new();
     registry.register(move |_: Noop, _: &mut Context<'_>| started.send(Instant::now()))?;
-    let running = Consumer::builder(store, registry).manager(manager.clone()).queue("default").start()?;
+    let running = Consumer::builder(store, registry)
+        .manager(manager.clone())
+        .queue("default")
+        .start()?;
     let mut latencies = Vec::new();
     for _ in 0..count {
         std::thread::sleep(Duration::from_millis(50));
@@ -159,10 +162,25 @@ impl Claimer {
         let lease = Duration::from_secs(60);
         let incarnation = Incarnation::random();
         let presence = store.attend(incarnation, lease)?;
-        let consumer = ConsumerId { incarnation, name: "bench".into() };
-        let wants = vec![Want { queue: "default".into(), count: 1 }];
-        let request = ClaimRequest { consumer, wants, lease };
-        Ok(Self { store, manager, request, _presence: presence })
+        let consumer = ConsumerId {
+            incarnation,
+            name: "bench".into(),
+        };
+        let wants = vec![Want {
+            queue: "default".into(),
+            count: 1,
+        }];
+        let request = ClaimRequest {
+            consumer,
+            wants,
+            lease,
+        };
+        Ok(Self {
+            store,
+            manager,
+            request,
+            _presence: presence,
+        })
     }
 
     /// Claims and settles `count` tasks, one by one.
@@ -177,7 +195,12 @@ impl Claimer {
 
     fn settle(&self, task: TaskId, token: votive::id::Token) -> Result<()> {
         let counts = votive::task::Counts::default();
-        let settlement = Settlement { task, token, verdict: Verdict::Done, counts };
+        let settlement = Settlement {
+            task,
+            token,
+            verdict: Verdict::Done,
+            counts,
+        };
         let batch = Batch::new(vec![Change::Settle(settlement)]);
         votive::queue::apply(&self.store, &self.manager, &batch)?;
         Ok(())

@@ -33,13 +33,18 @@ impl Tables {
         connection.execute_batch(
             "DELETE FROM votive_task; CREATE TABLE app (id INTEGER PRIMARY KEY, v TEXT NOT NULL);",
         )?;
-        Ok(Self { connection, task, next: 1 << 100 })
+        Ok(Self {
+            connection,
+            task,
+            next: 1 << 100,
+        })
     }
 
     /// Inserts a task.
     pub fn insert_task(&mut self) -> Result<()> {
         self.next += 1;
-        self.task.insert(&self.connection, self.next.to_be_bytes())?;
+        self.task
+            .insert(&self.connection, self.next.to_be_bytes())?;
         Ok(())
     }
 
@@ -162,7 +167,10 @@ impl Prepared {
     /// Lets votive stage and decide once, to have the rows.
     pub fn new(folder: &Path) -> Result<Self> {
         let incarnation = Incarnation::random();
-        let txn = TxnId { incarnation, sequence: 1 };
+        let txn = TxnId {
+            incarnation,
+            sequence: 1,
+        };
         let made = store(folder)?;
         let now = votive::store::Inspect::now(&*made)?;
         let batch = std::iter::once(insert(&*made)?).collect();
@@ -184,7 +192,13 @@ impl Prepared {
             [],
         )?;
         let outcome = Template::read(&application, "votive_outcome", "txn", None)?;
-        Ok(Self { queue: Tables::new(folder)?, staged, application, outcome, next: 0 })
+        Ok(Self {
+            queue: Tables::new(folder)?,
+            staged,
+            application,
+            outcome,
+            next: 0,
+        })
     }
 
     /// Stages, decides and publishes `count` times.
@@ -199,7 +213,9 @@ impl Prepared {
             run(&self.application, "INSERT INTO app (v) VALUES ('row')")?;
             self.outcome.insert(&self.application, id)?;
             run(&self.application, "COMMIT")?;
-            self.queue.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+            self.queue
+                .connection
+                .execute_batch("PRAGMA synchronous = NORMAL")?;
             self.queue.run("BEGIN IMMEDIATE")?;
             self.queue
                 .connection
@@ -207,7 +223,9 @@ impl Prepared {
                 .execute([id])?;
             self.queue.insert_task()?;
             self.queue.run("COMMIT")?;
-            self.queue.connection.execute_batch("PRAGMA synchronous = FULL")?;
+            self.queue
+                .connection
+                .execute_batch("PRAGMA synchronous = FULL")?;
         }
         Ok(())
     }

@@ -29,7 +29,11 @@ impl Work {
     }
 
     fn ratios(&self) -> Vec<f64> {
-        let mut ratios: Vec<f64> = self.rounds.iter().map(|(raw, own)| own.rate / raw.rate).collect();
+        let mut ratios: Vec<f64> = self
+            .rounds
+            .iter()
+            .map(|(raw, own)| own.rate / raw.rate)
+            .collect();
         ratios.sort_by(f64::total_cmp);
         ratios
     }
@@ -61,8 +65,9 @@ impl Work {
     pub fn json(&self) -> Value {
         let run = |run: &Run| json!({ "rate": run.rate, "flushes_per_task": run.flushes });
         let rounds = self.rounds.iter();
-        let rounds: Vec<Value> =
-            rounds.map(|(raw, own)| json!({ "raw": run(raw), "votive": run(own) })).collect();
+        let rounds: Vec<Value> = rounds
+            .map(|(raw, own)| json!({ "raw": run(raw), "votive": run(own) }))
+            .collect();
         json!({
             "work": self.name, "raw": self.raw_name, "goal": self.goal, "rounds": rounds,
             "ratio_median": median(self.ratios()),
@@ -79,7 +84,11 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 /// Returns the value below which `share` of the values lie.
 pub fn percentile(mut values: Vec<f64>, share: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
     #[expect(clippy::cast_precision_loss, reason = "far fewer values than 2^52")]
     let index = (values.len().saturating_sub(1) as f64 * share).round() as usize;
     values.get(index).copied()

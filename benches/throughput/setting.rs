@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
+use votive::id::TaskId;
 use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{Batch, Change, Store};
 use votive::task::{Payload, PayloadLimits, Record};
 use votive::txn::TransactionManager;
-use votive::id::TaskId;
 use votive::{Task, queue};
 
 use crate::flushes::Source;
@@ -55,7 +55,9 @@ impl Setting {
     /// Reads the command line: `--tiny` for sizes that only show that the bench runs.
     pub fn new(arguments: &[String]) -> Result<Self> {
         let given = arguments.iter().position(|argument| argument == "--dir");
-        let given = given.and_then(|at| arguments.get(at + 1)).map(PathBuf::from);
+        let given = given
+            .and_then(|at| arguments.get(at + 1))
+            .map(PathBuf::from);
         let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/target").into());
         let folder = folder.join("throughput");
         fs::create_dir_all(&folder)?;
@@ -95,7 +97,9 @@ impl Setting {
         let after = self.source.count();
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
         let per_task = |n: u64| n as f64 / count as f64;
-        let flushes = before.zip(after).map(|(before, after)| per_task(after - before));
+        let flushes = before
+            .zip(after)
+            .map(|(before, after)| per_task(after - before));
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
         let rate = count as f64 / seconds;
         Ok(Run { rate, flushes })
@@ -104,7 +108,10 @@ impl Setting {
 
 /// Opens a store in `folder`.
 pub fn store(folder: &Path) -> Result<Arc<SqliteStore>> {
-    Ok(Arc::new(SqliteStore::open(folder.join("queue.db"), Options::default())?))
+    Ok(Arc::new(SqliteStore::open(
+        folder.join("queue.db"),
+        Options::default(),
+    )?))
 }
 
 /// Opens a connection with the pragmas of a careful application.
@@ -122,7 +129,9 @@ pub fn preload(store: &Arc<dyn Store>, manager: &TransactionManager, count: u64)
     let mut left = count;
     while left > 0 {
         let some = left.min(10_000);
-        let batch = (0..some).map(|_| insert(&**store)).collect::<Result<Batch>>()?;
+        let batch = (0..some)
+            .map(|_| insert(&**store))
+            .collect::<Result<Batch>>()?;
         queue::apply(store, manager, &batch)?;
         left -= some;
     }

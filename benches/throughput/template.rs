@@ -24,17 +24,35 @@ impl Template {
         skip: Option<&str>,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let mut statement = connection.prepare(&format!("SELECT * FROM {table} LIMIT 1"))?;
-        let names: Vec<String> = statement.column_names().into_iter().map(String::from).collect();
+        let names: Vec<String> = statement
+            .column_names()
+            .into_iter()
+            .map(String::from)
+            .collect();
         let row = statement.query_row([], |row| {
-            (0..names.len()).map(|column| row.get::<_, Value>(column)).collect::<Result<Vec<_>, _>>()
+            (0..names.len())
+                .map(|column| row.get::<_, Value>(column))
+                .collect::<Result<Vec<_>, _>>()
         })?;
-        let kept = || names.iter().zip(&row).filter(|(name, _)| Some(name.as_str()) != skip);
+        let kept = || {
+            names
+                .iter()
+                .zip(&row)
+                .filter(|(name, _)| Some(name.as_str()) != skip)
+        };
         let columns: Vec<&str> = kept().map(|(name, _)| name.as_str()).collect();
         let marks: Vec<String> = (1..=columns.len()).map(|mark| format!("?{mark}")).collect();
         Ok(Self {
-            sql: format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), marks.join(", ")),
+            sql: format!(
+                "INSERT INTO {table} ({}) VALUES ({})",
+                columns.join(", "),
+                marks.join(", ")
+            ),
             values: kept().map(|(_, value)| value.clone()).collect(),
-            identity: columns.iter().position(|name| *name == identity).ok_or("no such column")?,
+            identity: columns
+                .iter()
+                .position(|name| *name == identity)
+                .ok_or("no such column")?,
         })
     }
 
@@ -43,7 +61,9 @@ impl Template {
         if let Some(identity) = self.values.get_mut(self.identity) {
             *identity = Value::Blob(id.to_vec());
         }
-        connection.prepare_cached(&self.sql)?.execute(params_from_iter(&self.values))?;
+        connection
+            .prepare_cached(&self.sql)?
+            .execute(params_from_iter(&self.values))?;
         Ok(())
     }
 }

@@ -82,7 +82,11 @@ impl Application {
             Layout::OneFile => {
                 let store = Arc::new(SqliteStore::open(&file, sqlite::Options::default())?);
                 let documents = Database::sharing(Arc::clone(&store))?;
-                (Arc::clone(&store), documents, Database::sharing_with(store, deferred)?)
+                (
+                    Arc::clone(&store),
+                    documents,
+                    Database::sharing_with(store, deferred)?,
+                )
             }
             Layout::TwoFiles => {
                 Database::migrate(&file)?;
@@ -93,7 +97,13 @@ impl Application {
         };
         Connection::open(&file)?.execute_batch(TABLES)?;
         let queue = Queue::new(store as Arc<dyn Store>, "default")?;
-        Ok(Self { manager: TransactionManager::new(), queue, documents, index, file })
+        Ok(Self {
+            manager: TransactionManager::new(),
+            queue,
+            documents,
+            index,
+            file,
+        })
     }
 
     /// Makes a document of the file `path`, and enqueues the task that indexes it, in one transaction.
@@ -131,7 +141,10 @@ impl Application {
 
     /// Inserts each section behind a savepoint, and goes back to it if the section turns out bad.
     fn take_sections(&self, work: &mut Work, document: i64, text: &str) -> Result<Taken> {
-        let mut taken = Taken { kept: 0, rolled_back: 0 };
+        let mut taken = Taken {
+            kept: 0,
+            rolled_back: 0,
+        };
         for section in sections::split(text) {
             let mut savepoint = work.savepoint()?;
             self.documents.join(&mut savepoint)?.execute(
@@ -156,7 +169,9 @@ impl Application {
     /// Whether the file of this name is a document already, from an earlier run.
     pub fn knows(&self, reader: &Connection, name: &str) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT * FROM document WHERE path = ?1)";
-        Ok(reader.prepare_cached(sql)?.query_row([name], |row| row.get(0))?)
+        Ok(reader
+            .prepare_cached(sql)?
+            .query_row([name], |row| row.get(0))?)
     }
 }
 

@@ -22,11 +22,7 @@ impl Task for Index {
 ///
 /// It reads the total before it writes, in a deferred transaction: when another worker commits in
 /// between, the snapshot is stale, SQLite refuses the first write, and the task runs again at once.
-pub fn index(
-    database: &Database,
-    task: &Index,
-    context: &mut Context<'_>,
-) -> Result<(), BoxError> {
+pub fn index(database: &Database, task: &Index, context: &mut Context<'_>) -> Result<(), BoxError> {
     let id = context.attempt().task.to_bytes();
     let session = database.join(context.work())?;
     let (documents, sections): (i64, i64) = session

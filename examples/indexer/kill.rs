@@ -15,7 +15,10 @@ pub fn run(kills: u32, arguments: &[String]) -> Result<u32, Box<dyn Error + Send
         let delay = Duration::from_millis(20 + Incarnation::random().to_u64() % 400);
         let ended_early = run_once(arguments, delay)?;
         killed += u32::from(!ended_early);
-        println!("  round {round:>3}: {}", if ended_early { "finished" } else { "killed" });
+        println!(
+            "  round {round:>3}: {}",
+            if ended_early { "finished" } else { "killed" }
+        );
     }
     Ok(killed)
 }
@@ -29,7 +32,11 @@ fn run_once(arguments: &[String], delay: Duration) -> Result<bool, Box<dyn Error
     wait(delay);
     let ended = child.try_wait()?;
     if let Some(status) = ended {
-        return if status.success() { Ok(true) } else { Err(format!("a child {status}").into()) };
+        return if status.success() {
+            Ok(true)
+        } else {
+            Err(format!("a child {status}").into())
+        };
     }
     child.kill()?;
     child.wait()?;
@@ -39,5 +46,8 @@ fn run_once(arguments: &[String], delay: Duration) -> Result<bool, Box<dyn Error
 /// Waits; nothing is ever sent.
 fn wait(delay: Duration) {
     let (_sender, receiver) = mpsc::channel::<()>();
-    assert!(receiver.recv_timeout(delay).is_err(), "nothing is ever sent");
+    assert!(
+        receiver.recv_timeout(delay).is_err(),
+        "nothing is ever sent"
+    );
 }

@@ -71,19 +71,25 @@ fn job(arguments: &Arguments, folder: &Path) -> Result<()> {
     search(&reader, "transaction")?;
     println!("try: cargo run --example indexer -- --search \"savepoint rollback\"");
     println!("{proof}");
-    if proof.holds() { Ok(()) } else { Err("the proof does not hold".into()) }
+    if proof.holds() {
+        Ok(())
+    } else {
+        Err("the proof does not hold".into())
+    }
 }
 
 /// Starts four workers.
 fn consume(application: &Application, indexed: mpsc::Sender<()>) -> Result<Running> {
     let database = application.index.clone();
     let mut registry = Registry::new();
-    registry.register(move |task: Index, context: &mut Context<'_>| -> Result<()> {
-        indexing::index(&database, &task, context)?;
-        // Whoever watches may have gone; the task does not depend on it.
-        drop(indexed.send(()));
-        Ok(())
-    })?;
+    registry.register(
+        move |task: Index, context: &mut Context<'_>| -> Result<()> {
+            indexing::index(&database, &task, context)?;
+            // Whoever watches may have gone; the task does not depend on it.
+            drop(indexed.send(()));
+            Ok(())
+        },
+    )?;
     let running = Consumer::builder(application.queue.store().clone(), registry)
         .manager(application.manager.clone())
         .name("indexer")
@@ -99,7 +105,11 @@ fn produce(application: &Application, root: &Path, files: &[PathBuf]) -> Result<
     let reader = application.reader()?;
     let (mut kept, mut rolled_back, mut not_text, mut duplicates) = (0, 0, 0, 0);
     for file in files {
-        let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
+        let name = file
+            .strip_prefix(root)
+            .unwrap_or(file)
+            .display()
+            .to_string();
         if application.knows(&reader, &name)? {
             continue;
         }
@@ -140,7 +150,11 @@ fn finish(
 }
 
 fn progress(length: usize, hidden: bool) -> ProgressBar {
-    let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::new(length as u64) };
+    let bar = if hidden {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(length as u64)
+    };
     let style = ProgressStyle::with_template("indexing {bar:40} {pos}/{len} documents, {per_sec}");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

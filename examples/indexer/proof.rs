@@ -26,7 +26,10 @@ impl Proof {
     /// Reads the databases.
     pub fn read(reader: &Connection, store: &dyn Store) -> Result<Self, BoxError> {
         let count = |sql: &str| reader.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let pending = Filter { states: Some(StateSet::ALL), ..Filter::default() };
+        let pending = Filter {
+            states: Some(StateSet::ALL),
+            ..Filter::default()
+        };
         Ok(Self {
             committed: count("SELECT count(*) FROM document")?,
             indexed: count(
@@ -53,7 +56,13 @@ impl Proof {
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { committed, indexed, aborted_visible, doubled, .. } = self;
+        let Self {
+            committed,
+            indexed,
+            aborted_visible,
+            doubled,
+            ..
+        } = self;
         let sign = if committed == indexed { '=' } else { '≠' };
         write!(
             f,

@@ -26,9 +26,17 @@ pub enum Bad {
 
 impl Section {
     fn new(lines: &[&str]) -> Self {
-        let first = lines.iter().map(|line| line.trim()).find(|line| !line.is_empty());
-        let heading = first.unwrap_or_default().trim_start_matches(['#', '/', '!', '-', '*', ' ']);
-        Self { heading: heading.chars().take(80).collect(), body: lines.join("\n") }
+        let first = lines
+            .iter()
+            .map(|line| line.trim())
+            .find(|line| !line.is_empty());
+        let heading = first
+            .unwrap_or_default()
+            .trim_start_matches(['#', '/', '!', '-', '*', ' ']);
+        Self {
+            heading: heading.chars().take(80).collect(),
+            body: lines.join("\n"),
+        }
     }
 
     /// Says why the section is not worth indexing, if it is not.

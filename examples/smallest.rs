@@ -24,6 +24,6 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .queue("default")
         .start()?;
     println!("hello {}", done.recv()?);
-    running.stop()?;
+    running.stop();
     Ok(())
 }

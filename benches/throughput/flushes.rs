@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where the count comes from.
-pub enum Source {
+pub(crate) enum Source {
     /// Field 16 of the block device's `stat`: flush requests completed (Linux ≥ 5.5).
     Device(PathBuf),
     /// The process is traced, and its calls are counted.
@@ -23,7 +23,7 @@ const TRACE: &str = "VOTIVE_BENCH_TRACE";
 impl Source {
     /// Finds the best source for files in `dir`. May run this program again under `strace`, and then
     /// does not return.
-    pub fn find(dir: &Path) -> Self {
+    pub(crate) fn find(dir: &Path) -> Self {
         if let Some(trace) = std::env::var_os(TRACE) {
             return Self::Calls(trace.into());
         }
@@ -34,7 +34,7 @@ impl Source {
     }
 
     /// Returns the name of the source, for the report.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Device(stat) => format!("flush requests of {}", stat.display()),
             Self::Calls(_) => "calls of fsync and fdatasync, counted by strace".to_owned(),
@@ -43,7 +43,7 @@ impl Source {
     }
 
     /// Reads the count as it is now.
-    pub fn count(&self) -> Option<u64> {
+    pub(crate) fn count(&self) -> Option<u64> {
         match self {
             Self::Device(stat) => read_stat(stat),
             Self::Calls(trace) => Some(fs::read_to_string(trace).ok()?.lines().count() as u64),

@@ -11,9 +11,7 @@ use votive::id::{ConsumerId, Incarnation, TaskId};
 use votive::queue::Queue;
 use votive::resource::rusqlite::Database;
 use votive::store::memory::MemoryStore;
-use votive::store::{
-    Batch, Change, ClaimRequest, Dispatch, Inspect, Settlement, Store, Verdict, Want,
-};
+use votive::store::{Batch, Change, ClaimRequest, Settlement, Store, Verdict, Want};
 use votive::txn::TransactionManager;
 
 use crate::setting::{Noop, Result, connect, preload, store};
@@ -22,7 +20,7 @@ const APP: &str = "CREATE TABLE IF NOT EXISTS app (id INTEGER PRIMARY KEY, v TEX
 const ROW: &str = "INSERT INTO app (v) VALUES ('row')";
 
 /// One transaction of the application's own connection that inserts its row and enqueues a task.
-pub fn enlisted(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+pub(crate) fn enlisted(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
     let store: Arc<dyn Store> = store(folder)?;
     let queue = Queue::new(store, "default")?;
     let mut connection = connect(&folder.join("queue.db"))?;
@@ -40,7 +38,7 @@ pub fn enlisted(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<
 }
 
 /// The queue in one file, the application in another: two-phase commit.
-pub fn prepared(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+pub(crate) fn prepared(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
     let file = folder.join("application.db");
     Database::migrate(&file)?;
     connect(&file)?.execute_batch(APP)?;
@@ -59,7 +57,11 @@ pub fn prepared(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<
 }
 
 /// Transactions of `size` tasks each, of the queue alone.
-pub fn batches(folder: &Path, count: u64, size: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+pub(crate) fn batches(
+    folder: &Path,
+    count: u64,
+    size: u64,
+) -> Result<Box<dyn FnOnce() -> Result<()>>> {
     let queue = Queue::new(store(folder)? as Arc<dyn Store>, "default")?;
     let manager = TransactionManager::new();
     Ok(Box::new(move || {
@@ -75,7 +77,7 @@ pub fn batches(folder: &Path, count: u64, size: u64) -> Result<Box<dyn FnOnce() 
 }
 
 /// Producers that each wait for their own commit.
-pub fn producers(
+pub(crate) fn producers(
     folder: &Path,
     producers: u64,
     count: u64,
@@ -101,7 +103,11 @@ pub fn producers(
 }
 
 /// A consumer that runs tasks which do nothing, and acknowledges each.
-pub fn drain(folder: &Path, workers: usize, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+pub(crate) fn drain(
+    folder: &Path,
+    workers: usize,
+    count: u64,
+) -> Result<Box<dyn FnOnce() -> Result<()>>> {
     let store: Arc<dyn Store> = store(folder)?;
     let manager = TransactionManager::new();
     preload(&store, &manager, count)?;
@@ -115,13 +121,13 @@ pub fn drain(folder: &Path, workers: usize, count: u64) -> Result<Box<dyn FnOnce
             runs.recv()?;
         }
         // Stopping waits for the last acknowledgement.
-        running.stop()?;
+        running.stop();
         Ok(())
     }))
 }
 
 /// The times from the return of a commit to the start of its task, in milliseconds, at 20 per second.
-pub fn latencies(folder: &Path, count: u64) -> Result<Vec<f64>> {
+pub(crate) fn latencies(folder: &Path, count: u64) -> Result<Vec<f64>> {
     let store: Arc<dyn Store> = store(folder)?;
     let manager = TransactionManager::new();
     let queue = Queue::new(Arc::clone(&store), "default")?;
@@ -142,12 +148,12 @@ pub fn latencies(folder: &Path, count: u64) -> Result<Vec<f64>> {
         let started = starts.recv()?;
         latencies.push(started.saturating_duration_since(committed).as_secs_f64() * 1e3);
     }
-    running.stop()?;
+    running.stop();
     Ok(latencies)
 }
 
 /// A store with a backlog, and who claims from it one by one.
-pub struct Claimer {
+pub(crate) struct Claimer {
     store: Arc<dyn Store>,
     manager: TransactionManager,
     request: ClaimRequest,
@@ -156,7 +162,7 @@ pub struct Claimer {
 
 impl Claimer {
     /// Fills the store with `backlog` tasks.
-    pub fn new(store: Arc<dyn Store>, backlog: u64) -> Result<Self> {
+    pub(crate) fn new(store: Arc<dyn Store>, backlog: u64) -> Result<Self> {
         let manager = TransactionManager::new();
         preload(&store, &manager, backlog)?;
         let lease = Duration::from_secs(60);
@@ -184,7 +190,7 @@ impl Claimer {
     }
 
     /// Claims and settles `count` tasks, one by one.
-    pub fn run(&self, count: u64) -> Result<()> {
+    pub(crate) fn run(&self, count: u64) -> Result<()> {
         for _ in 0..count {
             for claim in self.store.claim(&self.request, self.store.now()?)? {
                 self.settle(claim.record.id, claim.token)?;
@@ -208,7 +214,7 @@ impl Claimer {
 }
 
 /// Enqueues, claims and settles `count` tasks in memory.
-pub fn memory(count: u64) -> Result<()> {
+pub(crate) fn memory(count: u64) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let queue = Queue::new(Arc::clone(&store), "default")?;
     let claimer = Claimer::new(store, 0)?;

@@ -14,7 +14,7 @@ use crate::setting::{Result, connect, insert, preload, store};
 use crate::template::Template;
 
 /// A file with votive's own tables, and the rows that votive writes into them.
-pub struct Tables {
+pub(crate) struct Tables {
     /// The connection of the loop.
     pub connection: Connection,
     /// A task.
@@ -24,7 +24,7 @@ pub struct Tables {
 
 impl Tables {
     /// Lets votive make the file and write one task, which is read and then removed.
-    pub fn new(folder: &Path) -> Result<Self> {
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
         let made: Arc<dyn Store> = store(folder)?;
         preload(&made, &TransactionManager::new(), 1)?;
         drop(made);
@@ -41,7 +41,7 @@ impl Tables {
     }
 
     /// Inserts a task.
-    pub fn insert_task(&mut self) -> Result<()> {
+    pub(crate) fn insert_task(&mut self) -> Result<()> {
         self.next += 1;
         self.task
             .insert(&self.connection, self.next.to_be_bytes())?;
@@ -49,12 +49,12 @@ impl Tables {
     }
 
     /// Runs one statement, prepared once.
-    pub fn run(&self, sql: &str) -> Result<()> {
+    pub(crate) fn run(&self, sql: &str) -> Result<()> {
         run(&self.connection, sql)
     }
 
     /// Inserts `count` tasks, untimed.
-    pub fn fill(&mut self, count: u64) -> Result<()> {
+    pub(crate) fn fill(&mut self, count: u64) -> Result<()> {
         self.run("BEGIN IMMEDIATE")?;
         for _ in 0..count {
             self.insert_task()?;
@@ -63,7 +63,7 @@ impl Tables {
     }
 
     /// Claims up to `count` tasks, and removes them, in one transaction.
-    pub fn drain(&self, count: u64) -> Result<u64> {
+    pub(crate) fn drain(&self, count: u64) -> Result<u64> {
         self.run("BEGIN IMMEDIATE")?;
         let mut claim = self.connection.prepare_cached(
             "UPDATE votive_task SET state = 4, holder = 1, token = 1 WHERE seq IN (
@@ -88,7 +88,7 @@ fn run(connection: &Connection, sql: &str) -> Result<()> {
 }
 
 /// One transaction that inserts the application's row and a task row in the same file.
-pub fn enlisted(tables: &mut Tables, count: u64) -> Result<()> {
+pub(crate) fn enlisted(tables: &mut Tables, count: u64) -> Result<()> {
     for _ in 0..count {
         tables.run("BEGIN IMMEDIATE")?;
         tables.run("INSERT INTO app (v) VALUES ('row')")?;
@@ -99,7 +99,7 @@ pub fn enlisted(tables: &mut Tables, count: u64) -> Result<()> {
 }
 
 /// Transactions of `size` tasks each.
-pub fn batches(tables: &mut Tables, count: u64, size: u64) -> Result<()> {
+pub(crate) fn batches(tables: &mut Tables, count: u64, size: u64) -> Result<()> {
     for _ in 0..count / size {
         tables.run("BEGIN IMMEDIATE")?;
         for _ in 0..size {
@@ -111,7 +111,7 @@ pub fn batches(tables: &mut Tables, count: u64, size: u64) -> Result<()> {
 }
 
 /// Claims and removes in batches of 100, until `count` tasks are gone.
-pub fn drain(tables: &Tables, count: u64) -> Result<()> {
+pub(crate) fn drain(tables: &Tables, count: u64) -> Result<()> {
     let mut left = count;
     while left > 0 {
         let drained = tables.drain(100)?;
@@ -124,7 +124,7 @@ pub fn drain(tables: &Tables, count: u64) -> Result<()> {
 }
 
 /// Producers hand rows to one writer, which commits those that are there together.
-pub fn group_commit(mut tables: Tables, producers: u64, count: u64) -> Result<()> {
+pub(crate) fn group_commit(mut tables: Tables, producers: u64, count: u64) -> Result<()> {
     let (line, arrivals) = unbounded::<Sender<()>>();
     std::thread::scope(|scope| -> Result<()> {
         for _ in 0..producers {
@@ -155,7 +155,7 @@ pub fn group_commit(mut tables: Tables, producers: u64, count: u64) -> Result<()
 }
 
 /// The three writes of a prepared transaction, in two files.
-pub struct Prepared {
+pub(crate) struct Prepared {
     queue: Tables,
     staged: Template,
     application: Connection,
@@ -165,7 +165,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// Lets votive stage and decide once, to have the rows.
-    pub fn new(folder: &Path) -> Result<Self> {
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
         let incarnation = Incarnation::random();
         let txn = TxnId {
             incarnation,
@@ -202,7 +202,7 @@ impl Prepared {
     }
 
     /// Stages, decides and publishes `count` times.
-    pub fn run(&mut self, count: u64) -> Result<()> {
+    pub(crate) fn run(&mut self, count: u64) -> Result<()> {
         for _ in 0..count {
             self.next += 1;
             let id = self.next.to_be_bytes();
@@ -232,7 +232,7 @@ impl Prepared {
 }
 
 /// A map of tasks with an ordered index: enqueue, claim and remove each.
-pub fn memory(count: u64) -> usize {
+pub(crate) fn memory(count: u64) -> usize {
     let (mut tasks, mut ready) = (HashMap::new(), BTreeMap::new());
     for id in 0..count {
         tasks.insert(id, vec![b'x'; 100]);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// One run of one side.
 #[derive(Clone, Copy)]
-pub struct Run {
+pub(crate) struct Run {
     /// Tasks per second.
     pub rate: f64,
     /// Waits for the disk per task.
@@ -12,7 +12,7 @@ pub struct Run {
 }
 
 /// All rounds of one piece of work; each round ran both sides, one after the other.
-pub struct Work {
+pub(crate) struct Work {
     /// Its name.
     pub name: &'static str,
     /// What the raw loop does.
@@ -39,7 +39,7 @@ impl Work {
     }
 
     /// Prints the work as a line of the table.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         let rate = |value: Option<f64>| value.map_or("-".to_owned(), |rate| format!("{rate:.0}"));
         let flushes = |value: Option<f64>| value.map_or("-".to_owned(), |n| format!("{n:.3}"));
         let ratios = self.ratios();
@@ -62,7 +62,7 @@ impl Work {
     }
 
     /// Returns the work as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let run = |run: &Run| json!({ "rate": run.rate, "flushes_per_task": run.flushes });
         let rounds = self.rounds.iter();
         let rounds: Vec<Value> = rounds
@@ -76,13 +76,13 @@ impl Work {
 }
 
 /// Returns the middle value.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
 
 /// Returns the value below which `share` of the values lie.
-pub fn percentile(mut values: Vec<f64>, share: f64) -> Option<f64> {
+pub(crate) fn percentile(mut values: Vec<f64>, share: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     #[expect(
         clippy::cast_possible_truncation,

@@ -19,11 +19,11 @@ use crate::flushes::Source;
 use crate::report::Run;
 
 /// Result of a bench.
-pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The task of every bench: 100 bytes.
 #[derive(Serialize, Deserialize)]
-pub struct Noop(pub Vec<u8>);
+pub(crate) struct Noop(pub Vec<u8>);
 
 impl Task for Noop {
     const KIND: &'static str = "noop";
@@ -31,13 +31,13 @@ impl Task for Noop {
 
 impl Noop {
     /// Creates the task.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(vec![b'x'; 98])
     }
 }
 
 /// The sizes of the run, where its files are, and what counts flushes.
-pub struct Setting {
+pub(crate) struct Setting {
     folder: PathBuf,
     /// Counts flushes.
     pub source: Source,
@@ -53,7 +53,7 @@ pub struct Setting {
 
 impl Setting {
     /// Reads the command line: `--tiny` for sizes that only show that the bench runs.
-    pub fn new(arguments: &[String]) -> Result<Self> {
+    pub(crate) fn new(arguments: &[String]) -> Result<Self> {
         let given = arguments.iter().position(|argument| argument == "--dir");
         let given = given
             .and_then(|at| arguments.get(at + 1))
@@ -74,12 +74,12 @@ impl Setting {
     }
 
     /// Returns where the report goes.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Returns an empty folder; the one of the run before is gone.
-    pub fn fresh(&self) -> Result<PathBuf> {
+    pub(crate) fn fresh(&self) -> Result<PathBuf> {
         let folder = self.folder.join("data");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -89,7 +89,7 @@ impl Setting {
     }
 
     /// Times `work`, which does `count` tasks, and counts its flushes.
-    pub fn measure(&self, count: u64, work: impl FnOnce() -> Result<()>) -> Result<Run> {
+    pub(crate) fn measure(&self, count: u64, work: impl FnOnce() -> Result<()>) -> Result<Run> {
         let before = self.source.count();
         let start = Instant::now();
         work()?;
@@ -107,7 +107,7 @@ impl Setting {
 }
 
 /// Opens a store in `folder`.
-pub fn store(folder: &Path) -> Result<Arc<SqliteStore>> {
+pub(crate) fn store(folder: &Path) -> Result<Arc<SqliteStore>> {
     Ok(Arc::new(SqliteStore::open(
         folder.join("queue.db"),
         Options::default(),
@@ -115,7 +115,7 @@ pub fn store(folder: &Path) -> Result<Arc<SqliteStore>> {
 }
 
 /// Opens a connection with the pragmas of a careful application.
-pub fn connect(file: &Path) -> Result<Connection> {
+pub(crate) fn connect(file: &Path) -> Result<Connection> {
     let connection = Connection::open(file)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
@@ -125,7 +125,11 @@ pub fn connect(file: &Path) -> Result<Connection> {
 }
 
 /// Makes `count` tasks visible in the queue `default`, untimed.
-pub fn preload(store: &Arc<dyn Store>, manager: &TransactionManager, count: u64) -> Result<()> {
+pub(crate) fn preload(
+    store: &Arc<dyn Store>,
+    manager: &TransactionManager,
+    count: u64,
+) -> Result<()> {
     let mut left = count;
     while left > 0 {
         let some = left.min(10_000);
@@ -139,7 +143,7 @@ pub fn preload(store: &Arc<dyn Store>, manager: &TransactionManager, count: u64)
 }
 
 /// Creates the change that inserts a task.
-pub fn insert(store: &dyn Store) -> Result<Change> {
+pub(crate) fn insert(store: &dyn Store) -> Result<Change> {
     let now = store.now()?;
     let payload = Payload::encode(&Noop::new(), PayloadLimits::default())?;
     let record = Record::new(TaskId::new(now), "default", Noop::KIND, payload, now);

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter};
 
 /// A row of a table, to be inserted again under other identities.
 #[derive(Clone)]
-pub struct Template {
+pub(crate) struct Template {
     sql: String,
     values: Vec<Value>,
     identity: usize,
@@ -17,7 +17,7 @@ pub struct Template {
 impl Template {
     /// Reads the first row of `table`. The column `identity` gets a fresh value with each insert, the
     /// column `skip` (a rowid) is left to SQLite.
-    pub fn read(
+    pub(crate) fn read(
         connection: &Connection,
         table: &str,
         identity: &str,
@@ -57,7 +57,7 @@ impl Template {
     }
 
     /// Inserts the row with the identity `id`.
-    pub fn insert(&mut self, connection: &Connection, id: [u8; 16]) -> rusqlite::Result<()> {
+    pub(crate) fn insert(&mut self, connection: &Connection, id: [u8; 16]) -> rusqlite::Result<()> {
         if let Some(identity) = self.values.get_mut(self.identity) {
             *identity = Value::Blob(id.to_vec());
         }

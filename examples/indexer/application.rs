@@ -31,7 +31,7 @@ const TABLES: &str = "
 
 /// Everything that the job works with.
 #[derive(Clone)]
-pub struct Application {
+pub(crate) struct Application {
     /// Begins transactions.
     pub manager: TransactionManager,
     /// Where tasks go.
@@ -46,7 +46,7 @@ pub struct Application {
 
 /// Whether documents and tasks share one database file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// One file: *enlisted*, one commit for both.
     OneFile,
     /// Two files: *prepared*, two-phase commit with the register in the documents' file.
@@ -55,7 +55,7 @@ pub enum Layout {
 
 /// Why a file was not taken; its transaction was aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
+pub(crate) enum Rejected {
     /// Its bytes are not UTF-8.
     #[error("not UTF-8")]
     NotText,
@@ -65,7 +65,7 @@ pub enum Rejected {
 }
 
 /// What became of a file.
-pub struct Taken {
+pub(crate) struct Taken {
     /// Sections that were kept.
     pub kept: usize,
     /// Sections that were rolled back.
@@ -74,7 +74,7 @@ pub struct Taken {
 
 impl Application {
     /// Opens the databases in `folder`, and makes them if they are missing.
-    pub fn open(folder: &Path, layout: Layout) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, layout: Layout) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let file = folder.join("documents.db");
         let deferred = Options::default().deferred(true);
@@ -109,7 +109,11 @@ impl Application {
     /// Makes a document of the file `path`, and enqueues the task that indexes it, in one transaction.
     ///
     /// The outer error means that the job cannot go on; the inner one, that this file was rejected.
-    pub fn take(&self, path: &Path, name: &str) -> Result<std::result::Result<Taken, Rejected>> {
+    pub(crate) fn take(
+        &self,
+        path: &Path,
+        name: &str,
+    ) -> Result<std::result::Result<Taken, Rejected>> {
         let bytes = fs::read(path)?;
         let run = self.manager.run(5, |txn| self.take_in(txn, &bytes, name));
         match run {
@@ -162,12 +166,12 @@ impl Application {
     }
 
     /// Opens the documents for reading.
-    pub fn reader(&self) -> Result<Connection> {
+    pub(crate) fn reader(&self) -> Result<Connection> {
         Ok(Connection::open(&self.file)?)
     }
 
     /// Whether the file of this name is a document already, from an earlier run.
-    pub fn knows(&self, reader: &Connection, name: &str) -> Result<bool> {
+    pub(crate) fn knows(&self, reader: &Connection, name: &str) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT * FROM document WHERE path = ?1)";
         Ok(reader
             .prepare_cached(sql)?

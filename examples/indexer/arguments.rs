@@ -7,7 +7,7 @@ use votive::txn::BoxError;
 use crate::application::Layout;
 
 /// How to use the example.
-pub const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 usage: cargo run --example indexer [-- [PATH] [--two-files] [--kill [N]] [--search WORDS]]
 
   PATH            what to index; by default this repository's own files
@@ -17,7 +17,7 @@ usage: cargo run --example indexer [-- [PATH] [--two-files] [--kill [N]] [--sear
 
 /// What the command line says.
 #[derive(Clone)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// What to index.
     pub path: PathBuf,
     /// Where the databases are.
@@ -32,7 +32,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// Reads the command line.
-    pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, BoxError> {
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, BoxError> {
         let mut parsed = Self {
             path: env!("CARGO_MANIFEST_DIR").into(),
             layout: Layout::OneFile,
@@ -59,7 +59,7 @@ impl Arguments {
     }
 
     /// Returns the arguments of a child that goes on with the same job.
-    pub fn of_child(&self) -> Vec<String> {
+    pub(crate) fn of_child(&self) -> Vec<String> {
         let mut arguments = vec![self.path.display().to_string(), "--child".to_owned()];
         if self.layout == Layout::TwoFiles {
             arguments.push("--two-files".to_owned());

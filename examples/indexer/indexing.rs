@@ -9,7 +9,7 @@ use votive::txn::BoxError;
 
 /// Index this document.
 #[derive(Serialize, Deserialize)]
-pub struct Index {
+pub(crate) struct Index {
     /// Its row.
     pub document: i64,
 }
@@ -22,7 +22,11 @@ impl Task for Index {
 ///
 /// It reads the total before it writes, in a deferred transaction: when another worker commits in
 /// between, the snapshot is stale, SQLite refuses the first write, and the task runs again at once.
-pub fn index(database: &Database, task: &Index, context: &mut Context<'_>) -> Result<(), BoxError> {
+pub(crate) fn index(
+    database: &Database,
+    task: &Index,
+    context: &mut Context<'_>,
+) -> Result<(), BoxError> {
     let id = context.attempt().task.to_bytes();
     let session = database.join(context.work())?;
     let (documents, sections): (i64, i64) = session

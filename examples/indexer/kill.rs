@@ -9,7 +9,7 @@ use std::time::Duration;
 use votive::id::Incarnation;
 
 /// Runs `kills` children that are killed, then returns; the caller finishes the job.
-pub fn run(kills: u32, arguments: &[String]) -> Result<u32, Box<dyn Error + Send + Sync>> {
+pub(crate) fn run(kills: u32, arguments: &[String]) -> Result<u32, Box<dyn Error + Send + Sync>> {
     let mut killed = 0;
     for round in 1..=kills {
         let delay = Duration::from_millis(20 + Incarnation::random().to_u64() % 400);

@@ -61,7 +61,7 @@ fn job(arguments: &Arguments, folder: &Path) -> Result<()> {
     let bar = progress(files.len(), arguments.child);
     let summary = produce(&application, &arguments.path, &files)?;
     let proof = finish(&application, &done, &bar)?;
-    let stats = running.stop()?;
+    let stats = running.stop().stats;
     if arguments.child {
         return Ok(());
     }
@@ -86,7 +86,7 @@ fn consume(application: &Application, indexed: mpsc::Sender<()>) -> Result<Runni
         move |task: Index, context: &mut Context<'_>| -> Result<()> {
             indexing::index(&database, &task, context)?;
             // Whoever watches may have gone; the task does not depend on it.
-            drop(indexed.send(()));
+            let _watched = indexed.send(());
             Ok(())
         },
     )?;
@@ -144,8 +144,8 @@ fn finish(
             bar.finish_and_clear();
             return Ok(proof);
         }
-        // A tick of a handler, or the next look.
-        drop(done.recv_timeout(Duration::from_millis(100)));
+        // A tick of a handler, or the next look: which of them does not matter.
+        let _tick = done.recv_timeout(Duration::from_millis(100));
     }
 }
 

@@ -9,7 +9,7 @@ use votive::txn::BoxError;
 
 /// What the databases say.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// Documents: transactions that committed.
     pub committed: i64,
     /// Documents that a task indexed.
@@ -24,7 +24,7 @@ pub struct Proof {
 
 impl Proof {
     /// Reads the databases.
-    pub fn read(reader: &Connection, store: &dyn Store) -> Result<Self, BoxError> {
+    pub(crate) fn read(reader: &Connection, store: &dyn Store) -> Result<Self, BoxError> {
         let count = |sql: &str| reader.query_row(sql, [], |row| row.get::<_, i64>(0));
         let pending = Filter {
             states: Some(StateSet::ALL),
@@ -46,7 +46,7 @@ impl Proof {
     }
 
     /// Whether nothing was lost, nothing doubled, and nothing aborted was seen.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.committed == self.indexed
             && self.aborted_visible == 0
             && self.doubled == 0

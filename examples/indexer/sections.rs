@@ -6,7 +6,7 @@ const LINE_MAX: usize = 400;
 const LINES_WANTED: usize = 40;
 
 /// A part of a document.
-pub struct Section {
+pub(crate) struct Section {
     /// Its first line, without marks of a heading.
     pub heading: String,
     /// All of its text.
@@ -15,7 +15,7 @@ pub struct Section {
 
 /// Why a section is left out.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Bad {
+pub(crate) enum Bad {
     /// A line is too long to have been written by hand.
     LongLine,
     /// There is a control character in it.
@@ -40,7 +40,7 @@ impl Section {
     }
 
     /// Says why the section is not worth indexing, if it is not.
-    pub fn check(&self) -> Result<(), Bad> {
+    pub(crate) fn check(&self) -> Result<(), Bad> {
         let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t' | '\r');
         if self.body.lines().any(|line| line.len() > LINE_MAX) {
             Err(Bad::LongLine)
@@ -55,7 +55,7 @@ impl Section {
 }
 
 /// Splits a text at its headings, and where it has none, at blank lines.
-pub fn split(text: &str) -> Vec<Section> {
+pub(crate) fn split(text: &str) -> Vec<Section> {
     let mut sections = Vec::new();
     let mut lines: Vec<&str> = Vec::new();
     for line in text.lines() {

@@ -33,7 +33,11 @@ fn a_missing_application_database_is_not_found_and_not_made() {
 fn a_url_that_is_none_says_what_would_be_one() {
     let said = Desk::new().run(&["stats", "--url", "sqlte:tasks.db"]);
     assert_eq!(said.exit, 2, "{}", said.error);
-    assert!(said.error.contains("sqlite:"), "{}", said.error);
+    assert!(
+        said.error.contains("did you mean `sqlite`?"),
+        "{}",
+        said.error
+    );
 }
 
 #[test]

@@ -65,10 +65,9 @@ impl Failure {
     /// Creates a failure of an error, from which the exit code follows.
     pub(crate) fn of(error: impl Into<BoxError>) -> Self {
         let error = error.into();
+        let exit = causes(error.as_ref()).find_map(exit_of);
         Self {
-            exit: causes(error.as_ref())
-                .find_map(exit_of)
-                .unwrap_or(Exit::Failed),
+            exit: exit.unwrap_or(Exit::Failed),
             context: None,
             error,
         }

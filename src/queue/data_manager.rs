@@ -209,6 +209,8 @@ impl DataManager for Buffer {
 
     fn vote(&mut self, vote: Vote<'_>) -> Answer {
         match vote {
+            // It was written, or refused, in the commit of the participant that took it over.
+            _ if matches!(self.phase, Phase::Handed(_)) => Answer::Ok,
             Vote::Prepare { register } => self.stage(register.unwrap_or(self.store.id())),
             Vote::Decide { prepared } => self.apply(prepared),
         }

@@ -167,7 +167,7 @@ fn ask_holders(registers: &Registers, rows: &[OutcomeRow]) -> Released {
 }
 
 /// Notes a commit that its owner knows of, and forgets such records whenever enough have gathered.
-pub(super) fn note_committed(register: &dyn Register, registers: &Registers, row: OutcomeRow) {
+pub(crate) fn note_committed(register: &dyn Register, registers: &Registers, row: OutcomeRow) {
     let resource = register.resource();
     registers.note_committed(resource, row);
     if registers

@@ -85,6 +85,39 @@ pub(crate) fn store_id(index: usize) -> ResourceId {
     ResourceId::from_bytes([u8::try_from(index).expect("a small index"); 16])
 }
 
+/// What a world comes to once faults stop.
+pub(crate) struct End {
+    /// Every transaction is everywhere or nowhere, as the application's own part is; none in doubt.
+    pub(crate) is_atomic: bool,
+    /// No record and no incarnation is left.
+    pub(crate) is_clean: bool,
+}
+
+impl End {
+    pub(crate) const GOOD: Self = Self {
+        is_atomic: true,
+        is_clean: true,
+    };
+}
+
+/// What happens to everything that is under way when faults stop: one bit each.
+#[derive(Clone, Copy)]
+pub(crate) struct Fate(u32);
+
+impl Fate {
+    /// Every fate of this many things.
+    pub(crate) fn all(count: usize) -> impl Iterator<Item = Self> {
+        (0..1 << count).map(Self)
+    }
+
+    /// Whether the next thing happens.
+    pub(crate) fn decides(&mut self) -> bool {
+        let bit = self.0 & 1 == 1;
+        self.0 >>= 1;
+        bit
+    }
+}
+
 /// Visits every reachable state: no property may fail, and every promised end must be reached.
 pub(crate) fn assert_holds<M>(model: M)
 where

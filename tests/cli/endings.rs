@@ -126,3 +126,23 @@ fn help_lists_the_exit_codes() {
     let said = Desk::empty().run(&["--help"]);
     assert!(said.text.contains("Exit codes:"));
 }
+
+#[test]
+fn a_copy_of_a_store_takes_no_tasks_until_it_is_adopted() {
+    let desk = Desk::new();
+    std::fs::copy(desk.path().join("tasks.db"), desk.path().join("copy.db")).unwrap();
+    let enqueue = ["enqueue", "index", "{}", "--url", "sqlite:copy.db"];
+    let said = desk.run(&enqueue);
+    assert_eq!(said.exit, 1);
+    assert!(
+        said.error.contains("votive migrate --adopt"),
+        "{}",
+        said.error
+    );
+    assert_eq!(
+        desk.run(&["migrate", "--adopt", "--url", "sqlite:copy.db"])
+            .exit,
+        0
+    );
+    assert_eq!(desk.run(&enqueue).exit, 0);
+}

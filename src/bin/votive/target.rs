@@ -81,7 +81,8 @@ impl Target {
     }
 }
 
-fn url(global: &Global) -> Result<&str, Failure> {
+/// Returns the URL that the arguments name.
+pub(crate) fn url(global: &Global) -> Result<&str, Failure> {
     let missing = || Failure::new(Exit::Usage, "no store: give --url, or set VOTIVE_URL");
     global.url.as_deref().ok_or_else(missing)
 }

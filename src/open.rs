@@ -121,10 +121,19 @@ impl Schemes {
         if self.0.contains_key(&scheme) {
             return Err(OpenError::SchemeTaken(scheme));
         }
+        self.insert(&scheme, form, open);
+        Ok(())
+    }
+
+    fn insert(
+        &mut self,
+        scheme: &str,
+        form: &str,
+        open: impl Fn(&StoreUrl) -> Opened + Send + Sync + 'static,
+    ) {
         let form = form.to_owned();
         let open = Box::new(open);
-        self.0.insert(scheme, Scheme { form, open });
-        Ok(())
+        self.0.insert(scheme.to_owned(), Scheme { form, open });
     }
 
     /// Opens the store at `url`.
@@ -160,21 +169,15 @@ impl Schemes {
 
 impl Default for Schemes {
     fn default() -> Self {
-        let builtin: &[(&str, &str, fn(&StoreUrl) -> Opened)] = &[
-            ("memory", "`memory://`", memory),
-            #[cfg(feature = "sqlite")]
-            (
-                "sqlite",
-                "`sqlite:///absolute/path`, `sqlite:relative/path`",
-                sqlite,
-            ),
-        ];
-        let schemes = builtin.iter().map(|(name, form, open)| {
-            let form = (*form).to_owned();
-            let open: Box<Opener> = Box::new(open);
-            ((*name).to_owned(), Scheme { form, open })
-        });
-        Self(schemes.collect())
+        let mut schemes = Self(BTreeMap::new());
+        schemes.insert("memory", "`memory://`", memory);
+        #[cfg(feature = "sqlite")]
+        schemes.insert(
+            "sqlite",
+            "`sqlite:///absolute/path`, `sqlite:relative/path`",
+            sqlite,
+        );
+        schemes
     }
 }
 

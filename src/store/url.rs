@@ -263,10 +263,9 @@ impl fmt::Display for StoreUrl {
             return f.write_str("***");
         }
         if self.parameters.keys().any(|name| is_secret(name)) {
-            let pairs = self.parameters.iter();
-            let pairs = pairs.map(|(name, value)| match is_secret(name) {
-                true => (name.as_str(), "***"),
-                false => (name.as_str(), value.as_str()),
+            let pairs = self.parameters.iter().map(|(name, value)| {
+                let shown = if is_secret(name) { "***" } else { value };
+                (name, shown)
             });
             shown.query_pairs_mut().clear().extend_pairs(pairs);
         }

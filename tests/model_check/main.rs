@@ -36,6 +36,24 @@ fn two_transactions_under_one_incarnation_do_not_disturb_each_other() {
 }
 
 #[test]
+fn two_transactions_with_the_same_unique_key_are_never_both_visible() {
+    assert_holds(TwoTransactions {
+        recoverers: 1,
+        unique: true,
+        ..TwoTransactions::sound()
+    });
+}
+
+#[test]
+fn a_key_that_is_not_reserved_while_it_is_staged_is_caught() {
+    let model = TwoTransactions {
+        unique: true,
+        ..TwoTransactions::with_flaw(Flaw::KeyNotReserved)
+    };
+    assert_caught(model, prepared::UNIQUE);
+}
+
+#[test]
 fn recovery_that_only_selects_is_caught() {
     assert_caught(TwoStores::with_flaw(Flaw::RecoverySelects), ATOMIC);
 }

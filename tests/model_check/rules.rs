@@ -12,14 +12,16 @@ use votive::queue::decision::{self, Action};
 use votive::queue::garbage::{self, Released};
 use votive::register::{Answer, Decision, IncarnationRow, OutcomeRow};
 
+/// Of these records, those of a closed incarnation or a knowing owner.
+type Candidates = fn(Vec<OutcomeRow>, &BTreeSet<Incarnation>, &BTreeSet<TxnId>) -> Vec<OutcomeRow>;
+
 /// One implementation of every judgement that the protocol rests on.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) as_owner: fn(Answer) -> Option<Decision>,
     pub(crate) action: fn(Answer, bool) -> Action,
     pub(crate) to_close: fn(&[IncarnationRow], &[Incarnation]) -> Vec<Incarnation>,
-    pub(crate) candidates:
-        fn(Vec<OutcomeRow>, &BTreeSet<Incarnation>, &BTreeSet<TxnId>) -> Vec<OutcomeRow>,
+    pub(crate) candidates: Candidates,
     pub(crate) released_by_all: fn(&[OutcomeRow], &Released) -> Vec<TxnId>,
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Settlement {
 
 /// What the store has of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Shelf {
+pub(crate) struct Held {
     /// The token of the present claim.
     holder: Option<usize>,
     /// By token, the attempt whose settlement is staged: it pins the claim.
@@ -81,7 +81,7 @@ pub(crate) enum Recoverer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    shelf: Stored<Shelf>,
+    task: Stored<Held>,
     attempts: [Attempt; ATTEMPTS],
     register: Register,
     /// COMMITs that are under way without anybody waiting for them.
@@ -117,16 +117,16 @@ pub(crate) enum Step {
 impl World {
     /// Whether the attempt's token is the one of the present claim.
     fn holds_claim(&self, attempt: usize) -> bool {
-        let shelf = &self.shelf.seen;
-        !shelf.is_done && shelf.holder == Some(TOKEN[attempt])
+        let task = &self.task.seen;
+        !task.is_done && task.holder == Some(TOKEN[attempt])
     }
 
     fn carry_out(&mut self, attempt: usize, verdict: Verdict) {
-        let shelf = &mut self.shelf.seen;
-        let staged = &mut shelf.staged[TOKEN[attempt]];
+        let task = &mut self.task.seen;
+        let staged = &mut task.staged[TOKEN[attempt]];
         if *staged == Some(attempt) && verdict != Verdict::Wait {
             *staged = None;
-            shelf.is_done |= verdict == Verdict::Publish;
+            task.is_done |= verdict == Verdict::Publish;
         }
     }
 
@@ -180,22 +180,22 @@ impl Settlement {
 
     /// One settlement of a claim is staged at a time, and only by who holds the claim.
     fn stage(&self, world: &mut World, attempt: usize) -> bool {
-        let staged = world.shelf.seen.staged[TOKEN[attempt]];
+        let staged = world.task.seen.staged[TOKEN[attempt]];
         let is_fenced = world.holds_claim(attempt) || self.has(Flaw::TokenIgnored);
         if staged.is_some() || !is_fenced {
             return false;
         }
-        world.shelf.seen.staged[TOKEN[attempt]] = Some(attempt);
-        world.shelf.flush();
+        world.task.seen.staged[TOKEN[attempt]] = Some(attempt);
+        world.task.flush();
         true
     }
 
     /// A takes a task that nobody has; B also takes one whose holder it believes dead.
     fn may_claim(&self, world: &World, attempt: usize) -> bool {
-        let shelf = &world.shelf.seen;
-        let is_pinned = shelf.staged != [None; 2] && !self.has(Flaw::PinIgnored);
-        let is_takeover = attempt == 2 && shelf.holder == Some(0);
-        !shelf.is_done && !is_pinned && (shelf.holder.is_none() || is_takeover)
+        let task = &world.task.seen;
+        let is_pinned = task.staged != [None; 2] && !self.has(Flaw::PinIgnored);
+        let is_takeover = attempt == 2 && task.holder == Some(0);
+        !task.is_done && !is_pinned && (task.holder.is_none() || is_takeover)
     }
 
     fn recover(&self, world: &mut World, attempt: usize) -> Option<Verdict> {
@@ -263,18 +263,18 @@ impl Settlement {
         if let Recoverer::Knows(attempt, verdict) = world.recoverer {
             world.carry_out(attempt, verdict);
         }
-        for attempt in world.shelf.seen.staged.into_iter().flatten() {
+        for attempt in world.task.seen.staged.into_iter().flatten() {
             let verdict = self.recover(world, attempt).unwrap_or(Verdict::Wait);
             world.carry_out(attempt, verdict);
         }
-        let shelf = &world.shelf.seen;
-        shelf.staged == [None; 2] && shelf.is_done == (world.count_committed() > 0)
+        let task = &world.task.seen;
+        task.staged == [None; 2] && task.is_done == (world.count_committed() > 0)
     }
 
     fn attempt_steps(&self, world: &World, attempt: usize, steps: &mut Vec<Step>) {
         match world.attempts[attempt] {
             Attempt::NotBegun if attempt == 1 => {
-                if world.attempts[0] == Attempt::Refused && world.shelf.seen.staged[0].is_none() {
+                if world.attempts[0] == Attempt::Refused && world.task.seen.staged[0].is_none() {
                     steps.push(Step::RunAgain);
                 }
                 return;
@@ -302,7 +302,7 @@ impl Settlement {
     fn attempt_step(&self, world: &mut World, step: Step) {
         match step {
             Step::Claim(attempt) => {
-                world.shelf.seen.holder = Some(TOKEN[attempt]);
+                world.task.seen.holder = Some(TOKEN[attempt]);
                 world.attempts[attempt] = Attempt::Running;
             }
             Step::RunAgain => world.attempts[1] = Attempt::Running,
@@ -354,8 +354,8 @@ impl Settlement {
                     world.commit(attempt);
                 }
             }
-            Step::Flush => world.shelf.flush(),
-            Step::LosePower => world.shelf.lose_power(),
+            Step::Flush => world.task.flush(),
+            Step::LosePower => world.task.lose_power(),
             Step::List(attempt) => world.recoverer = Recoverer::Listed(attempt),
             Step::Decide => {
                 if let Recoverer::Listed(attempt) = world.recoverer
@@ -381,13 +381,13 @@ impl Model for Settlement {
     type Action = Step;
 
     fn init_states(&self) -> Vec<World> {
-        let shelf = Shelf {
+        let task = Held {
             holder: None,
             staged: [None; 2],
             is_done: false,
         };
         vec![World {
-            shelf: Stored::new(shelf),
+            task: Stored::new(task),
             attempts: [Attempt::NotBegun; ATTEMPTS],
             register: Register {
                 records: [None; ATTEMPTS],
@@ -410,13 +410,13 @@ impl Model for Settlement {
                 steps.extend(ends);
             }
         }
-        let staged = world.shelf.seen.staged.into_iter();
+        let staged = world.task.seen.staged.into_iter();
         steps.extend(match world.recoverer {
             Recoverer::Idle => staged.flatten().map(Step::List).collect(),
             Recoverer::Listed(_) => vec![Step::Decide, Step::RecovererCrashes],
             Recoverer::Knows(..) => vec![Step::CarryOut, Step::RecovererCrashes],
         });
-        if !world.shelf.is_flushed() {
+        if !world.task.is_flushed() {
             steps.extend([Step::Flush, Step::LosePower]);
         }
     }
@@ -432,14 +432,14 @@ impl Model for Settlement {
         vec![
             Property::always(ONCE, |_, world: &World| world.count_committed() <= 1),
             Property::always(DONE, |_, world: &World| {
-                !world.shelf.seen.is_done || world.count_committed() == 1
+                !world.task.seen.is_done || world.count_committed() == 1
             }),
             Property::always(ATOMIC, |model: &Self, world| model.ends(world).is_atomic),
             Property::sometimes(RUN_BY_A, |_, world: &World| {
-                world.shelf.disk.is_done && world.register.committed[1]
+                world.task.disk.is_done && world.register.committed[1]
             }),
             Property::sometimes(RUN_BY_B, |_, world: &World| {
-                world.shelf.disk.is_done && world.register.committed[2]
+                world.task.disk.is_done && world.register.committed[2]
             }),
         ]
     }

@@ -51,7 +51,7 @@ impl<const D: usize> CommitPoint<D> {
             }
         }
         for database in 0..D {
-            self.owner_finishes(world, database);
+            Self::owner_finishes(world, database);
             if world.parts[database] == Part::Prepared {
                 let answer = self.ask_as_holder(world);
                 world.finish(database, (self.rules.action)(answer, false));
@@ -80,7 +80,7 @@ impl<const D: usize> CommitPoint<D> {
         world.log.seen.standing == Standing::Gone
     }
 
-    pub(super) fn owner_finishes(&self, world: &mut World<D>, database: usize) {
+    pub(super) fn owner_finishes(world: &mut World<D>, database: usize) {
         match world.owner {
             Owner::Committed => world.finish(database, Verdict::Publish),
             Owner::Refused => world.finish(database, Verdict::Discard),

@@ -84,7 +84,7 @@ impl<const D: usize> Model for CommitPoint<D> {
         self.owner_steps(world, steps);
         Self::fate_steps(world, steps);
         Self::recovery_steps(world, steps);
-        self.garbage_steps(world, steps);
+        Self::garbage_steps(world, steps);
     }
 
     fn next_state(&self, before: &Self::State, step: Step) -> Option<Self::State> {

@@ -107,7 +107,7 @@ impl<const D: usize> CommitPoint<D> {
         }
     }
 
-    pub(super) fn garbage_steps(&self, world: &World<D>, steps: &mut Vec<Step>) {
+    pub(super) fn garbage_steps(world: &World<D>, steps: &mut Vec<Step>) {
         if world.log.seen.standing == Standing::Open {
             steps.push(Step::Close);
         }
@@ -141,7 +141,7 @@ impl<const D: usize> CommitPoint<D> {
                 world.was_resent = true;
             }
             Step::OwnerAsks => self.ask_as_owner(world),
-            Step::OwnerFinishes(database) => self.owner_finishes(world, database),
+            Step::OwnerFinishes(database) => Self::owner_finishes(world, database),
             Step::OwnerPublishes if world.all_committed() => world.publish(),
             Step::Crash => world.owner = Owner::Dead,
             _ => {}
@@ -253,11 +253,10 @@ impl<const D: usize> CommitPoint<D> {
     /// Forgets the record if the rules allow it. It names the store itself, which holds the batch, and
     /// every database that prepared.
     pub(super) fn forget(&self, world: &mut World<D>) {
-        let holders = holders::<D>();
         let row = OutcomeRow {
             txn: txn_id(0),
             decision: world.log.seen.record.unwrap_or(Decision::Aborted),
-            stores: holders.to_vec(),
+            stores: holders::<D>(),
         };
         let is_closed = world.log.seen.standing == Standing::Closed;
         let closed = is_closed.then(incarnation).into_iter().collect();

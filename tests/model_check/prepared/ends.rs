@@ -39,7 +39,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
             }
             for store in 0..S {
                 if std::mem::take(&mut world.late[store][txn]) & fate.decides() {
-                    world.stage(store, txn);
+                    self.stage(world, store, txn);
                 }
             }
         }
@@ -61,7 +61,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
                 self.ask_as_owner(world, txn);
             }
             for store in 0..S {
-                self.owner_finishes(world, store, txn);
+                Self::owner_finishes(world, store, txn);
                 if world.batch(store, txn) == Batch::Staged {
                     let verdict = self.recover(world, txn).unwrap_or(Verdict::Wait);
                     world.carry_out(store, txn, verdict);
@@ -84,7 +84,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         self.drop_incarnation(world) || world.register.seen.standing == Standing::Gone
     }
 
-    pub(super) fn owner_finishes(&self, world: &mut World<T, S>, store: usize, txn: usize) {
+    pub(super) fn owner_finishes(world: &mut World<T, S>, store: usize, txn: usize) {
         match world.owners[txn] {
             Owner::Committed => world.carry_out(store, txn, Verdict::Publish),
             Owner::Refused => world.carry_out(store, txn, Verdict::Discard),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::id::{ResourceId, StoreId, TaskId, TxnId};
 use crate::queue::error::{BatchUnknown, NotEnrolled};
 use crate::queue::garbage;
-use crate::register::{Decision, Holder, OutcomeRow, Registers, Tier};
+use crate::register::{Decision, Holder, OutcomeRow, RegisterErrorKind, Registers, Tier};
 use crate::store::{self, Applied, Batch, Change, Kind, Published, Store};
 use crate::task::Record;
 use crate::txn::{
@@ -87,9 +87,13 @@ impl Buffer {
         let enrolled = self
             .registers
             .enroll(&*self.store, incarnation, self.store.now()?);
-        enrolled.map_err(|reason| {
-            let gone = IncarnationGone(incarnation);
-            NotEnrolled { reason, gone }.into()
+        enrolled.map_err(|reason| match reason.kind {
+            // Nothing was written, and another incarnation would fare no better.
+            RegisterErrorKind::Unusable => reason.into(),
+            _ => {
+                let gone = IncarnationGone(incarnation);
+                NotEnrolled { reason, gone }.into()
+            }
         })
     }
 

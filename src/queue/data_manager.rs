@@ -87,13 +87,13 @@ impl Buffer {
         let enrolled = self
             .registers
             .enroll(&*self.store, incarnation, self.store.now()?);
-        enrolled.map_err(|reason| match reason.kind {
-            // Nothing was written, and another incarnation would fare no better.
-            RegisterErrorKind::Unusable => reason.into(),
-            _ => {
-                let gone = IncarnationGone(incarnation);
-                NotEnrolled { reason, gone }.into()
+        enrolled.map_err(|reason| {
+            if reason.kind == RegisterErrorKind::Unusable {
+                // Nothing was written, and another incarnation would fare no better.
+                return reason.into();
             }
+            let gone = IncarnationGone(incarnation);
+            NotEnrolled { reason, gone }.into()
         })
     }
 

@@ -3,17 +3,28 @@
 
 mod data_manager;
 mod error;
+mod execution;
 mod hooks;
+mod manager;
+mod notes;
 mod plan;
+mod protocol;
+mod savepoint;
+mod synchronizer;
+mod transaction;
 mod work;
 
 pub use data_manager::{
     Answer, BoxError, DataManager, Mark, NoSavepoints, PrepareInfo, Prepared, Role, Vote,
 };
 pub use error::{
-    AbortError, BeginError, CommitError, JoinError, PlanError, RefusedBy, Retryable, RunError,
-    SavepointError,
+    AbortError, BeginError, CommitError, FailedEarlier, IncarnationGone, JoinError, Panicked,
+    PlanError, RefusedBy, Retryable, RunError, SavepointError, TooManyHooks,
 };
-pub use hooks::Outcome;
+pub use hooks::{HOOKS_MAX, Outcome};
+pub use manager::TransactionManager;
 pub use plan::{Committed, Plan};
-pub use work::{Savepoint, Transaction, TransactionManager, Work};
+pub use savepoint::Savepoint;
+pub use synchronizer::{Synchronizer, SynchronizerId};
+pub use transaction::Transaction;
+pub use work::Work;

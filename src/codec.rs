@@ -1,7 +1,12 @@
 //! The envelope of everything that votive writes to disk or wire: one version byte, then postcard.
 
+mod bounded;
+mod depth;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub use bounded::{from_json, from_postcard, to_postcard};
 
 /// Why bytes could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -66,5 +71,32 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(malformed(&format!("{} bytes too many", rest.len()))),
         Err(error) => Err(CodecError::Malformed(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_version_is_refused_by_number() {
+        let mut bytes = encode("task").unwrap();
+        assert_eq!(decode::<String>(&bytes).unwrap(), "task");
+        bytes[0] = VERSION + 1;
+        let error = decode::<String>(&bytes).unwrap_err();
+        assert!(matches!(
+            error,
+            CodecError::NewerVersion { found: 2, known: 1 }
+        ));
+    }
+
+    #[test]
+    fn nothing_and_too_much_are_malformed() {
+        let mut bytes = encode(&7_u8).unwrap();
+        bytes.push(0);
+        for bytes in [&bytes[..], &[], &[0, 7], &[1]] {
+            let error = decode::<u8>(bytes).unwrap_err();
+            assert!(matches!(error, CodecError::Malformed(_)), "{bytes:?}");
+        }
     }
 }

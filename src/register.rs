@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Incarnation, ResourceId, TxnId};
@@ -137,6 +137,19 @@ pub struct RegisterError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl RegisterError {
+    /// Creates an error without a source.
+    #[must_use]
+    pub fn new(kind: RegisterErrorKind, resource: ResourceId, operation: &'static str) -> Self {
+        Self {
+            kind,
+            resource,
+            operation,
+            source: None,
+        }
+    }
+}
+
 /// What went wrong in a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -233,32 +246,145 @@ pub trait Register: Send + Sync {
     fn drop_incarnation(&self, incarnation: Incarnation) -> Result<bool, RegisterError>;
 }
 
-/// The registers that this process can ask, by their identity. Cheap to clone; clones share.
+/// A place that holds its part of a prepared transaction until it is told how it ended: a queue store,
+/// or a database that can prepare. Asked by garbage collection.
+pub trait Holder: Send + Sync {
+    /// Returns the identity that outcome records list.
+    fn resource(&self) -> ResourceId;
+
+    /// Flushes what was finished before, once, then returns those of `txns` that no crash can bring
+    /// back in doubt here.
+    ///
+    /// # Errors
+    /// Nothing may be forgotten.
+    fn forgettable(
+        &self,
+        txns: &[TxnId],
+    ) -> Result<Vec<TxnId>, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// What one transaction manager knows of the outside: the registers and holders that it can ask, where
+/// its incarnations are enrolled, and which of its commit records nobody needs to ask for any more.
+/// Cheap to clone; clones share.
 #[derive(Clone, Default)]
-pub struct Registers(Arc<RwLock<BTreeMap<ResourceId, Arc<dyn Register>>>>);
+pub struct Registers(Arc<Directory>);
+
+/// Which incarnations were enrolled in one register, and whether that succeeded.
+type Enrolments = BTreeMap<Incarnation, bool>;
+
+#[derive(Default)]
+struct Directory {
+    registers: RwLock<BTreeMap<ResourceId, Arc<dyn Register>>>,
+    holders: RwLock<BTreeMap<ResourceId, Arc<dyn Holder>>>,
+    /// A lock for each register, because one enrolment may wait for a transaction that is itself about
+    /// to enrol elsewhere.
+    enrolled: Mutex<BTreeMap<ResourceId, Arc<Mutex<Enrolments>>>>,
+    known: Mutex<BTreeMap<ResourceId, Vec<OutcomeRow>>>,
+}
 
 impl Registers {
     /// Makes a register known; one of the same identity is replaced.
     pub fn insert(&self, register: Arc<dyn Register>) {
-        self.0.write().insert(register.resource(), register);
+        let resource = register.resource();
+        self.0.registers.write().insert(resource, register);
     }
 
     /// Finds a register.
     #[must_use]
     pub fn find(&self, resource: ResourceId) -> Option<Arc<dyn Register>> {
-        self.0.read().get(&resource).cloned()
+        self.0.registers.read().get(&resource).cloned()
     }
 
     /// Returns all that are known.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<dyn Register>> {
-        self.0.read().values().cloned().collect()
+        self.0.registers.read().values().cloned().collect()
+    }
+
+    /// Makes a holder known; one of the same identity is replaced.
+    pub fn insert_holder(&self, holder: Arc<dyn Holder>) {
+        let resource = holder.resource();
+        self.0.holders.write().insert(resource, holder);
+    }
+
+    /// Finds a holder.
+    #[must_use]
+    pub fn find_holder(&self, resource: ResourceId) -> Option<Arc<dyn Holder>> {
+        self.0.holders.read().get(&resource).cloned()
+    }
+
+    /// Enrols `incarnation` in `register`, unless it was enrolled by this manager before: one that is
+    /// missing there by now is gone, and is never brought back.
+    ///
+    /// # Errors
+    /// It is not known whether it is enrolled: draw a new incarnation.
+    ///
+    /// # Blocking
+    /// Waits for the register, and for another thread that enrols in the same one.
+    pub fn enroll(
+        &self,
+        register: &dyn Register,
+        incarnation: Incarnation,
+        now: Timestamp,
+    ) -> Result<(), RegisterError> {
+        let slot = Arc::clone(
+            self.0
+                .enrolled
+                .lock()
+                .entry(register.resource())
+                .or_default(),
+        );
+        let mut enrolled = slot.lock();
+        match enrolled.get(&incarnation) {
+            Some(true) => Ok(()),
+            // It may have been enrolled by that attempt, and dropped by now.
+            Some(false) => Err(RegisterError {
+                kind: RegisterErrorKind::Failed,
+                resource: register.resource(),
+                operation: "enrol an incarnation whose first enrolment failed",
+                source: None,
+            }),
+            None => {
+                let result = register.enroll(incarnation, now);
+                enrolled.insert(incarnation, result.is_ok());
+                result
+            }
+        }
+    }
+
+    /// Whether this manager itself enrolled the incarnation in a register.
+    #[must_use]
+    pub fn has_enrolled(&self, register: ResourceId, incarnation: Incarnation) -> bool {
+        let slot = self.0.enrolled.lock().get(&register).cloned();
+        slot.is_some_and(|enrolled| enrolled.lock().contains_key(&incarnation))
+    }
+
+    /// Notes that the owner of a transaction knows that it committed: from now on its record in
+    /// `register` is needed only by the holders that it lists.
+    pub fn note_committed(&self, register: ResourceId, row: OutcomeRow) {
+        self.0.known.lock().entry(register).or_default().push(row);
+    }
+
+    /// Counts what is noted for a register.
+    #[must_use]
+    pub fn count_committed(&self, register: ResourceId) -> usize {
+        self.0.known.lock().get(&register).map_or(0, Vec::len)
+    }
+
+    /// Takes what [`note_committed`](Self::note_committed) noted for a register. Who cannot have it
+    /// forgotten yet notes it again.
+    #[must_use]
+    pub fn take_committed(&self, register: ResourceId) -> Vec<OutcomeRow> {
+        self.0.known.lock().remove(&register).unwrap_or_default()
     }
 }
 
 impl fmt::Debug for Registers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.read().keys()).finish()
+        f.debug_struct("Registers")
+            .field("registers", &self.0.registers.read().keys())
+            .field("holders", &self.0.holders.read().keys())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,59 +1,129 @@
-//! The only place where transactions meet the store contract. SKELETON: signatures only.
-#![expect(missing_docs, clippy::missing_errors_doc)]
+//! The only place where transactions meet the store contract: a task is visible if and only if the
+//! transaction that enqueued it committed.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `data_manager` | buffers what one transaction does to one store, and votes with it |
+//! | `enlist` | writes into a transaction that the application itself holds |
+//! | `decision` | what recovery does with a staged batch: pure |
+//! | `recovery` | asks registers about staged batches, and does what `decision` says |
+//! | `garbage` | forgets outcome records that nobody can ask for any more |
+//! | `operator` | lists what is in doubt, and settles it by a person's word |
 
+mod data_manager;
+pub mod decision;
+mod enlist;
+mod error;
+pub mod garbage;
+mod operator;
+mod recovery;
+
+use std::fmt;
 use std::sync::Arc;
 
-use crate::id::{TaskId, TxnId};
-use crate::store::{Applied, Batch, Change, Store};
-use crate::task::{Options, Payload, PayloadError, Record, Task};
-use crate::txn::{JoinError, TransactionManager, Work};
+pub use data_manager::HandedBatch;
+pub use enlist::{Enlist, EnlistError, Enlisted};
+pub use error::{EnqueueError, OperatorError};
+pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
+pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_older_than};
 
-/// A named queue in a store.
+use crate::codec::CodecError;
+use crate::id::TaskId;
+use crate::store::{self, Applied, Batch, Change, Kind, Store};
+use crate::task::{Options, Payload, PayloadError, PayloadLimits, Record, Task};
+use crate::txn::{BeginError, JoinError, TransactionManager, Work};
+use data_manager::Buffer;
+
+/// The longest name of a queue or kind, and the longest key, in bytes.
+pub const NAME_MAX: usize = 255;
+
+/// A named queue in a store. Cheap to clone.
+///
+/// Several queues may share a store; whatever one transaction enqueues into them is one batch.
 #[derive(Clone)]
 pub struct Queue {
     store: Arc<dyn Store>,
     name: Arc<str>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnqueueError {
-    #[error("the task could not be encoded")]
-    Payload(#[from] PayloadError),
-    #[error("the queue could not join the transaction")]
-    Join(#[from] JoinError),
-    #[error("the task was refused by the store")]
-    Store(#[from] crate::store::Error),
-    #[error("{0}")]
-    Invalid(String),
+    limits: PayloadLimits,
 }
 
 impl Queue {
+    /// Names a queue in a store. It need not have been created.
+    ///
+    /// # Errors
+    /// [`EnqueueError::Invalid`] if the name is empty or longer than [`NAME_MAX`] bytes.
     pub fn new(store: Arc<dyn Store>, name: impl Into<String>) -> Result<Self, EnqueueError> {
+        let name = name.into();
+        check_name("the name of a queue", &name)?;
         Ok(Self {
             store,
-            name: name.into().into(),
+            name: name.into(),
+            limits: PayloadLimits::default(),
         })
     }
+
+    /// Names a queue in a store, and settles what crashes left in doubt there (see [`recover`]).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`EnqueueError::Store`] if the store could not be recovered.
+    pub fn open(
+        store: Arc<dyn Store>,
+        name: impl Into<String>,
+        manager: &TransactionManager,
+    ) -> Result<Self, EnqueueError> {
+        let queue = Self::new(store, name)?;
+        recover(&queue.store, manager)?;
+        Ok(queue)
+    }
+
+    /// Sets how large and how deeply nested payloads may be. Defaults to
+    /// [`PayloadLimits::default`].
+    #[must_use]
+    pub fn payload_limits(mut self, limits: PayloadLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Returns the queue's name.
+    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Returns the store that the queue is in.
+    #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
+
+    /// Enqueues a task with the options of its kind. It becomes visible when `work` commits.
+    ///
+    /// The task is encoded now: a later change of the value is not stored. The id is final.
+    ///
+    /// # Errors
+    /// Nothing was enqueued; the transaction can go on.
     pub fn enqueue<T: Task>(&self, work: &mut Work, task: &T) -> Result<TaskId, EnqueueError> {
-        let _ = (work, task);
-        unimplemented!()
+        self.enqueue_with(work, task, T::options())
     }
+
+    /// Enqueues a task with options of its own.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue).
     pub fn enqueue_with<T: Task>(
         &self,
         work: &mut Work,
         task: &T,
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
-        let _ = (work, task, options);
-        unimplemented!()
+        let payload = Payload::encode(task, self.limits)?;
+        self.enqueue_payload(work, T::KIND, payload, options)
     }
+
+    /// Enqueues a task that is encoded already.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue).
     pub fn enqueue_payload(
         &self,
         work: &mut Work,
@@ -61,87 +131,125 @@ impl Queue {
         payload: Payload,
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
-        let _ = (work, kind, payload, options);
-        unimplemented!()
+        let record = self.record(kind, payload, options)?;
+        let task = record.id;
+        change(&self.store, work, Change::Insert(Box::new(record)))?;
+        Ok(task)
     }
-    /// Enlists in a transaction of the caller's ("enlisted, yours").
-    pub fn enlist<'t, E: Enlist + ?Sized>(
+
+    /// Makes the record of a task, refusing what no store would take.
+    fn record(
         &self,
-        transaction: &'t E,
-    ) -> Result<Enlisted<'t>, EnlistError> {
-        let _ = transaction;
-        unimplemented!()
+        kind: &str,
+        payload: Payload,
+        options: Options,
+    ) -> Result<Record, EnqueueError> {
+        check_name("the kind of a task", kind)?;
+        check_options(&options)?;
+        self.check_size(kind, &payload)?;
+        let now = self.store.now()?;
+        let record = Record::new(TaskId::new(now), &*self.name, kind, payload, now);
+        Ok(record.with_options(options))
+    }
+
+    fn check_size(&self, kind: &str, payload: &Payload) -> Result<(), PayloadError> {
+        let (size, max) = (payload.bytes.len(), self.limits.size_max);
+        if size <= max {
+            return Ok(());
+        }
+        Err(PayloadError {
+            kind: kind.to_owned(),
+            source: CodecError::TooLarge { size, max },
+        })
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("name", &self.name)
+            .field("store", &self.store.id())
+            .finish_non_exhaustive()
     }
 }
 
 /// Adds a change to what `work` does to `store` when it commits: settlements, amendments, marks.
+///
+/// # Errors
+/// Nothing was added.
 pub fn change(store: &Arc<dyn Store>, work: &mut Work, change: Change) -> Result<(), JoinError> {
-    let _ = (store, work, change);
-    unimplemented!()
+    Buffer::join(store, work)?.push(change);
+    Ok(())
 }
 
-/// Shows what a commit would enqueue, without committing. Implemented for `Work`.
+/// Applies a batch at once, in a transaction of its own that has no other part.
+///
+/// # Errors
+/// As [`Stage::apply`](crate::store::Stage::apply), and [`Kind::Forked`]. After
+/// [`Kind::IncarnationGone`] nothing was applied, and another call uses a new incarnation.
+pub fn apply(
+    store: &Arc<dyn Store>,
+    manager: &TransactionManager,
+    batch: &Batch,
+) -> store::Result<Applied> {
+    let backend = store.capabilities().backend;
+    let txn = manager.mint().map_err(|error| {
+        let kind = match error {
+            BeginError::Forked => Kind::Forked,
+            BeginError::Synchronizer(_) => Kind::Other,
+        };
+        store::Error::new(kind, backend, "begin a transaction").with_source(error)
+    })?;
+    let now = store.now()?;
+    let enrolled = manager.registers().enroll(&**store, txn.incarnation, now);
+    let gone = |source| {
+        let kind = Kind::IncarnationGone(txn.incarnation);
+        store::Error::new(kind, backend, "enrol an incarnation").with_source(source)
+    };
+    let applied = enrolled
+        .map_err(gone)
+        .and_then(|()| store.apply(txn, batch, &[], now));
+    if let Err(store::Error {
+        kind: Kind::IncarnationGone(gone),
+        ..
+    }) = &applied
+    {
+        manager.renew(*gone);
+    }
+    applied
+}
+
+/// Shows what a commit would enqueue, without committing.
 pub trait Pending {
+    /// Returns the tasks enqueued so far and not rolled back, by store, in order.
     fn pending(&self) -> Vec<&Record>;
 }
 
-/// What the data manager of a store hands over to the participant that owns a transaction of the same
-/// database (see `PrepareInfo::hand_over`): the participant writes it before it commits.
-pub struct HandedBatch {
-    pub txn: TxnId,
-    pub batch: Batch,
-    /// Where the participant leaves what became of it.
-    pub applied: Arc<parking_lot::Mutex<Option<Applied>>>,
-}
-
-/// A transaction of a foreign connection that can write a batch of changes: implemented in each
-/// `resource::<database>`.
-pub trait Enlist {
-    /// Refuses unless the connection is inside a transaction of the store's own database.
-    fn check(&self, store: &dyn Store) -> Result<(), EnlistError>;
-    /// Writes the changes in the caller's transaction; visible when it commits.
-    fn write(&self, store: &dyn Store, batch: &Batch) -> Result<Applied, EnlistError>;
-}
-
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnlistError {
-    #[error("the connection is not inside a transaction: begin one, then enlist")]
-    NoTransaction,
-    #[error("the connection is to another database than the queue's store ({found}, not {store})")]
-    OtherDatabase { found: String, store: String },
-    #[error("a {backend} store cannot be enlisted by this driver")]
-    OtherBackend { backend: &'static str },
-    #[error("the store refused")]
-    Store(#[from] crate::store::Error),
-    #[error("the task could not be encoded")]
-    Payload(#[from] PayloadError),
-}
-
-/// A queue enlisted in the application's own transaction.
-pub struct Enlisted<'t> {
-    _transaction: std::marker::PhantomData<&'t ()>,
-}
-
-impl Enlisted<'_> {
-    pub fn enqueue<T: Task>(&self, task: &T) -> Result<TaskId, EnlistError> {
-        let _ = task;
-        unimplemented!()
+impl Pending for Work {
+    fn pending(&self) -> Vec<&Record> {
+        self.joined::<Buffer>().flat_map(Buffer::inserts).collect()
     }
 }
 
-/// Settles what crashes left in doubt, in `store`, asking `manager.registers()`; then collects garbage.
-pub fn recover(
-    store: &Arc<dyn Store>,
-    manager: &TransactionManager,
-) -> Result<Recovered, crate::store::Error> {
-    let _ = (store, manager);
-    unimplemented!()
+fn check_options(options: &Options) -> Result<(), EnqueueError> {
+    if let Some(unique) = &options.unique {
+        check_name("a unique key", &unique.key)?;
+    }
+    if let Some(group) = &options.group {
+        check_name("the name of a group", group)?;
+    }
+    let mut about = options.about.iter();
+    about.try_for_each(|object| check_name("the name of an object", object))
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Recovered {
-    pub published: usize,
-    pub discarded: usize,
-    pub in_doubt: usize,
+fn check_name(what: &str, name: &str) -> Result<(), EnqueueError> {
+    if name.is_empty() {
+        return Err(EnqueueError::Invalid(format!("{what} is empty")));
+    }
+    if name.len() > NAME_MAX {
+        let size = name.len();
+        let text = format!("{what} has {size} bytes, more than the {NAME_MAX} allowed");
+        return Err(EnqueueError::Invalid(text));
+    }
+    Ok(())
 }

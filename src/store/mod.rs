@@ -26,6 +26,7 @@ mod capabilities;
 mod change;
 mod error;
 mod ext;
+pub mod lifecycle;
 mod types;
 pub mod url;
 

@@ -199,7 +199,8 @@ impl Event {
 impl State {
     /// Returns the states that `event` may lead to from here; empty if it cannot happen here.
     ///
-    /// A second state in the list is where the task goes if its next time lies in the future.
+    /// Of several states, the first is the usual one; `Scheduled` is where the task goes if its next
+    /// time lies in the future, and `Waiting` if its group is busy.
     #[must_use]
     pub const fn after(self, event: Event) -> &'static [Self] {
         use Event as E;
@@ -216,8 +217,8 @@ impl State {
             (S::Claimed, E::Bury) => &[S::Dead],
             (S::Claimed, E::Reclaim) => &[S::Claimed, S::Ready],
             (S::Waiting | S::Scheduled | S::Ready, E::Cancel) => &[S::Cancelled],
-            (S::Dead | S::Cancelled | S::Done, E::Revive) => &[S::Ready, S::Scheduled],
-            (S::Scheduled | S::Ready, E::Reschedule) => &[S::Ready, S::Scheduled],
+            (S::Dead | S::Cancelled | S::Done, E::Revive) => &[S::Ready, S::Scheduled, S::Waiting],
+            (S::Scheduled | S::Ready, E::Reschedule) => &[S::Ready, S::Scheduled, S::Waiting],
             _ => &[],
         }
     }

@@ -169,7 +169,8 @@ pub trait DataManager: Any + Send {
     ///
     /// # Errors
     /// The commit is refused.
-    fn accept(&mut self, _work: Box<dyn Any + Send>) -> Result<(), BoxError> {
+    fn accept(&mut self, work: Box<dyn Any + Send>) -> Result<(), BoxError> {
+        let _unused = work;
         Err("this participant takes no work of others".into())
     }
 
@@ -200,7 +201,8 @@ pub trait DataManager: Any + Send {
     ///
     /// # Errors
     /// The transaction fails.
-    fn rollback(&mut self, _mark: Mark) -> Result<(), BoxError> {
+    fn rollback(&mut self, mark: Mark) -> Result<(), BoxError> {
+        let _unused = mark;
         Err(Box::new(NoSavepoints))
     }
 
@@ -209,7 +211,8 @@ pub trait DataManager: Any + Send {
     ///
     /// # Errors
     /// The transaction fails.
-    fn release(&mut self, _mark: Mark) -> Result<(), BoxError> {
+    fn release(&mut self, mark: Mark) -> Result<(), BoxError> {
+        let _unused = mark;
         Ok(())
     }
 
@@ -220,7 +223,8 @@ pub trait DataManager: Any + Send {
 
     /// Whether the work may succeed if it is done again after this error, asked before any abort, and
     /// of each error in a chain of causes. Provided: no.
-    fn is_retryable(&self, _error: &(dyn StdError + 'static)) -> bool {
+    fn is_retryable(&self, error: &(dyn StdError + 'static)) -> bool {
+        let _unused = error;
         false
     }
 }

@@ -211,9 +211,7 @@ fn panicked(payload: &(dyn Any + Send)) -> Panicked {
 pub(super) fn chain<'e>(
     error: &'e (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error: &&'e (dyn StdError + 'static)| {
-        (*error).source()
-    })
+    std::iter::successors(Some(error), |error| (**error).source())
 }
 
 /// Finds an error of type `E` in a chain.

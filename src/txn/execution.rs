@@ -145,7 +145,7 @@ impl<'a> Execution<'a> {
             Action::Plan => self.make_plan(),
             Action::Vote(seat, ask) => self.vote(seat, ask),
             Action::Finish(seat, _) => self.finish(seat),
-            Action::Abort(seat) => self.forget(seat),
+            Action::Abort(seat) => self.abort_one(seat),
             Action::Release => self.release(),
             Action::Keep => self.keep(),
         }
@@ -355,7 +355,7 @@ impl<'a> Execution<'a> {
         }
     }
 
-    fn forget(&mut self, number: usize) -> Event<Refusal> {
+    fn abort_one(&mut self, number: usize) -> Event<Refusal> {
         match self.seat(number).and_then(Seat::abort) {
             Ok(()) => Event::Done,
             Err(error) => {

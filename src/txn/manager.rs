@@ -110,7 +110,7 @@ impl TransactionManager {
         mut work: impl FnMut(&mut Transaction) -> Result<T, E>,
     ) -> Result<(T, Committed), RunError> {
         for left in (0..attempts).rev() {
-            match self.attempt(&mut work, left > 0) {
+            match self.attempt(&mut work) {
                 Err(Attempt {
                     error,
                     retryable: true,
@@ -231,7 +231,6 @@ impl TransactionManager {
     fn attempt<T, E: Into<BoxError>>(
         &self,
         work: &mut impl FnMut(&mut Transaction) -> Result<T, E>,
-        again: bool,
     ) -> Result<(T, Committed), Attempt> {
         let mut txn = self.begin().map_err(Attempt::not_begun)?;
         match work(&mut txn) {
@@ -239,14 +238,14 @@ impl TransactionManager {
                 let committed = txn.commit().map_err(Attempt::not_committed)?;
                 Ok((value, committed))
             }
-            Err(error) => Err(self.undone(txn, error.into(), again)),
+            Err(error) => Err(self.undone(txn, error.into())),
         }
     }
 
-    /// Asks whether a retry is worth it, if there may be one, then aborts.
-    fn undone(&self, txn: Transaction, error: BoxError, again: bool) -> Attempt {
+    /// Asks whether a retry is worth it, then aborts.
+    fn undone(&self, txn: Transaction, error: BoxError) -> Attempt {
         self.renew_if_gone(&*error);
-        let retryable = again && !txn.is_doomed() && txn.is_retryable(&*error);
+        let retryable = !txn.is_doomed() && txn.is_retryable(&*error);
         drop(txn);
         Attempt {
             error: RunError::Work(error),

@@ -1,6 +1,7 @@
 //! Two-phase commit. After a vote has returned, a crash at any instruction leads to commit or abort
 //! and never to half. Knows nothing of tasks or stores.
 
+mod cancellation;
 mod data_manager;
 mod error;
 mod execution;
@@ -14,6 +15,7 @@ mod synchronizer;
 mod transaction;
 mod work;
 
+pub use cancellation::Cancellation;
 pub use data_manager::{
     Answer, BoxError, DataManager, Mark, NoSavepoints, PrepareInfo, Prepared, Role, Vote,
 };

@@ -150,7 +150,7 @@ impl DerefMut for Savepoint<'_> {
 impl fmt::Debug for Savepoint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Savepoint")
-            .field("work", &&*self.work)
+            .field("work", &self.work)
             .finish_non_exhaustive()
     }
 }

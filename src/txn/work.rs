@@ -292,6 +292,12 @@ impl Work {
         Plan::make(&candidates).map(|(plan, _)| plan)
     }
 
+    /// Whether nobody has joined: a commit would change nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
     /// Whether the work may succeed if it is done again after `error`: because an error in its chain
     /// is [`Retryable`] or [`IncarnationGone`], or because a participant says so. A panic never is.
     #[must_use]

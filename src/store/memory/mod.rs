@@ -1,1 +1,131 @@
-//! The memory store.
+//! The memory store: the contract in its plainest form, for programs whose tasks may end with them.
+//!
+//! Invariant: everything is behind one lock, and a batch is *tried for real*: each change is made on
+//! the content, and a refused one undoes those before it. Staging tries a batch, undoes it and keeps
+//! it; whatever it was judged by stays reserved or pinned until it is published or discarded, so that
+//! publishing, which makes the same changes again, cannot be refused.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `content.rs` | the tasks and marks, and the journal that undoes |
+//! | `index.rs` | where tasks are found; a pure function of the tasks, rebuilt by `check` |
+//! | `change.rs` | what each change does |
+//! | `stage.rs` `register.rs` `dispatch.rs` `notify.rs` `inspect.rs` | the roles of the contract |
+
+mod change;
+mod content;
+mod dispatch;
+mod index;
+mod inspect;
+mod notify;
+mod register;
+mod stage;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::id::{Incarnation, StoreId, TxnId};
+use crate::register::Tier;
+use crate::store::{Capabilities, Error, Kind, Store};
+use crate::time::{Clock, Monotonic, SystemClock, Timestamp};
+use content::Content;
+use register::Outcomes;
+use stage::{Ended, Staged};
+
+/// A store in the memory of this process. Everything in it ends with the last [`Arc`] that holds it.
+///
+/// Its tier is *volatile*: a task is visible if and only if its transaction committed, for as long as
+/// the process lives.
+///
+/// ```
+/// use votive::store::memory::MemoryStore;
+/// use votive::store::Inspect;
+///
+/// let store = MemoryStore::new();
+/// assert_eq!(store.capabilities().backend, "memory");
+/// ```
+pub struct MemoryStore {
+    id: StoreId,
+    capabilities: Capabilities,
+    clock: Monotonic,
+    shared: Arc<Shared>,
+}
+
+/// What the store and the presences that it gave out share.
+struct Shared {
+    state: Mutex<State>,
+    /// Rung whenever somebody who waits might be served.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    content: Content,
+    staged: BTreeMap<TxnId, Staged>,
+    ended: Ended,
+    outcomes: Outcomes,
+    /// How many presences each attended incarnation has.
+    present: BTreeMap<Incarnation, usize>,
+    visit_count: u64,
+    interrupt_count: u64,
+}
+
+impl MemoryStore {
+    /// Creates an empty store that goes by the clock of the operating system.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+
+    /// Creates an empty store that goes by `clock`, except that its time never goes backwards.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            id: StoreId::random(),
+            capabilities: Capabilities::new("memory", Tier::Volatile),
+            clock: Monotonic::new(clock, Timestamp::EPOCH),
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+        }
+    }
+
+    /// Returns how many tasks claims have looked at so far. It grows with what is claimed, promoted and
+    /// reclaimed, and not with what merely lies in the store.
+    #[must_use]
+    pub fn visit_count(&self) -> u64 {
+        self.shared.state.lock().visit_count
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store for MemoryStore {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What came of a call, or why it was refused.
+type Judged<T> = Result<T, Kind>;
+
+fn refused(operation: &'static str) -> impl FnOnce(Kind) -> Error {
+    move |kind| Error::new(kind, "memory", operation)
+}

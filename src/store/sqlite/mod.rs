@@ -1,1 +1,235 @@
-//! The SQLite store.
+//! The SQLite store: one file, shared by any number of processes of one machine.
+//!
+//! Owns one invariant: whatever changes the file goes through [`writer`](self), in one transaction,
+//! and is on disk before anybody is told so who may rely on it.
+//!
+//! | file | what for |
+//! | --- | --- |
+//! | `options` `connection` `schema` | opening the file, and leaving other programs' alone |
+//! | `writer` `gate` | group commit; one writer of a process at a time |
+//! | `batch` `tasks` `row` | what a batch does to the tables |
+//! | `stage` `commit_point` `register` | two-phase commit, and who committed |
+//! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
+//! | `inspect` `check` | looking |
+
+mod batch;
+mod check;
+mod claim;
+mod commit_point;
+mod connection;
+mod dispatch;
+mod error;
+pub(crate) mod gate;
+mod inspect;
+mod notify;
+mod options;
+mod presence;
+pub(crate) mod register;
+mod row;
+mod schema;
+mod stage;
+mod tasks;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+pub use options::Options;
+
+use crate::id::TxnId;
+use crate::register::Tier;
+use crate::store::{self, Applied, Batch, Capabilities, Kind, Store};
+use crate::time::{Clock, Monotonic, Timestamp};
+use connection::Readers;
+use error::{Fault, Result};
+use gate::Gate;
+use notify::{Bell, Watcher};
+use presence::{Guard, Presences};
+use register::Identity;
+use writer::{Write, Writer};
+
+/// The name of this backend in errors and capabilities.
+pub(crate) const BACKEND: &str = "sqlite";
+
+/// A store in a SQLite file, which may be an application's database too.
+///
+/// Beside the file, SQLite keeps `-wal` and `-shm`, and the store a folder `-votive` with the lock
+/// files that prove which processes live.
+pub struct SqliteStore {
+    path: PathBuf,
+    process: u32,
+    identity: Identity,
+    is_original: bool,
+    capabilities: Capabilities,
+    clock: Monotonic,
+    poll_interval: Duration,
+    writer: Writer,
+    readers: Readers,
+    presences: Presences,
+    enrolled: Mutex<Vec<Guard>>,
+    /// Outcomes that their owner knows: their records go with the next write.
+    known: Mutex<Vec<TxnId>>,
+    bell: Arc<Bell>,
+    _watcher: Option<Watcher>,
+}
+
+impl SqliteStore {
+    /// Opens the store in the file at `path`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// [`Kind::Foreign`], [`Kind::Corrupt`] and [`Kind::NewerVersion`]: the file is as it was.
+    /// [`Kind::ReadOnly`], [`Kind::Full`], [`Kind::Unavailable`] as they say.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> store::Result<Self> {
+        Self::open_file(path.as_ref(), options).map_err(|fault| fault.during("open its file"))
+    }
+
+    fn open_file(path: &Path, options: Options) -> Result<Self> {
+        let writer = connection::open_writer(path, &options)?;
+        let path = path.canonicalize()?;
+        let identity = register::identity(&writer)?
+            .ok_or_else(|| Fault::corrupt("the identity of the store is missing"))?;
+        let is_original = register::fingerprint(&writer)? == identity.fingerprint;
+        let clock = Monotonic::new(Arc::clone(&options.clock), latest(&writer)?);
+        let writer = Writer::new(writer, Gate::of(&path)?, options.busy_timeout);
+        let readers = Readers::new(&path, options.clone());
+        let bell = Arc::new(Bell::default());
+        let watcher = Watcher::start(&path, readers.open()?, Arc::clone(&bell));
+        Ok(Self {
+            process: std::process::id(),
+            capabilities: capabilities(is_original),
+            presences: Presences::new(&path)?,
+            identity,
+            is_original,
+            clock,
+            poll_interval: options.poll_interval,
+            writer,
+            readers,
+            enrolled: Mutex::default(),
+            known: Mutex::default(),
+            bell,
+            _watcher: or_poll(watcher),
+            path,
+        })
+    }
+
+    /// Returns the file, with symbolic links resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Has those who wait in this process look at once: for who has committed tasks on a connection of
+    /// their own.
+    pub fn announce(&self) {
+        self.bell.ring();
+    }
+
+    /// Returns how many transactions this store has committed: writes that arrive together share one.
+    #[must_use]
+    pub fn commit_count(&self) -> u64 {
+        self.writer.commit_count()
+    }
+
+    /// Returns how many writes are under way or wait for their turn.
+    #[must_use]
+    pub fn writes_waiting(&self) -> usize {
+        self.writer.waiting()
+    }
+
+    /// Refuses to go on in a fork: SQLite's locks and connections do not survive one.
+    fn here(&self) -> Result<()> {
+        if std::process::id() == self.process {
+            return Ok(());
+        }
+        Err(Kind::Forked.into())
+    }
+
+    fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.here()?;
+        self.readers.read(look)
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        write: Write,
+        operation: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.here()?;
+        self.writer.run(write, operation)
+    }
+}
+
+impl Store for SqliteStore {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .field("id", &self.identity.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Performs a batch in a transaction of a connection that is not the store's: the tasks are visible
+/// when the caller commits. After an error the caller rolls back to where it was before.
+pub(crate) fn write_batch(
+    connection: &Connection,
+    batch: &Batch,
+    now: Timestamp,
+) -> store::Result<Applied> {
+    let write = || {
+        batch::check(batch)?;
+        batch::Performer::at_once(connection, now).perform(batch.clone())
+    };
+    write().map_err(|fault: Fault| fault.during("write a batch in another's transaction"))
+}
+
+fn capabilities(is_original: bool) -> Capabilities {
+    let mut capabilities = Capabilities::new(BACKEND, Tier::Enlisted);
+    capabilities.shared = true;
+    capabilities.renders = true;
+    if !is_original {
+        let caveat = "the file was copied or moved: decisions wait until it is adopted";
+        capabilities.caveats.push(caveat.to_owned());
+    }
+    capabilities
+}
+
+/// Returns the latest instant that the store has seen, below which its clock must not fall.
+fn latest(connection: &Connection) -> Result<Timestamp> {
+    let latest: Option<i64> = connection.query_row(
+        "SELECT max(at) FROM (
+            SELECT (SELECT published_at FROM votive_task ORDER BY seq DESC LIMIT 1) AS at
+            UNION ALL SELECT max(claimed_at) FROM votive_task WHERE state = 4
+            UNION ALL SELECT max(staged_at) FROM votive_staged)",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(latest.map_or(Timestamp::EPOCH, Timestamp::from_micros))
+}
+
+fn or_poll(watcher: Result<Watcher>) -> Option<Watcher> {
+    match watcher {
+        Ok(watcher) => Some(watcher),
+        Err(fault) => {
+            tracing::warn!(
+                ?fault,
+                "commits of other processes are noticed only by polling"
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a handler is told, and the transaction that it works in.
+
+use std::fmt;
+
+use crate::id::TaskId;
+use crate::queue::{EnqueueError, Queue};
+use crate::task::{Options, Task};
+use crate::time::Timestamp;
+use crate::txn::{Cancellation, Work};
+
+/// Which run of which task this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The task. The same for all its attempts, so it serves as an idempotency key.
+    pub task: TaskId,
+    /// Its type tag.
+    pub kind: String,
+    /// The number of the attempt, from 1.
+    pub number: u32,
+    /// How often this attempt had to start over because of a conflict.
+    pub conflict_count: u32,
+    /// When the attempt times out; `None` if it may take as long as it likes.
+    pub deadline: Option<Timestamp>,
+}
+
+/// What a handler is told, and the transaction that it works in.
+pub struct Context<'a> {
+    work: &'a mut Work,
+    attempt: &'a Attempt,
+    queue: &'a Queue,
+    cancellation: &'a Cancellation,
+}
+
+impl<'a> Context<'a> {
+    /// Creates the context of one run; called by whoever runs handlers.
+    pub fn new(
+        work: &'a mut Work,
+        attempt: &'a Attempt,
+        queue: &'a Queue,
+        cancellation: &'a Cancellation,
+    ) -> Self {
+        Self {
+            work,
+            attempt,
+            queue,
+            cancellation,
+        }
+    }
+
+    /// Lends the transaction: join databases, enqueue, make savepoints. The task's own completion is
+    /// part of it.
+    pub fn work(&mut self) -> &mut Work {
+        self.work
+    }
+
+    /// Returns which run of which task this is.
+    #[must_use]
+    pub fn attempt(&self) -> &Attempt {
+        self.attempt
+    }
+
+    /// Returns the queue that the task came from.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        self.queue
+    }
+
+    /// Returns what tells the handler to stop: a timeout, or a consumer that stops.
+    ///
+    /// A handler that runs for long looks at [`Cancellation::is_cancelled`] now and then, and returns
+    /// an error if it is set.
+    #[must_use]
+    pub fn cancellation(&self) -> &Cancellation {
+        self.cancellation
+    }
+
+    /// Enqueues a task in the task's own queue. It becomes visible when this one is done.
+    ///
+    /// For another queue, call [`Queue::enqueue`] with [`work`](Self::work).
+    ///
+    /// # Errors
+    /// Nothing was enqueued.
+    pub fn enqueue<T: Task>(&mut self, task: &T) -> Result<TaskId, EnqueueError> {
+        self.queue.enqueue(self.work, task)
+    }
+
+    /// Enqueues a task with options of its own. It becomes visible when this one is done.
+    ///
+    /// # Errors
+    /// Nothing was enqueued.
+    pub fn enqueue_with<T: Task>(
+        &mut self,
+        task: &T,
+        options: Options,
+    ) -> Result<TaskId, EnqueueError> {
+        self.queue.enqueue_with(self.work, task, options)
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! *Enlisted, yours*: tasks are written at the call, into a transaction that the application holds and
+//! commits itself.
+
+use std::fmt;
+
+use crate::id::TaskId;
+use crate::queue::{EnqueueError, Queue};
+use crate::store::{self, Applied, Batch, Change, Store};
+use crate::task::{Options, Payload, Task};
+
+/// A foreign connection, inside a transaction, that can write a batch of changes. Implemented in each
+/// `resource::<database>`.
+pub trait Enlist {
+    /// Refuses unless the connection is inside a transaction of the store's own database.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    fn check(&self, store: &dyn Store) -> Result<(), EnlistError>;
+
+    /// Writes the changes in the caller's transaction, all or none; visible when it commits.
+    ///
+    /// # Errors
+    /// Nothing was written; the caller's transaction can go on.
+    fn write(&self, store: &dyn Store, batch: &Batch) -> Result<Applied, EnlistError>;
+}
+
+/// Why a queue could not be enlisted, or could not enqueue when it was. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnlistError {
+    /// The connection commits each statement by itself.
+    #[error("the connection is not inside a transaction: begin one, then enlist")]
+    NoTransaction,
+    /// The connection is not to the store's own database, so that its commit would not be the store's.
+    #[error("the connection is to another database than the queue's store ({found}, not {store})")]
+    OtherDatabase {
+        /// The database that the connection is to.
+        found: String,
+        /// The database that the store is in.
+        store: String,
+    },
+    /// The store is not one of this driver's databases.
+    #[error("a {backend} store cannot be enlisted by this driver")]
+    OtherBackend {
+        /// The store's backend.
+        backend: &'static str,
+    },
+    /// The store refused the task: its key is taken, or there is no room.
+    #[error("the store refused")]
+    Store(#[from] store::Error),
+    /// The task cannot be enqueued in any store.
+    #[error("the task could not be enqueued")]
+    Enqueue(#[from] EnqueueError),
+}
+
+impl Queue {
+    /// Enlists the queue in a transaction of the caller's. The caller commits; there is no second
+    /// commit, and no window between the two.
+    ///
+    /// # Errors
+    /// [`EnlistError`] unless the connection is in a transaction of the store's own database.
+    pub fn enlist<'t, E: Enlist>(&self, transaction: &'t E) -> Result<Enlisted<'t>, EnlistError> {
+        transaction.check(&**self.store())?;
+        Ok(Enlisted {
+            queue: self.clone(),
+            transaction,
+        })
+    }
+}
+
+/// A queue enlisted in the application's own transaction.
+pub struct Enlisted<'t> {
+    queue: Queue,
+    transaction: &'t dyn Enlist,
+}
+
+impl Enlisted<'_> {
+    /// Writes a task with the options of its kind into the transaction, or into its innermost
+    /// savepoint. Uniqueness is judged now.
+    ///
+    /// # Errors
+    /// Nothing was written; the transaction can go on.
+    pub fn enqueue<T: Task>(&self, task: &T) -> Result<TaskId, EnlistError> {
+        self.enqueue_with(task, T::options())
+    }
+
+    /// Writes a task with options of its own.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue).
+    pub fn enqueue_with<T: Task>(&self, task: &T, options: Options) -> Result<TaskId, EnlistError> {
+        let payload = Payload::encode(task, self.queue.limits).map_err(EnqueueError::from)?;
+        self.enqueue_payload(T::KIND, payload, options)
+    }
+
+    /// Writes a task that is encoded already.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue).
+    pub fn enqueue_payload(
+        &self,
+        kind: &str,
+        payload: Payload,
+        options: Options,
+    ) -> Result<TaskId, EnlistError> {
+        let record = self.queue.record(kind, payload, options)?;
+        let task = record.id;
+        let batch = Batch::new(vec![Change::Insert(Box::new(record))]);
+        self.transaction.write(&**self.queue.store(), &batch)?;
+        Ok(task)
+    }
+}
+
+impl fmt::Debug for Enlisted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enlisted")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! Recovery: settles what crashes left staged. Any process may run it, at any time, any number of times
+//! at once; what is true is in the registers, and recovery only asks and obeys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{ResourceId, TxnId};
+use crate::queue::data_manager::introduce;
+use crate::queue::decision::{Action, action, is_due};
+use crate::queue::garbage::{self, Collected};
+use crate::register::{Decision, Register, RegisterError, Registers, Tier};
+use crate::store::{self, InDoubt, Published, Store};
+use crate::time::Timestamp;
+use crate::txn::TransactionManager;
+
+/// How old a staged batch must be before recovery asks about it, unless the caller says otherwise.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How many staged batches are read at once.
+const PAGE: usize = 256;
+
+/// What a recovery did, and what it had to leave.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Batches of committed transactions that are visible now.
+    pub published: usize,
+    /// Batches of aborted transactions that are forgotten now.
+    pub discarded: usize,
+    /// Batches that stay in doubt: their register is not known here, could not be asked, or could not
+    /// say yet.
+    pub in_doubt: usize,
+    /// When the oldest of those was staged.
+    pub in_doubt_since: Option<Timestamp>,
+    /// Batches that vanished between being listed and being published: another recovery was faster.
+    pub vanished: usize,
+    /// Outcome records that were forgotten, and incarnations that were dropped with theirs.
+    pub garbage: Collected,
+}
+
+/// Settles what crashes left in doubt in `store`, asking the manager's registers; then collects garbage.
+///
+/// Batches younger than [`GRACE_DEFAULT`] are left alone: their owner is probably at work.
+///
+/// # Errors
+/// The store failed. What was settled before that stays settled; call again.
+pub fn recover(store: &Arc<dyn Store>, manager: &TransactionManager) -> store::Result<Recovered> {
+    recover_older_than(store, manager, GRACE_DEFAULT)
+}
+
+/// As [`recover`], with another grace period; zero asks about every staged batch, and so aborts
+/// transactions that have voted and not yet committed.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_older_than(
+    store: &Arc<dyn Store>,
+    manager: &TransactionManager,
+    grace: Duration,
+) -> store::Result<Recovered> {
+    let registers = manager.registers();
+    introduce(store, registers);
+    manager.settle_undecided();
+    let now = store.now()?;
+    let mut recovered = Recovered::default();
+    for in_doubt in all_in_doubt(&**store)? {
+        if is_due(&in_doubt, now, grace) {
+            let action = judge(&**store, registers, &in_doubt);
+            carry_out(&**store, &in_doubt, action, &mut recovered)?;
+        }
+    }
+    recovered.garbage = garbage::collect_all(registers);
+    Ok(recovered)
+}
+
+/// Reads all staged batches of a store, oldest id first.
+pub(super) fn all_in_doubt(store: &dyn Store) -> store::Result<Vec<InDoubt>> {
+    let mut all: Vec<InDoubt> = Vec::new();
+    loop {
+        let after = all.last().map(|in_doubt| in_doubt.txn);
+        let page = store.in_doubt(after, PAGE)?;
+        let is_last = page.len() < PAGE;
+        all.extend(page);
+        if is_last {
+            return Ok(all);
+        }
+    }
+}
+
+/// Decides what to do with one staged batch. What cannot be learnt stays in doubt.
+fn judge(store: &dyn Store, registers: &Registers, in_doubt: &InDoubt) -> Action {
+    // Nobody writes outcomes for a store that does not outlive the process: its owner is alive.
+    if store.capabilities().tier_max == Tier::Volatile {
+        return Action::Wait;
+    }
+    let (txn, register) = (in_doubt.txn, in_doubt.register);
+    let Some(found) = registers.find(register) else {
+        tracing::warn!(%txn, %register, "in doubt: the register is not known here");
+        return Action::Wait;
+    };
+    ask(&*found, txn, store.id()).unwrap_or_else(|error| {
+        tracing::warn!(%txn, %register, %error, "in doubt: the register could not be asked");
+        Action::Wait
+    })
+}
+
+/// Asks a register about a batch that `holder` holds, writing *aborted* if it has no record yet.
+pub(super) fn ask(
+    register: &dyn Register,
+    txn: TxnId,
+    holder: ResourceId,
+) -> Result<Action, RegisterError> {
+    let answer = register.decide(txn, Decision::Aborted, &[])?;
+    let decided_here = register.resource() == holder;
+    let unfinished = decided_here
+        && answer.decision == Some(Decision::Committed)
+        && lists_prepared(register, txn)?;
+    Ok(action(answer, unfinished))
+}
+
+/// Whether the outcome record of `txn` lists anybody who prepared. A batch is staged at its own commit
+/// point only where databases prepared, and this version cannot tell that they have committed.
+fn lists_prepared(register: &dyn Register, txn: TxnId) -> Result<bool, RegisterError> {
+    let before = TxnId {
+        sequence: txn.sequence.saturating_sub(1),
+        ..txn
+    };
+    let rows = register.outcomes(Some(before), 1)?;
+    Ok(rows
+        .iter()
+        .any(|row| row.txn == txn && !row.stores.is_empty()))
+}
+
+fn carry_out(
+    store: &dyn Store,
+    in_doubt: &InDoubt,
+    action: Action,
+    recovered: &mut Recovered,
+) -> store::Result<()> {
+    match action {
+        Action::Publish => match store.publish(in_doubt.txn, store.now()?)? {
+            Published::Now(_) => recovered.published += 1,
+            Published::Already | Published::Unknown => recovered.vanished += 1,
+        },
+        Action::Discard => {
+            store.discard(in_doubt.txn)?;
+            recovered.discarded += 1;
+        }
+        Action::Wait => {
+            recovered.in_doubt += 1;
+            let since = recovered.in_doubt_since.unwrap_or(in_doubt.staged_at);
+            recovered.in_doubt_since = Some(since.min(in_doubt.staged_at));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,423 @@
+//! What becomes of a task: the decisions that every store takes alike, as pure functions over its
+//! record. A store keeps and finds; what state, times and counts a change leads to is decided here,
+//! within the table of [`State::after`].
+//!
+//! # What a store decides itself, by these rules
+//! - **Group.** The one task of a group that is Ready or Claimed *holds* the group; it is busy for all
+//!   others. When its holder is neither any more, the first by rank and sequence of those that wait for
+//!   nothing but the group is [`unblock`]ed.
+//! - **Unique key.** A task *holds* its key while it is pending ([`StateSet::PENDING`]): the key is free
+//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
+//! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
+//!   the task is [`unblock`]ed. An arrival at a task that does not wait for it changes nothing.
+//! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
+
+use std::time::Duration;
+
+use crate::store::{Amendment, Change, Kind, Settlement, Verdict};
+use crate::task::{Event, Record, State, StateSet};
+use crate::time::Timestamp;
+
+/// The largest name of a queue, a kind, a key, a group, an object or a mark, in bytes.
+pub const NAME_MAX: usize = 255;
+
+/// Whether a record is still to be kept after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a record that leaves is to be deleted"]
+pub enum Fate {
+    /// The store keeps the record.
+    Stays,
+    /// The store deletes the record.
+    Leaves,
+}
+
+/// Checks what can be judged of a change without looking at the store: names and their bounds.
+///
+/// # Errors
+/// [`Kind::Invalid`] says which name is wrong and why.
+pub fn check(change: &Change) -> Result<(), Kind> {
+    match change {
+        Change::Insert(record) => check_record(record),
+        Change::Amend {
+            amendment: Amendment::Move(queue),
+            ..
+        } => check_name("a queue", queue),
+        Change::Mark { key, .. } => check_name("a mark", key),
+        _ => Ok(()),
+    }
+}
+
+fn check_record(record: &Record) -> Result<(), Kind> {
+    let options = &record.options;
+    check_name("a queue", &record.queue)?;
+    check_name("a kind", &record.kind)?;
+    let unique = options.unique.iter().map(|unique| &unique.key);
+    for key in unique.chain(&options.group).chain(&options.about) {
+        check_name("a key", key)?;
+    }
+    if record.state == State::Staged {
+        return Ok(());
+    }
+    let found = record.state;
+    Err(Kind::Invalid(format!(
+        "a new task must be staged, not {found}"
+    )))
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), Kind> {
+    match name.len() {
+        1..=NAME_MAX => Ok(()),
+        0 => Err(Kind::Invalid(format!("the name of {what} is empty"))),
+        length => Err(Kind::Invalid(format!(
+            "the name of {what} has {length} bytes, more than {NAME_MAX}"
+        ))),
+    }
+}
+
+/// Makes a staged task visible: `delay` counts from now, and the task is Waiting, Scheduled or Ready.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the record is visible already.
+pub fn publish(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), Kind> {
+    let delayed = record.options.delay.map(|delay| now.saturating_add(delay));
+    let not_before = record.not_before.max(delayed);
+    let next = if record.options.waits_for.is_empty() {
+        pending(not_before, group_busy, now)
+    } else {
+        State::Waiting
+    };
+    let event = match next {
+        State::Waiting => Event::PublishBlocked,
+        State::Scheduled => Event::PublishLater,
+        _ => Event::Publish,
+    };
+    enter(record, event, next)?;
+    record.not_before = not_before;
+    record.published_at = Some(now);
+    Ok(())
+}
+
+/// Lets a Scheduled task whose time came go on: to Ready, or to Waiting if its group is busy.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the task is not Scheduled or its time has not come.
+pub fn due(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), Kind> {
+    let next = pending(record.not_before, group_busy, now);
+    enter(record, Event::Due, next)
+}
+
+/// Lets a Waiting task go on that no prerequisite and no group holds back any more.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the task is not Waiting.
+pub fn unblock(record: &mut Record, now: Timestamp) -> Result<(), Kind> {
+    let next = pending(record.not_before, false, now);
+    enter(record, Event::Unblock, next)
+}
+
+/// Gives a Ready task to a consumer.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the task is not Ready.
+pub fn claim(record: &mut Record) -> Result<(), Kind> {
+    enter(record, Event::Claim, State::Claimed)
+}
+
+/// Takes a Claimed task back from a consumer that is proved dead, and counts that. It keeps its place
+/// in the line and its group.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the task is not Claimed.
+pub fn reclaim(record: &mut Record) -> Result<(), Kind> {
+    enter(record, Event::Reclaim, State::Ready)?;
+    record.counts.reclaims = record.counts.reclaims.saturating_add(1);
+    Ok(())
+}
+
+/// Ends a claim whose token was found to be the present one.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the task is not Claimed.
+pub fn settle(record: &mut Record, settlement: &Settlement, now: Timestamp) -> Result<Fate, Kind> {
+    let fate = match &settlement.verdict {
+        Verdict::Done => {
+            enter(record, Event::Done, State::Done)?;
+            end(record, now)
+        }
+        Verdict::Retry { at, failure } => {
+            enter(record, Event::Fail, pending(Some(*at), false, now))?;
+            record.not_before = Some(*at);
+            record.failure = Some(failure.clone());
+            Fate::Stays
+        }
+        Verdict::Bury { reason, failure } => {
+            enter(record, Event::Bury, State::Dead)?;
+            record.dead = Some(*reason);
+            record.failure = failure.clone().or(record.failure.take());
+            end(record, now)
+        }
+        Verdict::Release { at } => {
+            let not_before = at.or(record.not_before);
+            enter(record, Event::Release, pending(not_before, false, now))?;
+            record.not_before = not_before;
+            Fate::Stays
+        }
+    };
+    record.counts = settlement.counts;
+    Ok(fate)
+}
+
+/// Changes a task that nobody has claimed; only [`Amendment::Progress`] may change a claimed one.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the task is in none of the states of `expect`, or in one that the
+/// amendment does not fit. The record is as it was.
+pub fn amend(
+    record: &mut Record,
+    expect: StateSet,
+    amendment: &Amendment,
+    group_busy: bool,
+    now: Timestamp,
+) -> Result<Fate, Kind> {
+    if !expect.contains(record.state) {
+        return Err(state_changed(record));
+    }
+    match amendment {
+        Amendment::Cancel => {
+            enter(record, Event::Cancel, State::Cancelled)?;
+            return Ok(end(record, now));
+        }
+        Amendment::Revive => revive(record, group_busy, now)?,
+        Amendment::Reschedule(at) => {
+            enter(record, Event::Reschedule, pending(*at, group_busy, now))?;
+            record.not_before = *at;
+        }
+        Amendment::Move(queue) => {
+            refuse_claimed(record)?;
+            record.queue.clone_from(queue);
+        }
+        Amendment::Progress(progress) => record.progress = Some(progress.clone()),
+        Amendment::Remove => {
+            refuse_claimed(record)?;
+            return Ok(Fate::Leaves);
+        }
+    }
+    Ok(Fate::Stays)
+}
+
+/// A revived task starts afresh, at the end of the line; prerequisites do not hold it any more.
+fn revive(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), Kind> {
+    let not_before = record.not_before.max(Some(now));
+    enter(record, Event::Revive, pending(not_before, group_busy, now))?;
+    record.not_before = not_before;
+    record.counts = crate::task::Counts::default();
+    record.dead = None;
+    record.ended_at = None;
+    record.progress = None;
+    Ok(())
+}
+
+/// Returns until when an ended task is kept; `None` is for as long as nobody removes it.
+#[must_use]
+pub fn kept_until(record: &Record) -> Option<Timestamp> {
+    match (record.state, record.ended_at) {
+        (State::Done, Some(ended_at)) => Some(ended_at.saturating_add(retention(record))),
+        _ => None,
+    }
+}
+
+fn retention(record: &Record) -> Duration {
+    record.options.retention.unwrap_or_default()
+}
+
+/// Where a task that nothing but time and its group can hold back goes.
+fn pending(not_before: Option<Timestamp>, group_busy: bool, now: Timestamp) -> State {
+    if not_before.is_some_and(|not_before| not_before > now) {
+        State::Scheduled
+    } else if group_busy {
+        State::Waiting
+    } else {
+        State::Ready
+    }
+}
+
+fn end(record: &mut Record, now: Timestamp) -> Fate {
+    record.ended_at = Some(now);
+    if record.state == State::Done && record.options.retention.is_none() {
+        Fate::Leaves
+    } else {
+        Fate::Stays
+    }
+}
+
+fn refuse_claimed(record: &Record) -> Result<(), Kind> {
+    match record.state {
+        State::Claimed | State::Staged => Err(state_changed(record)),
+        _ => Ok(()),
+    }
+}
+
+fn enter(record: &mut Record, event: Event, next: State) -> Result<(), Kind> {
+    if !record.state.after(event).contains(&next) {
+        return Err(state_changed(record));
+    }
+    record.state = next;
+    Ok(())
+}
+
+fn state_changed(record: &Record) -> Kind {
+    Kind::StateChanged {
+        task: record.id,
+        found: record.state.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Incarnation, TaskId, Token};
+    use crate::task::{Counts, Format, Options, Payload};
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
+
+    fn staged(options: Options) -> Record {
+        let payload = Payload {
+            format: Format::Bytes,
+            version: 0,
+            bytes: Vec::new(),
+        };
+        Record::new(TaskId::new(NOW), "default", "kind", payload, NOW).with_options(options)
+    }
+
+    fn claimed(options: Options) -> Record {
+        let mut record = staged(options);
+        publish(&mut record, false, NOW).unwrap();
+        claim(&mut record).unwrap();
+        record
+    }
+
+    fn settlement(record: &Record, verdict: Verdict) -> Settlement {
+        Settlement {
+            task: record.id,
+            token: Token::next(Incarnation::from_u64(1)),
+            verdict,
+            counts: Counts::default(),
+        }
+    }
+
+    #[test]
+    fn a_delay_counts_from_the_publishing() {
+        let mut record = staged(Options {
+            delay: Some(Duration::from_secs(5)),
+            ..Options::default()
+        });
+        publish(&mut record, false, NOW).unwrap();
+        assert_eq!(record.state, State::Scheduled);
+        assert_eq!(
+            record.not_before,
+            Some(NOW.saturating_add(Duration::from_secs(5)))
+        );
+    }
+
+    #[test]
+    fn a_busy_group_or_a_prerequisite_makes_a_task_wait() {
+        let mut grouped = staged(Options::default());
+        publish(&mut grouped, true, NOW).unwrap();
+        let mut dependent = staged(Options {
+            waits_for: vec![grouped.id],
+            ..Options::default()
+        });
+        publish(&mut dependent, false, NOW).unwrap();
+        assert_eq!(
+            (grouped.state, dependent.state),
+            (State::Waiting, State::Waiting)
+        );
+    }
+
+    #[test]
+    fn a_task_is_published_once() {
+        let mut record = staged(Options::default());
+        publish(&mut record, false, NOW).unwrap();
+        assert!(publish(&mut record, false, NOW).is_err());
+    }
+
+    #[test]
+    fn a_done_task_leaves_unless_it_is_retained() {
+        let mut plain = claimed(Options::default());
+        let done = settlement(&plain, Verdict::Done);
+        assert_eq!(settle(&mut plain, &done, NOW), Ok(Fate::Leaves));
+        let mut kept = claimed(Options {
+            retention: Some(Duration::from_secs(60)),
+            ..Options::default()
+        });
+        let done = settlement(&kept, Verdict::Done);
+        assert_eq!(settle(&mut kept, &done, NOW), Ok(Fate::Stays));
+        assert_eq!(
+            kept_until(&kept),
+            Some(NOW.saturating_add(Duration::from_secs(60)))
+        );
+    }
+
+    #[test]
+    fn a_release_keeps_the_place_in_the_line() {
+        let mut record = claimed(Options::default());
+        let before = crate::store::rank(&record, NOW);
+        let release = settlement(&record, Verdict::Release { at: None });
+        let later = NOW.saturating_add(Duration::from_secs(9));
+        assert_eq!(settle(&mut record, &release, later), Ok(Fate::Stays));
+        assert_eq!(record.state, State::Ready);
+        assert_eq!(crate::store::rank(&record, NOW), before);
+    }
+
+    #[test]
+    fn an_amendment_that_does_not_fit_changes_nothing() {
+        let mut record = claimed(Options::default());
+        for amendment in [
+            Amendment::Cancel,
+            Amendment::Remove,
+            Amendment::Revive,
+            Amendment::Move("other".to_owned()),
+            Amendment::Reschedule(None),
+        ] {
+            let before = record.clone();
+            assert!(amend(&mut record, StateSet::ALL, &amendment, false, NOW).is_err());
+            assert_eq!(record, before);
+        }
+    }
+
+    #[test]
+    fn a_revived_task_starts_afresh_at_the_end_of_the_line() {
+        let mut record = claimed(Options::default());
+        record.counts.attempts = 3;
+        let bury = Verdict::Bury {
+            reason: crate::task::DeadReason::Failed,
+            failure: None,
+        };
+        let bury = settlement(&record, bury);
+        assert_eq!(settle(&mut record, &bury, NOW), Ok(Fate::Stays));
+        let later = NOW.saturating_add(Duration::from_secs(1));
+        let fate = amend(
+            &mut record,
+            StateSet::ENDED,
+            &Amendment::Revive,
+            false,
+            later,
+        );
+        assert_eq!(fate, Ok(Fate::Stays));
+        assert_eq!((record.state, record.dead), (State::Ready, None));
+        assert_eq!(
+            (record.counts, record.not_before),
+            (Counts::default(), Some(later))
+        );
+    }
+
+    #[test]
+    fn names_have_bounds() {
+        let mut record = staged(Options::default());
+        record.queue = "q".repeat(NAME_MAX + 1);
+        let text = check(&Change::Insert(Box::new(record)))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(text, "the name of a queue has 256 bytes, more than 255");
+    }
+}

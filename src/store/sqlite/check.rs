@@ -1,0 +1,67 @@
+//! What is wrong with a store, a line each.
+
+use rusqlite::Connection;
+
+use super::error::Result;
+
+/// Questions whose every answer is a complaint.
+const COMPLAINTS: [(&str, &str); 8] = [
+    (
+        "is neither waiting, scheduled, ready, claimed, done, dead nor cancelled",
+        "SELECT hex(id) FROM votive_task WHERE state NOT BETWEEN 1 AND 7",
+    ),
+    (
+        "is claimed by nobody, or held although it is not claimed",
+        "SELECT hex(id) FROM votive_task WHERE (state = 4) <> (holder IS NOT NULL)",
+    ),
+    (
+        "is pinned by a transaction that is not in doubt",
+        "SELECT hex(id) FROM votive_task WHERE pinned IS NOT NULL
+         AND pinned NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
+    ),
+    (
+        "is the name of a group of which several tasks may run",
+        "SELECT group_key FROM votive_task WHERE group_key IS NOT NULL AND state IN (3, 4)
+         GROUP BY group_key HAVING count(*) > 1",
+    ),
+    (
+        "is a unique key held by a task that is not pending",
+        "SELECT key FROM votive_unique WHERE task NOT IN
+         (SELECT id FROM votive_task WHERE state BETWEEN 1 AND 3)",
+    ),
+    (
+        "is reserved by a transaction that is not in doubt",
+        "SELECT name FROM votive_reservation
+         WHERE txn NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
+    ),
+    (
+        "is announced by a transaction that is not in doubt",
+        "SELECT hex(id) FROM votive_staged_task
+         WHERE txn NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
+    ),
+    (
+        "waits for tasks but is not there",
+        "SELECT hex(task) FROM votive_prerequisite
+         WHERE task NOT IN (SELECT id FROM votive_task)",
+    ),
+];
+
+/// Asks SQLite about its pages, then the tables about each other.
+pub(super) fn check(connection: &Connection) -> Result<Vec<String>> {
+    let mut complaints = answers(connection, "PRAGMA integrity_check")?;
+    complaints.retain(|answer| answer != "ok");
+    if !complaints.is_empty() {
+        return Ok(complaints);
+    }
+    for (what, sql) in COMPLAINTS {
+        let about = answers(connection, sql)?.into_iter();
+        complaints.extend(about.map(|name| format!("{name} {what}")));
+    }
+    Ok(complaints)
+}
+
+fn answers(connection: &Connection, sql: &str) -> Result<Vec<String>> {
+    let mut select = connection.prepare(sql)?;
+    let rows = select.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,280 @@
+//! Claims: which tasks, in which order, and how they become the claimer's.
+//!
+//! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, params};
+
+use super::error::Result;
+use super::row::{Bytes, Sql, TaskRow, columns, limit};
+use super::tasks;
+use crate::id::{ConsumerId, Incarnation, Token};
+use crate::store::lifecycle::{self, Fate};
+use crate::store::{Arrival, Claim, ClaimRequest, Want};
+use crate::task::State;
+use crate::time::Timestamp;
+
+/// How many tasks whose time has come one claim makes Ready at least: a bound on how long it takes.
+const DUE_MAX: usize = 1_000;
+
+/// The first tasks of a queue that may be claimed.
+pub(super) const READY: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", payload FROM votive_task INDEXED BY votive_task_ready
+      WHERE queue = ?1 AND state = 3 AND pinned IS NULL ORDER BY rank, seq LIMIT ?2"
+);
+
+/// The tasks of a queue whose time has come, those first that have waited longest.
+pub(super) const DUE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM votive_task INDEXED BY votive_task_scheduled
+      WHERE queue = ?1 AND state = 2 AND pinned IS NULL AND not_before <= ?2
+      ORDER BY not_before, seq LIMIT ?3"
+);
+
+const HELD: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", payload FROM votive_task INDEXED BY votive_task_claimed
+      WHERE holder = ?1 AND queue = ?2 AND state = 4 AND pinned IS NULL
+      ORDER BY rank, seq LIMIT ?3"
+);
+
+const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, holder_name = ?5,
+    claimed_at = ?6, reclaims = ?7 WHERE seq = ?1";
+
+/// Whether a claim on a queue would find something, but for what the departed hold.
+pub(super) fn is_ready(connection: &Connection, queue: &str, now: Timestamp) -> Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM votive_task INDEXED BY votive_task_ready
+                        WHERE queue = ?1 AND state = 3 AND pinned IS NULL)
+             OR EXISTS (SELECT 1 FROM votive_task INDEXED BY votive_task_scheduled
+                        WHERE queue = ?1 AND state = 2 AND pinned IS NULL AND not_before <= ?2)",
+    )?;
+    Ok(select.query_row(params![queue, now.as_micros()], |row| row.get(0))?)
+}
+
+/// Returns when the next scheduled task of a queue is due.
+pub(super) fn next_due_at(connection: &Connection, queue: &str) -> Result<Option<Timestamp>> {
+    let mut select = connection.prepare_cached(
+        "SELECT min(not_before) FROM votive_task INDEXED BY votive_task_scheduled
+         WHERE queue = ?1 AND state = 2 AND pinned IS NULL",
+    )?;
+    let micros: Option<i64> = select.query_row([queue], |row| row.get(0))?;
+    Ok(micros.map(Timestamp::from_micros))
+}
+
+/// Returns who holds claims, by skipping from one holder to the next.
+pub(super) fn holders(connection: &Connection) -> Result<BTreeSet<Incarnation>> {
+    let mut select = connection.prepare_cached(
+        "SELECT min(holder) FROM votive_task INDEXED BY votive_task_claimed
+         WHERE state = 4 AND holder > ?1",
+    )?;
+    let mut holders = BTreeSet::new();
+    let mut after = Some(i64::MIN);
+    while let Some(last) = after {
+        let next: Option<i64> = select.query_row([last], |row| row.get(0))?;
+        holders.extend(next.map(|holder| Incarnation::from_u64(holder.cast_unsigned())));
+        after = next;
+    }
+    Ok(holders)
+}
+
+/// Whether one of `holders` has a claim on a task of this queue that could be taken back.
+pub(super) fn any_holds(
+    connection: &Connection,
+    holders: &BTreeSet<Incarnation>,
+    queue: &str,
+) -> Result<bool> {
+    for holder in holders {
+        if holds(connection, *holder, queue)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn holds(connection: &Connection, holder: Incarnation, queue: &str) -> Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM votive_task INDEXED BY votive_task_claimed
+         WHERE holder = ?1 AND queue = ?2 AND state = 4 AND pinned IS NULL)",
+    )?;
+    Ok(select.query_row(params![Sql(holder), queue], |row| row.get(0))?)
+}
+
+/// Claims what `request` wants, taking back what the `departed` hold.
+pub(super) fn claim(
+    connection: &Connection,
+    request: &ClaimRequest,
+    departed: &BTreeSet<Incarnation>,
+    now: Timestamp,
+) -> Result<Vec<Claim>> {
+    let mut claims = Vec::new();
+    for want in &request.wants {
+        make_due_ready(connection, want, now)?;
+        for row in candidates(connection, want, departed)? {
+            claims.push(take(connection, row, &request.consumer, now)?);
+        }
+    }
+    Ok(claims)
+}
+
+fn make_due_ready(connection: &Connection, want: &Want, now: Timestamp) -> Result<()> {
+    let limit = limit(want.count.max(DUE_MAX));
+    let due = connection
+        .prepare_cached(DUE)?
+        .query_and_then(params![want.queue, now.as_micros(), limit], |row| {
+            TaskRow::read(row, Bytes::Left)
+        })?
+        .collect::<Result<Vec<_>>>()?;
+    for mut row in due {
+        let group_busy = tasks::is_group_busy(connection, &row.record)?;
+        lifecycle::due(&mut row.record, group_busy, now)?;
+        tasks::keep(connection, State::Scheduled, &row, Fate::Stays, now)?;
+    }
+    Ok(())
+}
+
+/// Returns the first of those that are Ready and those that the departed hold, in one order.
+fn candidates(
+    connection: &Connection,
+    want: &Want,
+    departed: &BTreeSet<Incarnation>,
+) -> Result<Vec<TaskRow>> {
+    let mut rows = connection
+        .prepare_cached(READY)?
+        .query_and_then(params![want.queue, limit(want.count)], |row| {
+            TaskRow::read(row, Bytes::Read)
+        })?
+        .collect::<Result<Vec<_>>>()?;
+    for holder in departed {
+        let held = params![Sql(*holder), want.queue, limit(want.count)];
+        let mut select = connection.prepare_cached(HELD)?;
+        for row in select.query_and_then(held, |row| TaskRow::read(row, Bytes::Read))? {
+            rows.push(row?);
+        }
+    }
+    rows.sort_by_key(|row| (row.rank, row.seq));
+    rows.truncate(want.count);
+    Ok(rows)
+}
+
+fn take(
+    connection: &Connection,
+    mut row: TaskRow,
+    consumer: &ConsumerId,
+    now: Timestamp,
+) -> Result<Claim> {
+    let reclaimed = row.claim.is_some();
+    let record = &mut row.record;
+    if reclaimed {
+        lifecycle::reclaim(record)?;
+    }
+    lifecycle::claim(record)?;
+    let token = Token::next(consumer.incarnation);
+    connection.prepare_cached(TAKE)?.execute(params![
+        row.seq,
+        Sql(record.state),
+        Sql(token.incarnation),
+        token.count.cast_signed(),
+        consumer.name,
+        now.as_micros(),
+        record.counts.reclaims,
+    ])?;
+    tasks::free_key(connection, record)?;
+    let expired = record.options.expires_at.is_some_and(|at| at <= now);
+    let arrival = match (expired, reclaimed) {
+        (true, _) => Arrival::Expired,
+        (false, true) => Arrival::Reclaimed,
+        (false, false) => Arrival::Fresh,
+    };
+    Ok(Claim {
+        record: row.record,
+        token,
+        arrival,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::store::sqlite::{Options, SqliteStore};
+
+    /// A database with as many ready, scheduled, waiting and dead tasks each.
+    fn backlog(count: u32) -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        drop(SqliteStore::open(&path, Options::default()).unwrap());
+        let connection = Connection::open(path).unwrap();
+        connection
+            .execute_batch(&format!(
+                "PRAGMA synchronous = OFF;
+                 WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count}),
+                      s (s) AS (VALUES (1), (2), (3), (6))
+                 INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts,
+                    conflicts, reclaims, enqueued_at, published_at, options, format, version, payload)
+                 SELECT CAST(printf('%016d', 4 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
+                    0, 0, 0, 0, x'{options}', 0, 0, zeroblob(100) FROM n, s",
+                options = hex(&crate::codec::encode(&crate::task::Options::default()).unwrap()),
+            ))
+            .unwrap();
+        (folder, connection)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn request() -> ClaimRequest {
+        ClaimRequest {
+            consumer: ConsumerId {
+                incarnation: Incarnation::random(),
+                name: "web-1".to_owned(),
+            },
+            wants: vec![Want {
+                queue: "default".to_owned(),
+                count: 10,
+            }],
+            lease: std::time::Duration::MAX,
+        }
+    }
+
+    /// The steps of SQLite's virtual machine that a claim of ten tasks takes, five of which are due.
+    fn steps(connection: &Connection) -> i32 {
+        let now = Timestamp::from_micros(1_005);
+        let claims = claim(connection, &request(), &BTreeSet::new(), now).unwrap();
+        assert_eq!(claims.len(), 10);
+        let steps = |sql| {
+            let statement = connection.prepare_cached(sql).unwrap();
+            statement.get_status(StatementStatus::VmStep)
+        };
+        steps(READY) + steps(DUE) + steps(TAKE)
+    }
+
+    /// From the root to the leaves of each index and of the table.
+    fn depths(connection: &Connection) -> Vec<(String, i64)> {
+        let mut select = connection
+            .prepare(
+                "SELECT name, max(length(path) - length(replace(path, '/', ''))) FROM dbstat
+                 WHERE name LIKE 'votive_task%' GROUP BY name ORDER BY name",
+            )
+            .unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().map(|row| row.unwrap()).collect()
+    }
+
+    #[test]
+    fn a_claim_takes_the_same_steps_whatever_the_backlog() {
+        let (_few, few) = backlog(1_000);
+        let (_many, many) = backlog(250_000);
+        assert_eq!(steps(&few), steps(&many));
+        for ((name, low), (_, high)) in depths(&few).iter().zip(depths(&many)) {
+            assert!(high - low <= 2, "{name} grew from {low} to {high} levels");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Waiting for work: woken at once by this process's own commits, within a millisecond or so by those
+//! of other processes, and in any case after the poll interval.
+//!
+//! A commit of another process shows as a change of the write-ahead log, of which the kernel tells. It
+//! tells when the log is written, though, and the commit is seen by readers only after the log was
+//! flushed; so from then on `data_version` is asked, at growing intervals, until it changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use parking_lot::{Condvar, Mutex};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::SqliteStore;
+use super::claim;
+use super::error::{Fault, Result};
+use super::row::Sql;
+use super::tasks;
+use crate::id::TaskId;
+use crate::store::Interest;
+use crate::task::{State, StateSet};
+use crate::time::Timestamp;
+
+/// The shortest sleep, lest rounding turns waiting into spinning.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+
+/// The first and the last pause between two looks at `data_version` after the log was written.
+const LOOK_PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(500)];
+
+/// Wakes those who wait in this process.
+#[derive(Default)]
+pub(super) struct Bell {
+    rings: Mutex<Rings>,
+    rung: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Rings {
+    count: u64,
+    interrupts: u64,
+}
+
+impl Bell {
+    /// Has everybody look.
+    pub(super) fn ring(&self) {
+        self.rings.lock().count += 1;
+        self.rung.notify_all();
+    }
+
+    /// Has everybody go home.
+    pub(super) fn interrupt(&self) {
+        self.rings.lock().interrupts += 1;
+        self.rung.notify_all();
+    }
+
+    fn rings(&self) -> Rings {
+        *self.rings.lock()
+    }
+
+    fn wait_for_more(&self, than: Rings, timeout: Duration) {
+        let mut rings = self.rings.lock();
+        let same =
+            |rings: &mut Rings| (rings.count, rings.interrupts) == (than.count, than.interrupts);
+        self.rung.wait_while_for(&mut rings, same, timeout);
+    }
+}
+
+impl SqliteStore {
+    /// Waits until an interest may be served.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place of the store that reads a timer"
+    )]
+    pub(super) fn wait_for(
+        &self,
+        interests: &[Interest],
+        timeout: Duration,
+    ) -> Result<Option<Interest>> {
+        let started = Instant::now();
+        let first = self.bell.rings();
+        let marks = self.read(|connection| marks(connection, interests))?;
+        loop {
+            let rings = self.bell.rings();
+            let now = self.clock_now();
+            let look = self.read(|connection| self.look(connection, interests, &marks, now))?;
+            let quiet = match look {
+                Look::Served(interest) => return Ok(Some(interest)),
+                Look::Quiet(quiet) => quiet.min(self.poll_interval),
+            };
+            let Some(left) = timeout.checked_sub(started.elapsed()) else {
+                return Ok(None);
+            };
+            if self.bell.rings().interrupts != first.interrupts {
+                return Ok(None);
+            }
+            self.bell.wait_for_more(rings, quiet.min(left));
+        }
+    }
+
+    /// Looks whether an interest may be served; `marks` has the values when the wait began.
+    fn look(
+        &self,
+        connection: &Connection,
+        interests: &[Interest],
+        marks: &[Option<Vec<u8>>],
+        now: Timestamp,
+    ) -> Result<Look> {
+        let mut quiet = Duration::MAX;
+        let departed = self.departed_holders(connection)?;
+        for (interest, mark) in interests.iter().zip(marks) {
+            let served = match interest {
+                Interest::Ready(queue) => {
+                    if let Some(due_at) = claim::next_due_at(connection, queue)? {
+                        quiet = quiet.min(due_at.since(now).max(SLEEP_MIN));
+                    }
+                    claim::is_ready(connection, queue, now)?
+                        || claim::any_holds(connection, &departed, queue)?
+                }
+                Interest::Settled(task) => is_settled(connection, *task)?,
+                Interest::Mark(key) => tasks::mark(connection, key)? != *mark,
+            };
+            if served {
+                return Ok(Look::Served(interest.clone()));
+            }
+        }
+        Ok(Look::Quiet(quiet))
+    }
+}
+
+enum Look {
+    Served(Interest),
+    /// For this long nothing but a commit can serve anybody.
+    Quiet(Duration),
+}
+
+fn marks(connection: &Connection, interests: &[Interest]) -> Result<Vec<Option<Vec<u8>>>> {
+    let marks = interests.iter().map(|interest| match interest {
+        Interest::Mark(key) => tasks::mark(connection, key),
+        _ => Ok(None),
+    });
+    marks.collect()
+}
+
+fn is_settled(connection: &Connection, task: TaskId) -> Result<bool> {
+    let state = connection
+        .prepare_cached("SELECT state FROM votive_task WHERE id = ?1")?
+        .query_row([Sql(task)], |row| row.get::<_, Sql<State>>(0))
+        .optional()?;
+    match state {
+        Some(state) => Ok(StateSet::ENDED.contains(state.0)),
+        None => Ok(!tasks::is_staged(connection, task)?),
+    }
+}
+
+/// Watches the write-ahead log for commits of other processes; has the only thread of the store.
+pub(super) struct Watcher {
+    /// `None` once it is told to stop.
+    watcher: Option<RecommendedWatcher>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    /// Starts to ring `bell`. `connection` is kept for `data_version`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place of the store that has a thread"
+    )]
+    pub(super) fn start(path: &Path, connection: Connection, bell: Arc<Bell>) -> Result<Self> {
+        let version = data_version(&connection)?;
+        let (written, writes) = crossbeam_channel::bounded::<()>(1);
+        let log = log_of(path);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<_>| {
+            if let Err(TrySendError::Disconnected(())) = written.try_send(()) {
+                tracing::debug!(?event, "nobody waits for this event any more");
+            }
+        })
+        .map_err(not_watching)?;
+        watcher
+            .watch(&log, RecursiveMode::NonRecursive)
+            .map_err(not_watching)?;
+        let follower = Follower {
+            connection,
+            version,
+            bell,
+        };
+        let thread = std::thread::spawn(move || follower.follow(&writes));
+        Ok(Self {
+            watcher: Some(watcher),
+            thread: Some(thread),
+        })
+    }
+}
+
+/// Without the watcher nobody sends any more, which ends the thread.
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.watcher = None;
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            tracing::error!("the thread that watches the write-ahead log panicked");
+        }
+    }
+}
+
+struct Follower {
+    connection: Connection,
+    version: i64,
+    bell: Arc<Bell>,
+}
+
+impl Follower {
+    fn follow(mut self, writes: &Receiver<()>) {
+        while writes.recv().is_ok() {
+            if let Err(fault) = self.await_commit(writes) {
+                tracing::warn!(?fault, "a commit may be noticed only by polling");
+            }
+        }
+    }
+
+    /// Asks at growing intervals until the write that was told of can be seen.
+    fn await_commit(&mut self, writes: &Receiver<()>) -> Result<()> {
+        let [mut pause, last] = LOOK_PAUSES;
+        while pause < last {
+            let version = data_version(&self.connection)?;
+            if version != self.version {
+                self.version = version;
+                self.bell.ring();
+                return Ok(());
+            }
+            match writes.recv_timeout(pause) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => pause *= 2,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn data_version(connection: &Connection) -> Result<i64> {
+    let mut pragma = connection.prepare_cached("PRAGMA data_version")?;
+    Ok(pragma.query_row([], |row| row.get(0))?)
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+fn not_watching(error: notify::Error) -> Fault {
+    std::io::Error::other(error).into()
+}

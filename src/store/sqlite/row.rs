@@ -1,0 +1,208 @@
+//! Rows of `votive_task`, and the forms in which values are kept.
+
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use super::error::{Fault, Result};
+pub(super) use super::register::Sql;
+use crate::codec;
+use crate::id::{ConsumerId, Incarnation, ResourceId, TaskId, Token, TxnId};
+
+use crate::store::Listed;
+use crate::task::{Counts, DeadReason, Format, Options, Payload, Record, State};
+use crate::time::Timestamp;
+
+/// What [`TaskRow::read`] reads, in its order. The payload is last and may be left out.
+macro_rules! columns {
+    () => {
+        "seq, id, queue, kind, state, rank, not_before, pinned, holder, token, holder_name, \
+         claimed_at, attempts, conflicts, reclaims, failure, dead, ended_at, progress, \
+         enqueued_at, published_at, options, format, version"
+    };
+}
+pub(super) use columns;
+
+const PAYLOAD: usize = 24;
+
+/// A visible task, as the table has it.
+#[derive(Debug, Clone)]
+pub(super) struct TaskRow {
+    pub(super) seq: i64,
+    /// Without the payload's bytes unless they were asked for.
+    pub(super) record: Record,
+    pub(super) rank: i64,
+    pub(super) pinned: Option<TxnId>,
+    pub(super) claim: Option<ClaimColumns>,
+}
+
+/// Who has claimed a task, and since when.
+#[derive(Debug, Clone)]
+pub(super) struct ClaimColumns {
+    pub(super) token: Token,
+    pub(super) name: String,
+    pub(super) at: Timestamp,
+}
+
+/// Whether the payload's bytes are read too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bytes {
+    Read,
+    Left,
+}
+
+impl TaskRow {
+    /// Reads the columns of [`columns`], and `payload` after them if `bytes` says so.
+    pub(super) fn read(row: &Row<'_>, bytes: Bytes) -> Result<Self> {
+        let id = row.get::<_, Sql<TaskId>>(1)?.0;
+        Self::read_known(row, id, bytes).map_err(|fault| fault.of_task(id))
+    }
+
+    fn read_known(row: &Row<'_>, id: TaskId, bytes: Bytes) -> Result<Self> {
+        let failure: Option<&[u8]> = row.get_ref(15)?.as_blob_or_null().map_err(mistyped)?;
+        let options = row.get_ref(21)?.as_blob().map_err(mistyped)?;
+        let payload = match bytes {
+            Bytes::Read => row.get(PAYLOAD)?,
+            Bytes::Left => Vec::new(),
+        };
+        let record = Record {
+            id,
+            queue: row.get(2)?,
+            kind: row.get(3)?,
+            payload: Payload {
+                format: row.get::<_, Sql<Format>>(22)?.0,
+                version: row.get(23)?,
+                bytes: payload,
+            },
+            options: codec::decode::<Options>(options)?,
+            enqueued_at: instant(row, 19)?,
+            published_at: Some(instant(row, 20)?),
+            state: row.get::<_, Sql<State>>(4)?.0,
+            not_before: optional_instant(row, 6)?,
+            counts: Counts {
+                attempts: row.get(12)?,
+                conflicts: row.get(13)?,
+                reclaims: row.get(14)?,
+            },
+            failure: failure.map(codec::decode).transpose()?,
+            dead: row
+                .get::<_, Option<Sql<DeadReason>>>(16)?
+                .map(|dead| dead.0),
+            ended_at: optional_instant(row, 17)?,
+            progress: row.get(18)?,
+        };
+        Ok(Self {
+            seq: row.get(0)?,
+            record,
+            rank: row.get(5)?,
+            pinned: row.get::<_, Option<Sql<TxnId>>>(7)?.map(|txn| txn.0),
+            claim: ClaimColumns::read(row)?,
+        })
+    }
+
+    /// Turns it into what a listing shows.
+    pub(super) fn listed(self) -> Listed {
+        let claimed_at = self.claim.as_ref().map(|claim| claim.at);
+        let holder = self.claim.map(|claim| ConsumerId {
+            incarnation: claim.token.incarnation,
+            name: claim.name,
+        });
+        Listed {
+            record: self.record,
+            holder,
+            claimed_at,
+        }
+    }
+}
+
+impl ClaimColumns {
+    fn read(row: &Row<'_>) -> Result<Option<Self>> {
+        let Some(incarnation) = row.get::<_, Option<Sql<Incarnation>>>(8)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            token: Token {
+                incarnation: incarnation.0,
+                count: row.get::<_, i64>(9)?.cast_unsigned(),
+            },
+            name: row.get(10)?,
+            at: instant(row, 11)?,
+        }))
+    }
+}
+
+/// A bound that SQLite can count to.
+pub(super) fn limit(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn instant(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+    Ok(Timestamp::from_micros(row.get(column)?))
+}
+
+fn optional_instant(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
+    let micros: Option<i64> = row.get(column)?;
+    Ok(micros.map(Timestamp::from_micros))
+}
+
+fn mistyped(error: FromSqlError) -> Fault {
+    Fault::corrupt(error.to_string())
+}
+
+macro_rules! bytes_in_sql {
+    ($($type:ty),*) => {$(
+        impl ToSql for Sql<$type> {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.0.to_bytes().to_vec().into())
+            }
+        }
+
+        impl FromSql for Sql<$type> {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                FromSql::column_result(value).map(<$type>::from_bytes).map(Self)
+            }
+        }
+    )*};
+}
+
+bytes_in_sql!(TaskId, ResourceId);
+
+/// Enums are kept as numbers: part of the file format, never to be given to another meaning.
+macro_rules! numbers_in_sql {
+    ($type:ident { $($variant:ident = $number:literal),* $(,)? }) => {
+        impl ToSql for Sql<$type> {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(match self.0 { $($type::$variant => $number,)* }.into())
+            }
+        }
+
+        impl FromSql for Sql<$type> {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                match value.as_i64()? {
+                    $($number => Ok(Self($type::$variant)),)*
+                    other => Err(FromSqlError::OutOfRange(other)),
+                }
+            }
+        }
+    };
+}
+
+numbers_in_sql!(State {
+    Staged = 0,
+    Waiting = 1,
+    Scheduled = 2,
+    Ready = 3,
+    Claimed = 4,
+    Done = 5,
+    Dead = 6,
+    Cancelled = 7,
+});
+numbers_in_sql!(Format {
+    Postcard = 0,
+    Json = 1,
+    Bytes = 2,
+});
+numbers_in_sql!(DeadReason {
+    Failed = 0,
+    Reclaimed = 1,
+    Expired = 2,
+});

@@ -1,0 +1,283 @@
+//! Two-phase commit of batches.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteStore;
+use super::batch::{self, Judge, Performer};
+use super::error::{Fault, Result};
+use super::register::{self, CommitRecord};
+use super::row::{self, Bytes, Sql, TaskRow, columns};
+use super::tasks;
+use super::writer::{Durability, Write};
+use crate::codec;
+use crate::id::{ResourceId, TxnId};
+use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
+use crate::time::Timestamp;
+
+const STAGE: Write = Write {
+    durability: Durability::Flushed,
+    failpoints: ["sqlite.stage.before_commit", "sqlite.stage.after_commit"],
+};
+const APPLY: Write = Write {
+    durability: Durability::Flushed,
+    failpoints: ["sqlite.apply.before_commit", "sqlite.apply.after_commit"],
+};
+const PUBLISH: Write = Write {
+    durability: Durability::Deferred,
+    failpoints: [
+        "sqlite.publish.before_commit",
+        "sqlite.publish.after_commit",
+    ],
+};
+const DISCARD: Write = Write {
+    durability: Durability::Deferred,
+    failpoints: [
+        "sqlite.discard.before_commit",
+        "sqlite.discard.after_commit",
+    ],
+};
+const FORGETTABLE: Write = Write {
+    durability: Durability::Flushed,
+    failpoints: [
+        "sqlite.forgettable.before_commit",
+        "sqlite.forgettable.after_commit",
+    ],
+};
+
+/// What became of a staged batch: the column `state` of `votive_staged`.
+mod staged {
+    pub(super) const WAITING: u8 = 0;
+    pub(super) const PUBLISHED: u8 = 1;
+    pub(super) const DISCARDED: u8 = 2;
+}
+
+impl Stage for SqliteStore {
+    fn stage(
+        &self,
+        txn: TxnId,
+        register: ResourceId,
+        batch: &Batch,
+        now: Timestamp,
+    ) -> store::Result<()> {
+        let write = || {
+            batch::check(batch)?;
+            let (batch, bytes) = (batch.clone(), codec::encode(batch)?);
+            self.write(STAGE, move |connection| {
+                if is_staged(connection, txn, &bytes)? {
+                    return Ok(());
+                }
+                Judge::new(connection, txn, now).judge(&batch)?;
+                let count = batch.changes.len();
+                insert(connection, (txn, register), (count, &bytes), now)
+            })
+        };
+        write().map_err(|fault| fault.during("stage a batch"))
+    }
+
+    fn publish(&self, txn: TxnId, now: Timestamp) -> store::Result<Published> {
+        let published = self.write(PUBLISH, move |connection| publish(connection, txn, now));
+        if matches!(published, Ok(Published::Now(_))) {
+            self.announce();
+        }
+        published.map_err(|fault| fault.during("publish a staged batch"))
+    }
+
+    fn discard(&self, txn: TxnId) -> store::Result<()> {
+        let discard = || {
+            let known = self.read(|connection| Ok(find(connection, txn)?.is_some()))?;
+            if !known {
+                return Ok(());
+            }
+            let now = self.clock_now();
+            self.write(DISCARD, move |connection| discard(connection, txn, now))?;
+            self.announce();
+            Ok(())
+        };
+        discard().map_err(|fault: Fault| fault.during("discard a staged batch"))
+    }
+
+    fn apply(
+        &self,
+        txn: TxnId,
+        batch: &Batch,
+        prepared: &[ResourceId],
+        now: Timestamp,
+    ) -> store::Result<Applied> {
+        let applied =
+            batch::check(batch).and_then(|()| self.apply_checked(txn, batch, prepared, now));
+        if applied.is_ok() {
+            self.announce();
+        }
+        applied.map_err(|fault| fault.during("apply a batch"))
+    }
+
+    fn forgettable(&self, txns: &[TxnId]) -> store::Result<Vec<TxnId>> {
+        let txns = txns.to_vec();
+        let forgotten = self.write(FORGETTABLE, move |connection| {
+            register::touch(connection)?;
+            let mut released = Vec::with_capacity(txns.len());
+            for txn in txns {
+                if release(connection, txn)? {
+                    released.push(txn);
+                }
+            }
+            Ok(released)
+        });
+        forgotten.map_err(|fault| fault.during("flush what was published"))
+    }
+
+    fn in_doubt(&self, after: Option<TxnId>, limit: usize) -> store::Result<Vec<InDoubt>> {
+        let listed = self.read(|connection| in_doubt(connection, after, limit));
+        listed.map_err(|fault| fault.during("list what is in doubt"))
+    }
+}
+
+impl SqliteStore {
+    /// Nobody but its owner ever asks for an outcome that no other store has a part in, and once this
+    /// returns the owner knows it: the record goes with the next write of this process.
+    fn apply_checked(
+        &self,
+        txn: TxnId,
+        batch: &Batch,
+        prepared: &[ResourceId],
+        now: Timestamp,
+    ) -> Result<Applied> {
+        let (batch, stores) = (batch.clone(), prepared.to_vec());
+        let known = std::mem::take(&mut *self.known.lock());
+        let forget = known.clone();
+        let applied = self.write(APPLY, move |connection| {
+            if find(connection, txn)?.is_some() {
+                return Err(Kind::Decided(txn).into());
+            }
+            register::forget(connection, &forget)?;
+            match register::commit(connection, txn, &stores)? {
+                CommitRecord::Written => {}
+                CommitRecord::Decided => return Err(Kind::Decided(txn).into()),
+                CommitRecord::Gone => return Err(Kind::IncarnationGone(txn.incarnation).into()),
+            }
+            Performer::at_once(connection, now).perform(batch)
+        });
+        let mut to_forget = self.known.lock();
+        match &applied {
+            Ok(_) if prepared.is_empty() => to_forget.push(txn),
+            Ok(_) => {}
+            Err(_) => to_forget.extend(known),
+        }
+        applied
+    }
+}
+
+/// Whether the same batch is staged already.
+fn is_staged(connection: &Connection, txn: TxnId, bytes: &[u8]) -> Result<bool> {
+    match find(connection, txn)? {
+        Some((staged::WAITING, known)) if known == bytes => Ok(true),
+        Some((staged::WAITING, _)) => Err(Kind::StagedOtherwise(txn).into()),
+        Some(_) => Err(Kind::Decided(txn).into()),
+        None if register::is_decided(connection, txn)? => Err(Kind::Decided(txn).into()),
+        None => Ok(false),
+    }
+}
+
+fn find(connection: &Connection, txn: TxnId) -> Result<Option<(u8, Vec<u8>)>> {
+    let mut select =
+        connection.prepare_cached("SELECT state, batch FROM votive_staged WHERE txn = ?1")?;
+    let found = select.query_row([Sql(txn)], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(found.optional()?)
+}
+
+fn insert(
+    connection: &Connection,
+    (txn, register): (TxnId, ResourceId),
+    (change_count, bytes): (usize, &[u8]),
+    now: Timestamp,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO votive_staged (txn, state, register, staged_at, change_count, batch)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            Sql(txn),
+            staged::WAITING,
+            Sql(register),
+            now.as_micros(),
+            change_count,
+            bytes,
+        ])?;
+    Ok(())
+}
+
+fn publish(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<Published> {
+    let bytes = match find(connection, txn)? {
+        Some((staged::WAITING, bytes)) => bytes,
+        Some((staged::PUBLISHED, _)) => return Ok(Published::Already),
+        Some(_) | None => return Ok(Published::Unknown),
+    };
+    let applied = Performer::staged(connection, txn, now).perform(codec::decode(&bytes)?)?;
+    end(connection, txn, staged::PUBLISHED)?;
+    Ok(Published::Now(applied))
+}
+
+fn discard(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<()> {
+    let Some((staged::WAITING, bytes)) = find(connection, txn)? else {
+        return Ok(());
+    };
+    let batch: Batch = codec::decode(&bytes)?;
+    for record in batch.inserts() {
+        tasks::unstage(connection, record.id)?;
+    }
+    for mut row in pinned_by(connection, txn)? {
+        tasks::pin(connection, row.seq, None)?;
+        row.pinned = None;
+        tasks::unblock(connection, row, now)?;
+    }
+    end(connection, txn, staged::DISCARDED)
+}
+
+/// What was published or discarded stays as an empty row until it can be forgotten, so that it is told
+/// from what was never staged.
+fn end(connection: &Connection, txn: TxnId, state: u8) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE votive_staged SET state = ?2, batch = x'' WHERE txn = ?1")?
+        .execute(params![Sql(txn), state])?;
+    tasks::release(connection, txn)
+}
+
+fn pinned_by(connection: &Connection, txn: TxnId) -> Result<Vec<TaskRow>> {
+    let mut select = connection.prepare_cached(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM votive_task WHERE pinned = ?1"
+    ))?;
+    let rows = select.query_and_then([Sql(txn)], |row| TaskRow::read(row, Bytes::Left))?;
+    rows.collect()
+}
+
+/// Forgets what has become of a batch; `false` if it is still staged.
+fn release(connection: &Connection, txn: TxnId) -> Result<bool> {
+    if matches!(find(connection, txn)?, Some((staged::WAITING, _))) {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("DELETE FROM votive_staged WHERE txn = ?1")?
+        .execute([Sql(txn)])?;
+    Ok(true)
+}
+
+fn in_doubt(connection: &Connection, after: Option<TxnId>, limit: usize) -> Result<Vec<InDoubt>> {
+    let mut select = connection.prepare_cached(
+        "SELECT txn, register, staged_at, change_count, length(batch) FROM votive_staged
+         WHERE txn > coalesce(?1, x'') AND state = 0 ORDER BY txn LIMIT ?2",
+    )?;
+    let limit = row::limit(limit);
+    let rows = select.query_map(params![after.map(Sql), limit], |row| {
+        Ok(InDoubt {
+            txn: row.get::<_, Sql<TxnId>>(0)?.0,
+            register: row.get::<_, Sql<ResourceId>>(1)?.0,
+            staged_at: Timestamp::from_micros(row.get(2)?),
+            change_count: row.get(3)?,
+            size: row.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

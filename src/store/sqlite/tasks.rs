@@ -1,0 +1,448 @@
+//! The visible tasks: finding, keeping and deleting rows, with what hangs on them.
+//!
+//! Owns two invariants: of each group at most one task is Ready or Claimed, and a unique key is held by
+//! at most one task, which is pending.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::error::Result;
+use super::row::{Bytes, Sql, TaskRow, columns};
+use crate::codec;
+use crate::id::{TaskId, TxnId};
+use crate::store::lifecycle::{self, Fate};
+use crate::store::{self, Kind};
+use crate::task::{Record, State, StateSet};
+use crate::time::Timestamp;
+
+/// What staged transactions can reserve by name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reservation {
+    UniqueKey = 0,
+    Mark = 1,
+}
+
+/// Finds a visible task by its own id.
+pub(super) fn find(connection: &Connection, id: TaskId, bytes: Bytes) -> Result<Option<TaskRow>> {
+    let sql = match bytes {
+        Bytes::Left => concat!("SELECT ", columns!(), " FROM votive_task WHERE id = ?1"),
+        Bytes::Read => concat!(
+            "SELECT ",
+            columns!(),
+            ", payload FROM votive_task WHERE id = ?1"
+        ),
+    };
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query([Sql(id)])?;
+    rows.next()?
+        .map(|row| TaskRow::read(row, bytes))
+        .transpose()
+}
+
+/// Finds a visible task by its own id, or by that of a task that merged into it.
+pub(super) fn follow(connection: &Connection, id: TaskId, bytes: Bytes) -> Result<Option<TaskRow>> {
+    if let Some(row) = find(connection, id, bytes)? {
+        return Ok(Some(row));
+    }
+    let mut select = connection.prepare_cached("SELECT task FROM votive_alias WHERE id = ?1")?;
+    let holder = select.query_row([Sql(id)], |row| row.get::<_, Sql<TaskId>>(0));
+    match holder.optional()? {
+        Some(holder) => find(connection, holder.0, bytes),
+        None => Ok(None),
+    }
+}
+
+/// Refuses an id that a task, an alias, or a task that is staged has already.
+pub(super) fn refuse_known(connection: &Connection, id: TaskId) -> Result<()> {
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)
+             OR EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+             OR EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)",
+    )?;
+    if select.query_row([Sql(id)], |row| row.get(0))? {
+        return Err(Kind::TaskExists(id).into());
+    }
+    Ok(())
+}
+
+/// Whether a staged batch will insert this task.
+pub(super) fn is_staged(connection: &Connection, id: TaskId) -> Result<bool> {
+    let mut select = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)")?;
+    Ok(select.query_row([Sql(id)], |row| row.get(0))?)
+}
+
+/// Announces a task that `txn` will insert when it is published.
+pub(super) fn stage(connection: &Connection, id: TaskId, txn: TxnId) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO votive_staged_task (id, txn) VALUES (?1, ?2)")?
+        .execute(params![Sql(id), Sql(txn)])?;
+    Ok(())
+}
+
+/// Takes back what [`stage`] announced.
+pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM votive_staged_task WHERE id = ?1")?
+        .execute([Sql(id)])?;
+    Ok(())
+}
+
+/// Inserts a task that was just published, with its objects and prerequisites.
+pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
+    let options = &record.options;
+    let published_at = published_at(record);
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
+                reclaims, enqueued_at, published_at, group_key, options, format, version, payload)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+             ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            Sql(record.id),
+            record.queue,
+            record.kind,
+            Sql(record.state),
+            store::rank(record, published_at),
+            record.not_before.map(Timestamp::as_micros),
+            record.counts.attempts,
+            record.counts.conflicts,
+            record.counts.reclaims,
+            record.enqueued_at.as_micros(),
+            published_at.as_micros(),
+            options.group,
+            codec::encode(options)?,
+            Sql(record.payload.format),
+            record.payload.version,
+            record.payload.bytes,
+        ])?;
+    if inserted == 0 {
+        return Err(Kind::TaskExists(record.id).into());
+    }
+    let seq = connection.last_insert_rowid();
+    for object in &options.about {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO votive_about (object, seq) VALUES (?1, ?2)")?
+            .execute(params![object, seq])?;
+    }
+    for done in &options.waits_for {
+        connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO votive_prerequisite (task, done) VALUES (?1, ?2)",
+            )?
+            .execute([Sql(record.id), Sql(*done)])?;
+    }
+    if may_hold_key(record) {
+        take_key(connection, record)?;
+    }
+    Ok(())
+}
+
+fn published_at(record: &Record) -> Timestamp {
+    record.published_at.unwrap_or(record.enqueued_at)
+}
+
+/// Keeps what has become of a task that was in the state `before`, or deletes it.
+pub(super) fn keep(
+    connection: &Connection,
+    before: State,
+    row: &TaskRow,
+    fate: Fate,
+    now: Timestamp,
+) -> Result<()> {
+    match fate {
+        Fate::Stays => update(connection, row)?,
+        Fate::Leaves => delete(connection, row)?,
+    }
+    let record = &row.record;
+    let stays = fate == Fate::Stays;
+    if record.options.unique.is_some() {
+        match (
+            StateSet::PENDING.contains(before),
+            stays && may_hold_key(record),
+        ) {
+            (true, false) => free_key(connection, record)?,
+            (false, true) => take_key_again(connection, record)?,
+            _ => {}
+        }
+    }
+    match &record.options.group {
+        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
+            pass_group_on(connection, group, now)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn holds_group(state: State) -> bool {
+    matches!(state, State::Ready | State::Claimed)
+}
+
+fn may_hold_key(record: &Record) -> bool {
+    record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
+}
+
+fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
+    let record = &row.record;
+    let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+    let claim = row.claim.as_ref();
+    connection
+        .prepare_cached(
+            "UPDATE votive_task SET queue = ?2, state = ?3, rank = ?4, not_before = ?5, pinned = ?6,
+                holder = ?7, token = ?8, holder_name = ?9, claimed_at = ?10, attempts = ?11,
+                conflicts = ?12, reclaims = ?13, failure = ?14, dead = ?15, ended_at = ?16,
+                kept_until = ?17, progress = ?18
+             WHERE seq = ?1",
+        )?
+        .execute(params![
+            row.seq,
+            record.queue,
+            Sql(record.state),
+            store::rank(record, published_at(record)),
+            record.not_before.map(Timestamp::as_micros),
+            row.pinned.map(Sql),
+            claim.map(|claim| Sql(claim.token.incarnation)),
+            claim.map(|claim| claim.token.count.cast_signed()),
+            claim.map(|claim| &claim.name),
+            claim.map(|claim| claim.at.as_micros()),
+            record.counts.attempts,
+            record.counts.conflicts,
+            record.counts.reclaims,
+            failure,
+            record.dead.map(Sql),
+            record.ended_at.map(Timestamp::as_micros),
+            lifecycle::kept_until(record).map(Timestamp::as_micros),
+            record.progress,
+        ])?;
+    Ok(())
+}
+
+fn delete(connection: &Connection, row: &TaskRow) -> Result<()> {
+    let options = &row.record.options;
+    connection
+        .prepare_cached("DELETE FROM votive_task WHERE seq = ?1")?
+        .execute([row.seq])?;
+    for object in &options.about {
+        connection
+            .prepare_cached("DELETE FROM votive_about WHERE object = ?1 AND seq = ?2")?
+            .execute(params![object, row.seq])?;
+    }
+    drop_prerequisites(connection, &row.record)?;
+    if options.unique.is_some() {
+        connection
+            .prepare_cached("DELETE FROM votive_alias WHERE task = ?1")?
+            .execute([Sql(row.record.id)])?;
+    }
+    Ok(())
+}
+
+/// Has a task wait for no other any more.
+pub(super) fn drop_prerequisites(connection: &Connection, record: &Record) -> Result<()> {
+    if !record.options.waits_for.is_empty() {
+        connection
+            .prepare_cached("DELETE FROM votive_prerequisite WHERE task = ?1")?
+            .execute([Sql(record.id)])?;
+    }
+    Ok(())
+}
+
+/// Pins a task for a staged transaction, or unpins it.
+pub(super) fn pin(connection: &Connection, seq: i64, txn: Option<TxnId>) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE votive_task SET pinned = ?2 WHERE seq = ?1")?
+        .execute(params![seq, txn.map(Sql)])?;
+    Ok(())
+}
+
+/// Whether another task of the group is Ready or Claimed.
+pub(super) fn is_group_busy(connection: &Connection, record: &Record) -> Result<bool> {
+    let Some(group) = &record.options.group else {
+        return Ok(false);
+    };
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM votive_task
+         WHERE group_key = ?1 AND state IN (3, 4) AND id <> ?2)",
+    )?;
+    Ok(select.query_row(params![group, Sql(record.id)], |row| row.get(0))?)
+}
+
+/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
+/// take the group, so the next one is looked for.
+fn pass_group_on(connection: &Connection, group: &str, now: Timestamp) -> Result<()> {
+    loop {
+        let next = next_of_group(connection, group)?;
+        let Some(mut row) = next else { return Ok(()) };
+        lifecycle::unblock(&mut row.record, now)?;
+        update(connection, &row)?;
+        if row.record.state == State::Ready {
+            return Ok(());
+        }
+    }
+}
+
+fn next_of_group(connection: &Connection, group: &str) -> Result<Option<TaskRow>> {
+    let mut select = connection.prepare_cached(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM votive_task WHERE group_key = ?1 AND state = 1 AND pinned IS NULL
+          AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
+          ORDER BY rank, seq LIMIT 1"
+    ))?;
+    let mut rows = select.query([group])?;
+    let next = rows.next()?;
+    next.map(|row| TaskRow::read(row, Bytes::Left)).transpose()
+}
+
+/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
+pub(super) fn arrive(
+    connection: &Connection,
+    task: TaskId,
+    done: TaskId,
+    now: Timestamp,
+) -> Result<()> {
+    let met = connection
+        .prepare_cached("DELETE FROM votive_prerequisite WHERE task = ?1 AND done = ?2")?
+        .execute([Sql(task), Sql(done)])?;
+    match find(connection, task, Bytes::Left)? {
+        Some(row) if met > 0 => unblock(connection, row, now),
+        _ => Ok(()),
+    }
+}
+
+/// Lets a waiting task go on unless something still holds it back.
+pub(super) fn unblock(connection: &Connection, mut row: TaskRow, now: Timestamp) -> Result<()> {
+    let free = row.record.state == State::Waiting
+        && row.pinned.is_none()
+        && !has_prerequisites(connection, row.record.id)?
+        && !is_group_busy(connection, &row.record)?;
+    if !free {
+        return Ok(());
+    }
+    lifecycle::unblock(&mut row.record, now)?;
+    update(connection, &row)
+}
+
+fn has_prerequisites(connection: &Connection, task: TaskId) -> Result<bool> {
+    let mut select = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = ?1)")?;
+    Ok(select.query_row([Sql(task)], |row| row.get(0))?)
+}
+
+/// Returns the pending task that holds a unique key.
+pub(super) fn key_holder(connection: &Connection, key: &str) -> Result<Option<TaskRow>> {
+    let mut select = connection.prepare_cached("SELECT task FROM votive_unique WHERE key = ?1")?;
+    let holder = select.query_row([key], |row| row.get::<_, Sql<TaskId>>(0));
+    match holder.optional()? {
+        Some(holder) => find(connection, holder.0, Bytes::Left),
+        None => Ok(None),
+    }
+}
+
+fn take_key(connection: &Connection, record: &Record) -> Result<()> {
+    if let Some(unique) = &record.options.unique {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO votive_unique (key, task) VALUES (?1, ?2)")?
+            .execute(params![unique.key, Sql(record.id)])?;
+    }
+    Ok(())
+}
+
+/// A task that comes back after a claim goes on without its key if that is taken or reserved.
+fn take_key_again(connection: &Connection, record: &Record) -> Result<()> {
+    match &record.options.unique {
+        Some(unique) if is_reserved(connection, Reservation::UniqueKey, &unique.key, None)? => {
+            Ok(())
+        }
+        _ => take_key(connection, record),
+    }
+}
+
+/// Frees the task's key, if the task holds it.
+pub(super) fn free_key(connection: &Connection, record: &Record) -> Result<()> {
+    if let Some(unique) = &record.options.unique {
+        connection
+            .prepare_cached("DELETE FROM votive_unique WHERE key = ?1 AND task = ?2")?
+            .execute(params![unique.key, Sql(record.id)])?;
+    }
+    Ok(())
+}
+
+/// Has the id of a merged task lead to the one that stays.
+pub(super) fn merge(connection: &Connection, id: TaskId, holder: TaskId) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO votive_alias (id, task) VALUES (?1, ?2)")?
+        .execute([Sql(id), Sql(holder)])?;
+    Ok(())
+}
+
+/// Reserves a name for a staged transaction.
+pub(super) fn reserve(
+    connection: &Connection,
+    what: Reservation,
+    name: &str,
+    txn: TxnId,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO votive_reservation (kind, name, txn) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![what as u8, name, Sql(txn)])?;
+    Ok(())
+}
+
+/// Whether a staged transaction other than `txn` has reserved a name.
+pub(super) fn is_reserved(
+    connection: &Connection,
+    what: Reservation,
+    name: &str,
+    txn: Option<TxnId>,
+) -> Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM votive_reservation
+         WHERE kind = ?1 AND name = ?2 AND txn IS NOT ?3)",
+    )?;
+    Ok(select.query_row(params![what as u8, name, txn.map(Sql)], |row| row.get(0))?)
+}
+
+/// Gives up all that a transaction has reserved.
+pub(super) fn release(connection: &Connection, txn: TxnId) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM votive_reservation WHERE txn = ?1")?
+        .execute([Sql(txn)])?;
+    Ok(())
+}
+
+/// Drops a few of the records whose retention has passed.
+pub(super) fn drop_expired(connection: &Connection, now: Timestamp) -> Result<()> {
+    const AT_ONCE: usize = 16;
+    let mut select = connection.prepare_cached(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM votive_task WHERE kept_until <= ?1 ORDER BY kept_until LIMIT ?2"
+    ))?;
+    let rows = select
+        .query_and_then(params![now.as_micros(), AT_ONCE], |row| {
+            TaskRow::read(row, Bytes::Left)
+        })?
+        .collect::<Result<Vec<_>>>()?;
+    rows.iter().try_for_each(|row| delete(connection, row))
+}
+
+/// Reads a mark.
+pub(super) fn mark(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>> {
+    let mut select = connection.prepare_cached("SELECT value FROM votive_mark WHERE key = ?1")?;
+    Ok(select.query_row([key], |row| row.get(0)).optional()?)
+}
+
+/// Writes a mark, or removes it.
+pub(super) fn set_mark(connection: &Connection, key: &str, value: Option<&[u8]>) -> Result<()> {
+    match value {
+        Some(value) => connection
+            .prepare_cached("INSERT OR REPLACE INTO votive_mark (key, value) VALUES (?1, ?2)")?
+            .execute(params![key, value])?,
+        None => connection
+            .prepare_cached("DELETE FROM votive_mark WHERE key = ?1")?
+            .execute([key])?,
+    };
+    Ok(())
+}

@@ -137,7 +137,6 @@ impl Content {
             let fate = lifecycle::amend(&mut entry.record, expect, amendment, is_busy, now)?;
             if matches!(amendment, Amendment::Revive) {
                 entry.unmet.clear();
-                entry.reclaimed = false;
             }
             Ok(fate)
         })?;
@@ -206,10 +205,10 @@ impl Content {
 
     /// Lets a task go on if nothing holds it back any more.
     pub(super) fn go_on(&mut self, sequence: Sequence, now: Timestamp) -> Judged<()> {
-        let is_free = self.entries.get(&sequence).is_some_and(|entry| {
-            let is_waiting = entry.record.state == State::Waiting && entry.unmet.is_empty();
-            is_waiting && !entry.pinned && !self.index.is_busy(&entry.record)
-        });
+        let is_free = self
+            .entries
+            .get(&sequence)
+            .is_some_and(|entry| entry.waits_for_group() && !self.index.is_busy(&entry.record));
         if is_free {
             self.update(sequence, |entry| lifecycle::unblock(&mut entry.record, now))?;
         }

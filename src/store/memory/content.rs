@@ -7,7 +7,7 @@ use super::Judged;
 use super::index::{Index, Sequence};
 use crate::id::{ConsumerId, TaskId, Token};
 use crate::store::{Batch, Change, Kind};
-use crate::task::{Record, StateSet};
+use crate::task::{Record, State, StateSet};
 use crate::time::Timestamp;
 
 /// A visible task.
@@ -18,8 +18,6 @@ pub(super) struct Entry {
     pub(super) unmet: BTreeSet<TaskId>,
     /// Who has claimed it.
     pub(super) claim: Option<Holding>,
-    /// Whether it was taken from a consumer that died, and not given out since.
-    pub(super) reclaimed: bool,
     /// Whether a staged batch settles or amends it: nothing else may move it.
     pub(super) pinned: bool,
     /// Whether it holds its unique key.
@@ -44,7 +42,6 @@ impl Entry {
             holds_key: record.options.unique.is_some(),
             record,
             claim: None,
-            reclaimed: false,
             pinned: false,
             aliases: Vec::new(),
         }
@@ -52,6 +49,11 @@ impl Entry {
 
     pub(super) fn key(&self) -> Option<&String> {
         unique_key(&self.record)
+    }
+
+    /// Whether nothing but its busy group holds it back, and no staged batch settles its fate.
+    pub(super) fn waits_for_group(&self) -> bool {
+        self.record.state == State::Waiting && self.unmet.is_empty() && !self.pinned
     }
 
     pub(super) fn held_key(&self) -> Option<&String> {

@@ -53,7 +53,11 @@ impl Content {
                 task,
                 expect,
                 amendment,
-            } => self.amend(task, expect, &amendment, now),
+            } => match self.amend(task, expect, &amendment, now) {
+                // How far a task was pins nothing, and means nothing once it has ended.
+                Err(_) if self.is_judged && matches!(amendment, Amendment::Progress(_)) => Ok(()),
+                amended => amended,
+            },
             Change::Arrive { task, done } => self.arrive(task, done, now),
             Change::Mark { key, expect, value } => {
                 self.compare_and_set(key, expect.as_ref(), value)
@@ -92,12 +96,12 @@ impl Content {
         let holder = holder.and_then(|sequence| Some((*sequence, self.entries.get(sequence)?)));
         match (holder, unique.on_duplicate) {
             (None, _) => Ok(None),
-            (Some((_, entry)), _) if entry.pinned => Err(Kind::Conflict),
-            (Some((sequence, entry)), OnDuplicate::Merge) => Ok(Some((sequence, entry.record.id))),
             (Some((_, entry)), OnDuplicate::Refuse) => Err(Kind::NotUnique {
                 key: unique.key.clone(),
                 holder: entry.record.id,
             }),
+            (Some((_, entry)), OnDuplicate::Merge) if entry.pinned => Err(Kind::Conflict),
+            (Some((sequence, entry)), OnDuplicate::Merge) => Ok(Some((sequence, entry.record.id))),
         }
     }
 
@@ -131,7 +135,9 @@ impl Content {
             found: "missing",
         };
         let (sequence, entry) = self.find(task).ok_or(missing)?;
-        self.refuse_staged(entry)?;
+        if !matches!(amendment, Amendment::Progress(_)) {
+            self.refuse_staged(entry)?;
+        }
         let is_busy = self.index.is_busy_for(sequence, &entry.record);
         let fate = self.update(sequence, |entry| {
             let fate = lifecycle::amend(&mut entry.record, expect, amendment, is_busy, now)?;

@@ -109,6 +109,8 @@ pub(super) struct Content {
     pub(super) marks: BTreeMap<String, Vec<u8>>,
     pub(super) index: Index,
     pub(super) reserved: Reserved,
+    /// Whether the batch that is being made was judged before: then nothing refuses it any more.
+    pub(super) is_judged: bool,
     journal: Option<Vec<Undo>>,
 }
 

@@ -89,12 +89,10 @@ impl Content {
         let Some(unique) = &record.options.unique else {
             return Ok(None);
         };
-        if self.reserved.keys.contains(&unique.key) {
-            return Err(Kind::Conflict);
-        }
         let holder = self.index.keys.get(&unique.key);
         let holder = holder.and_then(|sequence| Some((*sequence, self.entries.get(sequence)?)));
         match (holder, unique.on_duplicate) {
+            (None, _) if self.reserved.keys.contains_key(&unique.key) => Err(Kind::Conflict),
             (None, _) => Ok(None),
             (Some((_, entry)), OnDuplicate::Refuse) => Err(Kind::NotUnique {
                 key: unique.key.clone(),
@@ -155,7 +153,7 @@ impl Content {
             return Err(Kind::Pinned(entry.record.id));
         }
         let key = entry.held_key();
-        if entry.pinned || key.is_some_and(|key| self.reserved.keys.contains(key)) {
+        if entry.pinned || key.is_some_and(|key| self.reserved.keys.contains_key(key)) {
             return Err(Kind::Conflict);
         }
         Ok(())

@@ -65,7 +65,8 @@ impl Entry {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Reserved {
     pub(super) ids: HashSet<TaskId>,
-    pub(super) keys: HashSet<String>,
+    /// By how many batches: several may be about to merge into the same visible task.
+    pub(super) keys: HashMap<String, usize>,
     pub(super) marks: HashSet<String>,
 }
 
@@ -73,14 +74,23 @@ impl Reserved {
     pub(super) fn add(&mut self, batch: &Batch) {
         let records = || batch.inserts();
         self.ids.extend(records().map(|record| record.id));
-        self.keys.extend(records().filter_map(unique_key).cloned());
+        for key in records().filter_map(unique_key) {
+            *self.keys.entry(key.clone()).or_default() += 1;
+        }
         self.marks.extend(marked(batch).cloned());
     }
 
     pub(super) fn remove(&mut self, batch: &Batch) {
         for record in batch.inserts() {
             self.ids.remove(&record.id);
-            unique_key(record).map(|key| self.keys.remove(key));
+            if let Some(key) = unique_key(record)
+                && let Some(count) = self.keys.get_mut(key)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.keys.remove(key);
+                }
+            }
         }
         for key in marked(batch) {
             self.marks.remove(key);
@@ -196,7 +206,7 @@ impl Content {
         entry.holds_key = is_pending
             && entry.key().is_some_and(|key| {
                 let is_free = || !self.index.keys.contains_key(key);
-                entry.holds_key || (is_free() && !self.reserved.keys.contains(key))
+                entry.holds_key || (is_free() && !self.reserved.keys.contains_key(key))
             });
         self.index.add(sequence, entry);
         if let Some(before) = before {

@@ -8,6 +8,7 @@ use votive::id::TxnId;
 use votive::queue::{Recovered, recover_older_than};
 use votive::register::{Decision, Register, Tier};
 use votive::store::{Kind, Stage};
+use votive::time::Timestamp;
 use votive::txn::TransactionManager;
 
 use crate::faulty::{Fault, Faulty};
@@ -131,4 +132,14 @@ fn an_owner_that_never_recovers_keeps_few_records() {
         kept(&one),
         kept(&two)
     );
+}
+
+#[test]
+fn who_is_proved_dead_to_one_register_is_dead_to_all() {
+    let (store, register, manager, txn) = left_by_the_dead();
+    register.departed.lock().clear();
+    store.enroll(txn.incarnation, Timestamp::EPOCH).unwrap();
+    store.departed.lock().push(txn.incarnation);
+    assert_eq!(recover_now(&store, &manager).garbage.dropped, 2);
+    assert!(register.incarnations().unwrap().is_empty());
 }

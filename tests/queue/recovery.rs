@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use votive::queue::{Recovered, recover, recover_older_than};
+use votive::queue::{Queue, Recovered, recover, recover_older_than};
 use votive::register::{Decision, Register, Tier};
 use votive::store::{Kind, Stage};
 use votive::txn::TransactionManager;
@@ -123,4 +123,12 @@ fn what_is_decided_here_for_others_waits_for_them() {
     store.decide(txn, Decision::Committed, &[database]).unwrap();
     assert_eq!(recover_now(&store, &manager).in_doubt, 1);
     assert!(visible(&*store).is_empty());
+}
+
+#[test]
+fn opening_a_queue_recovers_its_store() {
+    let (store, _, manager, _) = staged_elsewhere();
+    store.clock.advance(Duration::from_secs(10));
+    Queue::open(as_store(&store), "default", &manager).unwrap();
+    assert!(store.in_doubt(None, 1).unwrap().is_empty());
 }

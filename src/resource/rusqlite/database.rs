@@ -131,7 +131,7 @@ impl Database {
     /// for the disk.
     pub fn join<'w>(&self, work: &'w mut Work) -> Result<&'w mut Session, JoinError> {
         let registers = work.registers().clone();
-        let cancellation = None::<Cancellation>;
+        let cancellation = work.data::<Cancellation>().cloned();
         work.join_with(self.id(), |txn| self.begin(registers, txn, cancellation))
     }
 

@@ -37,7 +37,7 @@ benches:
 
 # Every bench at its full size, for its numbers.
 bench:
-    cargo bench --workspace --benches
+    cargo bench --workspace --bench '*'
 
 # All tests; the servers that they need must be installed.
 test:

@@ -137,6 +137,19 @@ pub struct RegisterError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl RegisterError {
+    /// Creates an error without a source.
+    #[must_use]
+    pub fn new(kind: RegisterErrorKind, resource: ResourceId, operation: &'static str) -> Self {
+        Self {
+            kind,
+            resource,
+            operation,
+            source: None,
+        }
+    }
+}
+
 /// What went wrong in a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -337,6 +350,13 @@ impl Registers {
                 result
             }
         }
+    }
+
+    /// Whether this manager itself enrolled the incarnation in a register.
+    #[must_use]
+    pub fn has_enrolled(&self, register: ResourceId, incarnation: Incarnation) -> bool {
+        let slot = self.0.enrolled.lock().get(&register).cloned();
+        slot.is_some_and(|enrolled| enrolled.lock().contains_key(&incarnation))
     }
 
     /// Notes that the owner of a transaction knows that it committed: from now on its record in

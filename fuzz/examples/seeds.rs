@@ -1,4 +1,4 @@
-//! Writes the seeds of the codec's targets, to be run again when the format changes:
+//! Writes the seeds of all targets, to be run again when a format changes:
 //! `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
 
 use std::path::Path;
@@ -48,7 +48,8 @@ fn main() -> io::Result<()> {
         3,
         &codec::encode(&txns[..]).unwrap(),
     )?;
-    payloads()
+    payloads()?;
+    programs()
 }
 
 fn payloads() -> io::Result<()> {
@@ -74,6 +75,30 @@ fn payloads() -> io::Result<()> {
         write("payload", &format!("json-{number}"), 1, text.as_bytes())?;
     }
     write("payload", "json-deep", 1, "[".repeat(300).as_bytes())
+}
+
+/// Programs as `bin/programs` reads them: an operation in the lower half of a byte, its parameter in the
+/// upper one.
+fn programs() -> io::Result<()> {
+    let programs: [(&str, &[u8]); 8] = [
+        // Enqueue two, claim one, settle it with a child.
+        ("one-store", &[0, 0, 0, 13, 6, 0, 4, 0, 13]),
+        // Enqueue into both, claim from both, settle both at once.
+        ("two-stores", &[0, 0, 0x10, 13, 0x46, 0x56, 0, 4, 5, 13]),
+        ("savepoints", &[0, 0, 6, 0x10, 6, 0, 8, 7, 6, 0x10, 7, 13]),
+        ("abort-drop-doom", &[0, 0, 10, 0, 0, 11, 0, 0, 9, 13]),
+        // The fourth call of the first store is done and its answer lost; then a crash and a recovery.
+        ("answer-lost", &[0x4d, 3, 0, 0, 0x10, 13, 10, 9, 0x19]),
+        ("request-lost", &[0x2d, 3, 0, 0, 0x10, 13, 8, 10, 12, 9]),
+        // The second store goes down inside a transaction.
+        ("down", &[0, 0, 0x10, 0x7c, 0, 13, 12, 9, 0x19, 6, 0x16]),
+        // The consumer dies with a claim, and another one gets the task.
+        ("reclaim", &[0, 0, 13, 6, 11, 6, 0, 4, 13]),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/programs");
+    fs::create_dir_all(&folder)?;
+    let mut programs = programs.into_iter();
+    programs.try_for_each(|(name, program)| fs::write(folder.join(name), program))
 }
 
 fn payload(text: &str) -> Payload {

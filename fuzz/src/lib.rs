@@ -6,6 +6,7 @@
 //! TARGET FILE…                       run the check on these inputs only
 //! ```
 
+pub mod faulty;
 mod mutate;
 
 use std::collections::HashSet;

@@ -73,6 +73,17 @@ pub struct Claim {
     pub arrival: Arrival,
 }
 
+impl Claim {
+    /// Names the claim.
+    #[must_use]
+    pub fn key(&self) -> ClaimKey {
+        ClaimKey {
+            task: self.record.id,
+            token: self.token,
+        }
+    }
+}
+
 /// How a claimed task came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Arrival {

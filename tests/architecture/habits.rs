@@ -11,11 +11,12 @@ fn is_test(file: &Source) -> bool {
     file.in_folder("tests/")
 }
 
-/// Whether threads and timers may live here.
+/// Whether threads and timers may live here. The suite for stores is a test, and tests may have them.
 fn is_home(path: &str) -> bool {
     let in_backend = path.starts_with("src/store/");
     let is_notify = path.ends_with("/notify.rs") || path.contains("/notify/");
-    path.starts_with("src/consumer/") || (in_backend && is_notify)
+    let is_suite = path.starts_with("src/conformance/");
+    path.starts_with("src/consumer/") || is_suite || (in_backend && is_notify)
 }
 
 /// Where `pattern` is in `code`, as `path:line`.

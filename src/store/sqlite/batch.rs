@@ -76,12 +76,15 @@ impl<'c> Performer<'c> {
     }
 
     fn insert(&mut self, mut record: Record) -> Result<()> {
+        if self.judged {
+            tasks::unstage(self.connection, record.id)?;
+        } else {
+            tasks::refuse_known(self.connection, record.id)?;
+        }
         if let Some(unique) = &record.options.unique {
             match tasks::key_holder(self.connection, &unique.key)? {
-                Some(holder) if self.merges(unique, holder)? => {
-                    tasks::merge(self.connection, record.id, holder)?;
-                    self.applied.merged.push((record.id, holder));
-                    return Ok(());
+                Some(holder) if self.merges(unique, &holder)? => {
+                    return self.merge(record.id, holder.record.id);
                 }
                 _ => self.refuse_reserved(Reservation::UniqueKey, &unique.key)?,
             }
@@ -92,18 +95,24 @@ impl<'c> Performer<'c> {
     }
 
     /// Whether a task merges into the holder of its key; an error if it is refused instead.
-    fn merges(&self, unique: &Unique, holder: TaskId) -> Result<bool> {
-        match unique.on_duplicate {
-            OnDuplicate::Merge => Ok(true),
-            OnDuplicate::Refuse if self.judged => Ok(false),
-            OnDuplicate::Refuse => Err(not_unique(unique, holder)),
+    fn merges(&self, unique: &Unique, holder: &TaskRow) -> Result<bool> {
+        if self.judged {
+            return Ok(unique.on_duplicate == OnDuplicate::Merge);
         }
+        refuse_holder(unique, holder, self.txn)?;
+        Ok(true)
+    }
+
+    fn merge(&mut self, id: TaskId, holder: TaskId) -> Result<()> {
+        tasks::merge(self.connection, id, holder)?;
+        self.applied.merged.push((id, holder));
+        Ok(())
     }
 
     fn settle(&self, settlement: &Settlement) -> Result<()> {
         let row = tasks::find(self.connection, settlement.task, Bytes::Left)?;
         let mut row = claimed(row, settlement)?;
-        self.refuse_pinned(&row)?;
+        refuse_pinned(&row, self.txn)?;
         let before = row.record.state;
         let fate = lifecycle::settle(&mut row.record, settlement, self.now)?;
         row.claim = None;
@@ -112,9 +121,9 @@ impl<'c> Performer<'c> {
     }
 
     fn amend(&self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
-        let row = tasks::find(self.connection, task, Bytes::Left)?;
+        let row = tasks::follow(self.connection, task, Bytes::Left)?;
         let amended = row.ok_or_else(|| missing(task)).and_then(|row| {
-            self.refuse_pinned(&row)?;
+            refuse_busy(self.connection, &row, self.txn)?;
             self.amend_row(row, expect, amendment)
         });
         match amended {
@@ -128,8 +137,13 @@ impl<'c> Performer<'c> {
         let before = row.record.state;
         let group_busy = tasks::is_group_busy(self.connection, &row.record)?;
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
-        if !matches!(amendment, Amendment::Progress(_)) {
-            row.pinned = None;
+        match amendment {
+            Amendment::Progress(_) => {}
+            Amendment::Revive => {
+                tasks::drop_prerequisites(self.connection, &row.record)?;
+                row.pinned = None;
+            }
+            _ => row.pinned = None,
         }
         tasks::keep(self.connection, before, &row, fate, self.now)
     }
@@ -142,10 +156,6 @@ impl<'c> Performer<'c> {
             }
         }
         tasks::set_mark(self.connection, key, value)
-    }
-
-    fn refuse_pinned(&self, row: &TaskRow) -> Result<()> {
-        refuse_pinned(row, self.txn)
     }
 
     fn refuse_reserved(&self, what: Reservation, name: &str) -> Result<()> {
@@ -164,6 +174,8 @@ pub(super) struct Judge<'c> {
     now: Timestamp,
     /// Rows as the changes so far leave them; `None` is deleted.
     rows: BTreeMap<TaskId, Option<TaskRow>>,
+    /// Whether what is inserted may be amended by the same batch.
+    amends: bool,
     keys: BTreeMap<String, TaskId>,
     marks: BTreeMap<String, Option<Vec<u8>>>,
 }
@@ -175,6 +187,7 @@ impl<'c> Judge<'c> {
             txn,
             now,
             rows: BTreeMap::new(),
+            amends: false,
             keys: BTreeMap::new(),
             marks: BTreeMap::new(),
         }
@@ -182,6 +195,8 @@ impl<'c> Judge<'c> {
 
     /// Judges all changes. After an error the caller rolls back.
     pub(super) fn judge(mut self, batch: &Batch) -> Result<()> {
+        let is_amendment = |change: &Change| matches!(change, Change::Amend { .. });
+        self.amends = batch.changes.iter().any(is_amendment);
         batch.changes.iter().try_for_each(|change| match change {
             Change::Insert(record) => self.insert(record),
             Change::Settle(settlement) => self.settle(settlement),
@@ -196,29 +211,52 @@ impl<'c> Judge<'c> {
     }
 
     fn insert(&mut self, record: &Record) -> Result<()> {
-        if tasks::exists(self.connection, record.id)? {
-            return Err(Kind::TaskExists(record.id).into());
+        tasks::refuse_known(self.connection, record.id)?;
+        tasks::stage(self.connection, record.id, self.txn)?;
+        if let Some(unique) = &record.options.unique {
+            self.judge_key(unique, record.id)?;
+            let what = Reservation::UniqueKey;
+            tasks::reserve(self.connection, what, &unique.key, self.txn)?;
         }
-        let Some(unique) = &record.options.unique else {
-            return Ok(());
-        };
-        let of_batch = self.keys.get(&unique.key).copied();
-        let holder = match of_batch {
-            Some(holder) => Some(holder),
-            None => tasks::key_holder(self.connection, &unique.key)?,
-        };
-        match holder {
-            Some(holder) if unique.on_duplicate == OnDuplicate::Refuse => {
-                return Err(not_unique(unique, holder));
-            }
-            Some(_) => {}
+        if self.amends {
+            self.remember(record.clone())?;
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, mut record: Record) -> Result<()> {
+        let group_busy = tasks::is_group_busy(self.connection, &record)?;
+        lifecycle::publish(&mut record, group_busy, self.now)?;
+        self.rows.insert(record.id, Some(self.new_row(record)));
+        Ok(())
+    }
+
+    /// A row that is not yet in the table, and belongs to nobody else.
+    fn new_row(&self, record: Record) -> TaskRow {
+        TaskRow {
+            seq: 0,
+            rank: 0,
+            record,
+            pinned: Some(self.txn),
+            claim: None,
+        }
+    }
+
+    fn judge_key(&mut self, unique: &Unique, task: TaskId) -> Result<()> {
+        if let Some(holder) = self.keys.get(&unique.key) {
+            return match unique.on_duplicate {
+                OnDuplicate::Refuse => Err(not_unique(unique, *holder)),
+                OnDuplicate::Merge => Ok(()),
+            };
+        }
+        match tasks::key_holder(self.connection, &unique.key)? {
+            Some(holder) => refuse_holder(unique, &holder, Some(self.txn)),
             None => {
                 self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
-                self.keys.insert(unique.key.clone(), record.id);
+                self.keys.insert(unique.key.clone(), task);
+                Ok(())
             }
         }
-        let what = Reservation::UniqueKey;
-        tasks::reserve(self.connection, what, &unique.key, self.txn)
     }
 
     fn settle(&mut self, settlement: &Settlement) -> Result<()> {
@@ -227,7 +265,7 @@ impl<'c> Judge<'c> {
         refuse_pinned(&row, Some(self.txn))?;
         let fate = lifecycle::settle(&mut row.record, settlement, self.now)?;
         row.claim = None;
-        self.leave(row, fate)
+        self.leave(settlement.task, row, fate)
     }
 
     fn amend(&mut self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
@@ -235,10 +273,10 @@ impl<'c> Judge<'c> {
         if matches!(amendment, Amendment::Progress(_)) {
             return Ok(());
         }
-        refuse_pinned(&row, Some(self.txn))?;
+        refuse_busy(self.connection, &row, Some(self.txn))?;
         let group_busy = tasks::is_group_busy(self.connection, &row.record)?;
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
-        self.leave(row, fate)
+        self.leave(task, row, fate)
     }
 
     fn mark(&mut self, key: &str, expect: &Option<Vec<u8>>, value: &Option<Vec<u8>>) -> Result<()> {
@@ -257,16 +295,16 @@ impl<'c> Judge<'c> {
     fn row(&self, task: TaskId) -> Result<Option<TaskRow>> {
         match self.rows.get(&task) {
             Some(row) => Ok(row.clone()),
-            None => tasks::find(self.connection, task, Bytes::Left),
+            None => tasks::follow(self.connection, task, Bytes::Left),
         }
     }
 
-    fn leave(&mut self, mut row: TaskRow, fate: Fate) -> Result<()> {
+    /// Remembers what a change leaves of the task that was called `task`.
+    fn leave(&mut self, task: TaskId, mut row: TaskRow, fate: Fate) -> Result<()> {
         if row.pinned.is_none() {
             tasks::pin(self.connection, row.seq, Some(self.txn))?;
             row.pinned = Some(self.txn);
         }
-        let task = row.record.id;
         let left = (fate == Fate::Stays).then_some(row);
         self.rows.insert(task, left);
         Ok(())
@@ -289,6 +327,38 @@ fn claimed(row: Option<TaskRow>, settlement: &Settlement) -> Result<TaskRow> {
         Ok(row)
     } else {
         Err(lost().into())
+    }
+}
+
+/// Refuses to merge into the holder of a key if the new task must not, or if the holder may be about to
+/// leave.
+fn refuse_holder(unique: &Unique, holder: &TaskRow, txn: Option<TxnId>) -> Result<()> {
+    if unique.on_duplicate == OnDuplicate::Refuse {
+        return Err(not_unique(unique, holder.record.id));
+    }
+    if holder.pinned.is_some() && holder.pinned != txn {
+        return Err(Kind::Conflict.into());
+    }
+    Ok(())
+}
+
+/// Refuses to amend what a staged batch was judged by: its task, or the holder of its key.
+fn refuse_busy(connection: &Connection, row: &TaskRow, txn: Option<TxnId>) -> Result<()> {
+    match row.pinned {
+        Some(pinned) if Some(pinned) == txn => return Ok(()),
+        Some(_) if row.claim.is_some() => return Err(Kind::Pinned(row.record.id).into()),
+        Some(_) => return Err(Kind::Conflict.into()),
+        None => {}
+    }
+    let pending = StateSet::PENDING.contains(row.record.state);
+    match &row.record.options.unique {
+        Some(unique)
+            if pending
+                && tasks::is_reserved(connection, Reservation::UniqueKey, &unique.key, txn)? =>
+        {
+            Err(Kind::Conflict.into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Claims, leases, wake-ups and liveness.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
@@ -8,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::SqliteStore;
 use super::claim;
 use super::error::{Fault, Result};
-use super::presence::Role;
+use super::notify::Bell;
+use super::presence::{Guard, Role};
 use super::row::Sql;
 use super::writer::{Durability, Write};
 use crate::id::{Incarnation, TaskId, Token};
@@ -59,7 +61,13 @@ impl Dispatch for SqliteStore {
             .here()
             .and_then(|()| self.presences.attend(Role::Consumer, incarnation));
         match attended {
-            Ok(guard) => Ok(Presence::new(incarnation, guard)),
+            Ok(guard) => Ok(Presence::new(
+                incarnation,
+                Attendance {
+                    guard: Some(guard),
+                    bell: Arc::clone(&self.bell),
+                },
+            )),
             Err(fault) => Err(fault.during("attend an incarnation")),
         }
     }
@@ -67,6 +75,19 @@ impl Dispatch for SqliteStore {
     fn departed(&self, _now: Timestamp) -> store::Result<BTreeSet<Incarnation>> {
         let departed = self.read(|connection| self.departed_holders(connection));
         departed.map_err(|fault| fault.during("look who has departed"))
+    }
+}
+
+/// Ends the proof of life when it is dropped, and tells the others, who may take back what it held.
+struct Attendance {
+    guard: Option<Guard>,
+    bell: Arc<Bell>,
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.guard = None;
+        self.bell.ring();
     }
 }
 

@@ -29,15 +29,7 @@ impl Inspect for SqliteStore {
     }
 
     fn get(&self, task: TaskId) -> store::Result<Option<Listed>> {
-        let found = self.read(
-            |connection| match tasks::find(connection, task, Bytes::Read)? {
-                Some(row) => Ok(Some(row)),
-                None => match merged_into(connection, task)? {
-                    Some(holder) => tasks::find(connection, holder, Bytes::Read),
-                    None => Ok(None),
-                },
-            },
-        );
+        let found = self.read(|connection| tasks::follow(connection, task, Bytes::Read));
         match found {
             Ok(row) => Ok(row.map(TaskRow::listed)),
             Err(fault) => Err(fault.during("find a task")),
@@ -76,13 +68,7 @@ impl Inspect for SqliteStore {
     }
 }
 
-fn merged_into(connection: &Connection, task: TaskId) -> Result<Option<TaskId>> {
-    let mut select = connection.prepare_cached("SELECT task FROM votive_alias WHERE id = ?1")?;
-    let holder = select.query_row([Sql(task)], |row| row.get::<_, Sql<TaskId>>(0));
-    Ok(holder.optional()?.map(|holder| holder.0))
-}
-
-/// Pages follow the ids, which follow the time of enqueueing.
+/// Pages follow the store's sequence.
 fn scan(
     connection: &Connection,
     filter: &Filter,
@@ -95,7 +81,7 @@ fn scan(
         concat!(
             "SELECT ",
             columns!(),
-            ", payload FROM votive_task WHERE {} ORDER BY id LIMIT ?"
+            ", payload FROM votive_task WHERE {} ORDER BY seq LIMIT ?"
         ),
         conditions
     );
@@ -104,17 +90,16 @@ fn scan(
     let rows = select.query_and_then(params_from_iter(values), |row| {
         TaskRow::read(row, Bytes::Read)
     })?;
-    let mut tasks = rows
-        .map(|row| row.map(TaskRow::listed))
-        .collect::<Result<Vec<_>>>()?;
-    let more = tasks.len() > limit;
-    tasks.truncate(limit);
-    let last = tasks.last().filter(|_| more);
-    let next = last.map(|last| Cursor(last.record.id.to_string()));
+    let mut rows = rows.collect::<Result<Vec<_>>>()?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|last| Cursor(last.seq.to_string()));
+    let tasks = rows.into_iter().map(TaskRow::listed).collect();
     Ok(Page { tasks, next })
 }
 
-fn parse(cursor: &Cursor) -> Result<TaskId> {
+fn parse(cursor: &Cursor) -> Result<i64> {
     let parsed = cursor.0.parse();
     Ok(
         parsed
@@ -124,7 +109,7 @@ fn parse(cursor: &Cursor) -> Result<TaskId> {
 
 type Values = Vec<Box<dyn rusqlite::ToSql>>;
 
-fn conditions(filter: &Filter, after: Option<TaskId>) -> (String, Values) {
+fn conditions(filter: &Filter, after: Option<i64>) -> (String, Values) {
     let mut conditions = vec!["TRUE".to_owned()];
     let mut values: Values = Vec::new();
     let mut add = |condition: &str, value: Box<dyn rusqlite::ToSql>| {
@@ -132,7 +117,7 @@ fn conditions(filter: &Filter, after: Option<TaskId>) -> (String, Values) {
         values.push(value);
     };
     if let Some(after) = after {
-        add("id > ?", Box::new(Sql(after)));
+        add("seq > ?", Box::new(after));
     }
     if let Some(queue) = &filter.queue {
         add("queue = ?", Box::new(queue.clone()));

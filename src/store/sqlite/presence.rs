@@ -33,7 +33,13 @@ pub(super) struct Presences {
 /// What is held, and by which process: a fork inherits the map, but the locks are not its own.
 struct Held {
     process: u32,
-    locks: Mutex<BTreeMap<(Role, Incarnation), File>>,
+    locks: Mutex<BTreeMap<(Role, Incarnation), Lock>>,
+}
+
+/// A lock, and how many guards share it.
+struct Lock {
+    _file: File,
+    guards: usize,
 }
 
 /// Holds the lock of one incarnation.
@@ -62,12 +68,21 @@ impl Presences {
         Ok(presences)
     }
 
-    /// Takes the lock of an incarnation.
+    /// Takes the lock of an incarnation, or shares it if this store holds it already.
     pub(super) fn attend(&self, role: Role, incarnation: Incarnation) -> Result<Guard> {
         let path = self.path(role, incarnation);
-        let taken = || Kind::Invalid(format!("incarnation {incarnation} is attended already"));
-        let file = lock_new(&path)?.ok_or_else(taken)?;
-        self.held.locks.lock().insert((role, incarnation), file);
+        let taken = || Kind::Invalid(format!("incarnation {incarnation} is attended elsewhere"));
+        let mut locks = self.held.locks.lock();
+        if let Some(lock) = locks.get_mut(&(role, incarnation)) {
+            lock.guards += 1;
+        } else {
+            let lock = Lock {
+                _file: lock_new(&path)?.ok_or_else(taken)?,
+                guards: 1,
+            };
+            locks.insert((role, incarnation), lock);
+        }
+        drop(locks);
         Ok(Guard {
             held: Arc::clone(&self.held),
             role,
@@ -176,10 +191,18 @@ impl Drop for Guard {
         if std::process::id() != self.held.process {
             return;
         }
+        let key = (self.role, self.incarnation);
+        let mut locks = self.held.locks.lock();
+        let Some(lock) = locks.get_mut(&key) else {
+            return;
+        };
+        lock.guards -= 1;
+        if lock.guards > 0 {
+            return;
+        }
         if let Err(error) = remove(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "a lock file stays behind");
         }
-        let key = (self.role, self.incarnation);
-        self.held.locks.lock().remove(&key);
+        locks.remove(&key);
     }
 }

@@ -38,13 +38,53 @@ pub(super) fn find(connection: &Connection, id: TaskId, bytes: Bytes) -> Result<
         .transpose()
 }
 
-/// Whether there is a task, or an alias, of this id.
-pub(super) fn exists(connection: &Connection, id: TaskId) -> Result<bool> {
+/// Finds a visible task by its own id, or by that of a task that merged into it.
+pub(super) fn follow(connection: &Connection, id: TaskId, bytes: Bytes) -> Result<Option<TaskRow>> {
+    if let Some(row) = find(connection, id, bytes)? {
+        return Ok(Some(row));
+    }
+    let mut select = connection.prepare_cached("SELECT task FROM votive_alias WHERE id = ?1")?;
+    let holder = select.query_row([Sql(id)], |row| row.get::<_, Sql<TaskId>>(0));
+    match holder.optional()? {
+        Some(holder) => find(connection, holder.0, bytes),
+        None => Ok(None),
+    }
+}
+
+/// Refuses an id that a task, an alias, or a task that is staged has already.
+pub(super) fn refuse_known(connection: &Connection, id: TaskId) -> Result<()> {
     let mut select = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)
-             OR EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)",
+             OR EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+             OR EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)",
     )?;
+    if select.query_row([Sql(id)], |row| row.get(0))? {
+        return Err(Kind::TaskExists(id).into());
+    }
+    Ok(())
+}
+
+/// Whether a staged batch will insert this task.
+pub(super) fn is_staged(connection: &Connection, id: TaskId) -> Result<bool> {
+    let mut select = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)")?;
     Ok(select.query_row([Sql(id)], |row| row.get(0))?)
+}
+
+/// Announces a task that `txn` will insert when it is published.
+pub(super) fn stage(connection: &Connection, id: TaskId, txn: TxnId) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO votive_staged_task (id, txn) VALUES (?1, ?2)")?
+        .execute(params![Sql(id), Sql(txn)])?;
+    Ok(())
+}
+
+/// Takes back what [`stage`] announced.
+pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM votive_staged_task WHERE id = ?1")?
+        .execute([Sql(id)])?;
+    Ok(())
 }
 
 /// Inserts a task that was just published, with its objects and prerequisites.
@@ -92,7 +132,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
             )?
             .execute([Sql(record.id), Sql(*done)])?;
     }
-    if holds_key(record) {
+    if may_hold_key(record) {
         take_key(connection, record)?;
     }
     Ok(())
@@ -119,7 +159,7 @@ pub(super) fn keep(
     if record.options.unique.is_some() {
         match (
             StateSet::PENDING.contains(before),
-            stays && holds_key(record),
+            stays && may_hold_key(record),
         ) {
             (true, false) => free_key(connection, record)?,
             (false, true) => take_key_again(connection, record)?,
@@ -138,7 +178,7 @@ fn holds_group(state: State) -> bool {
     matches!(state, State::Ready | State::Claimed)
 }
 
-fn holds_key(record: &Record) -> bool {
+fn may_hold_key(record: &Record) -> bool {
     record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
 }
 
@@ -187,15 +227,21 @@ fn delete(connection: &Connection, row: &TaskRow) -> Result<()> {
             .prepare_cached("DELETE FROM votive_about WHERE object = ?1 AND seq = ?2")?
             .execute(params![object, row.seq])?;
     }
-    if !options.waits_for.is_empty() {
-        connection
-            .prepare_cached("DELETE FROM votive_prerequisite WHERE task = ?1")?
-            .execute([Sql(row.record.id)])?;
-    }
+    drop_prerequisites(connection, &row.record)?;
     if options.unique.is_some() {
         connection
             .prepare_cached("DELETE FROM votive_alias WHERE task = ?1")?
             .execute([Sql(row.record.id)])?;
+    }
+    Ok(())
+}
+
+/// Has a task wait for no other any more.
+pub(super) fn drop_prerequisites(connection: &Connection, record: &Record) -> Result<()> {
+    if !record.options.waits_for.is_empty() {
+        connection
+            .prepare_cached("DELETE FROM votive_prerequisite WHERE task = ?1")?
+            .execute([Sql(record.id)])?;
     }
     Ok(())
 }
@@ -283,10 +329,13 @@ fn has_prerequisites(connection: &Connection, task: TaskId) -> Result<bool> {
 }
 
 /// Returns the pending task that holds a unique key.
-pub(super) fn key_holder(connection: &Connection, key: &str) -> Result<Option<TaskId>> {
+pub(super) fn key_holder(connection: &Connection, key: &str) -> Result<Option<TaskRow>> {
     let mut select = connection.prepare_cached("SELECT task FROM votive_unique WHERE key = ?1")?;
     let holder = select.query_row([key], |row| row.get::<_, Sql<TaskId>>(0));
-    Ok(holder.optional()?.map(|holder| holder.0))
+    match holder.optional()? {
+        Some(holder) => find(connection, holder.0, Bytes::Left),
+        None => Ok(None),
+    }
 }
 
 fn take_key(connection: &Connection, record: &Record) -> Result<()> {

@@ -1,0 +1,131 @@
+//! What holds a task back: a busy group, and tasks that must be done first.
+
+use std::time::Duration;
+
+use super::scene::{QUEUE, Scene, insert, settle};
+use crate::id::TaskId;
+use crate::store::{Amendment, Change, Verdict};
+use crate::task::{Failure, Options, Record, State};
+
+fn grouped(scene: &Scene<'_>) -> Record {
+    scene.record_with(Options {
+        group: Some("group".to_owned()),
+        ..Options::default()
+    })
+}
+
+fn dependent(scene: &Scene<'_>, waits_for: Vec<TaskId>) -> Record {
+    scene.record_with(Options {
+        waits_for,
+        ..Options::default()
+    })
+}
+
+pub(super) fn tasks_of_a_group_come_one_at_a_time(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let first = scene.enqueue(grouped(scene));
+    let second = scene.enqueue(grouped(scene));
+    assert_eq!(scene.claimed_ids(&worker), [first]);
+    assert_eq!(scene.state(second), Some(State::Waiting));
+    assert!(scene.claim(&worker, 1).is_empty());
+}
+
+pub(super) fn a_busy_group_blocks_nobody_else(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let first = scene.enqueue(grouped(scene));
+    scene.enqueue(grouped(scene));
+    let free = scene.enqueue_any();
+    assert_eq!(scene.claimed_ids(&worker), [first, free]);
+}
+
+pub(super) fn a_group_is_the_same_in_all_queues(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let mut other = grouped(scene);
+    "other".clone_into(&mut other.queue);
+    scene.enqueue(grouped(scene));
+    scene.enqueue(other);
+    let claim = scene.claim_one(&worker);
+    assert!(scene.claim_from(&worker, "other", 1).is_empty());
+    scene.done(&claim);
+    assert_eq!(scene.claim_from(&worker, "other", 1).len(), 1);
+}
+
+pub(super) fn the_next_of_a_group_comes_when_one_is_done(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let tasks = [(); 3].map(|()| scene.enqueue(grouped(scene)));
+    for task in tasks {
+        let claim = scene.claim_one(&worker);
+        assert_eq!(claim.record.id, task);
+        assert!(scene.claim(&worker, 1).is_empty());
+        scene.done(&claim);
+    }
+}
+
+pub(super) fn the_next_of_a_group_comes_when_one_waits_for_its_retry(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let first = scene.enqueue(grouped(scene));
+    let second = scene.enqueue(grouped(scene));
+    let claim = scene.claim_one(&worker);
+    let at = scene.now().saturating_add(Duration::from_secs(60));
+    let failure = Failure {
+        chain: Vec::new(),
+        at,
+    };
+    scene.settle(&claim, Verdict::Retry { at, failure }).unwrap();
+    let next = scene.claim_one(&worker);
+    assert_eq!(next.record.id, second);
+    scene.advance(60);
+    assert!(scene.claim(&worker, 1).is_empty());
+    assert_eq!(scene.state(first), Some(State::Waiting));
+    scene.done(&next);
+    assert_eq!(scene.claimed_ids(&worker), [first]);
+}
+
+pub(super) fn the_next_of_a_group_comes_when_one_is_cancelled(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let first = scene.enqueue(grouped(scene));
+    let second = scene.enqueue(grouped(scene));
+    scene.amend(first, Amendment::Cancel).unwrap();
+    assert_eq!(scene.claimed_ids(&worker), [second]);
+}
+
+pub(super) fn a_task_waits_for_all_its_prerequisites(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let first = [scene.enqueue_any(), scene.enqueue_any()];
+    let task = scene.enqueue(dependent(scene, first.to_vec()));
+    let claims = scene.claim(&worker, 10);
+    assert_eq!(claims.len(), 2);
+    for claim in claims {
+        assert_eq!(scene.state(task), Some(State::Waiting));
+        let done = claim.record.id;
+        let changes = vec![settle(&claim, Verdict::Done), Change::Arrive { task, done }];
+        scene.apply(changes).unwrap();
+    }
+    assert_eq!(scene.claimed_ids(&worker), [task]);
+}
+
+pub(super) fn an_arrival_that_nobody_waits_for_changes_nothing(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let (unknown, done) = (TaskId::new(scene.now()), TaskId::new(scene.now()));
+    let waiting = scene.enqueue(dependent(scene, vec![unknown]));
+    let ready = scene.enqueue_any();
+    for task in [unknown, waiting, ready] {
+        let arrival = Change::Arrive { task, done };
+        scene.apply(vec![arrival.clone(), arrival]).unwrap();
+    }
+    assert_eq!(scene.state(waiting), Some(State::Waiting));
+    assert_eq!(scene.claimed_ids(&worker), [ready]);
+}
+
+pub(super) fn an_arrival_takes_effect_when_it_is_published(scene: &mut Scene<'_>) {
+    let done = TaskId::new(scene.now());
+    let record = dependent(scene, vec![done]);
+    let task = record.id;
+    scene.apply(vec![insert(record)]).unwrap();
+    let txn = scene.staged(vec![Change::Arrive { task, done }]);
+    assert_eq!(scene.state(task), Some(State::Waiting));
+    scene.publish(txn);
+    assert_eq!(scene.state(task), Some(State::Ready));
+    let worker = scene.worker();
+    assert_eq!(scene.claim_from(&worker, QUEUE, 1).len(), 1);
+}

@@ -1,0 +1,269 @@
+//! The suite that every store passes: one list of cases, each of which claims one thing that the
+//! contract of [`store`](crate::store) promises.
+//!
+//! A store's own tests implement [`Harness`] and write one line, which makes a named test of each case:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use votive::conformance::Harness;
+//! use votive::store::Store;
+//! use votive::store::memory::MemoryStore;
+//! use votive::time::ManualClock;
+//!
+//! struct Memory;
+//!
+//! impl Harness for Memory {
+//!     fn open(&self, clock: &ManualClock) -> Arc<dyn Store> {
+//!         Arc::new(MemoryStore::with_clock(Arc::new(clock.clone())))
+//!     }
+//! }
+//!
+//! votive::conformance!(Memory);
+//! ```
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a case that finds something else than it expects is a case that fails"
+)]
+
+mod scene;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use crate::store::Store;
+use crate::time::ManualClock;
+use scene::Scene;
+
+/// Opens stores of one kind for the cases. Each case has a harness of its own.
+pub trait Harness: Sync {
+    /// Opens a new, empty store that goes by `clock`. Called once.
+    fn open(&self, clock: &ManualClock) -> Arc<dyn Store>;
+
+    /// Lets the process that has opened `store` end as a crash would, and opens what is left of it.
+    /// `None` if nothing outlives the process; then the cases of crashes are skipped. Defaults to that.
+    fn reopen_after_crash(
+        &self,
+        store: Arc<dyn Store>,
+        clock: &ManualClock,
+    ) -> Option<Arc<dyn Store>> {
+        drop((store, clock.clone()));
+        None
+    }
+}
+
+/// Runs the case of this name, and then lets the store check itself.
+///
+/// # Panics
+/// If the store does not do what the case claims, or there is no such case.
+pub fn run(name: &str, harness: &dyn Harness) {
+    let case = CASES.iter().find(|(known, _)| *known == name);
+    let (_, case) = case.expect("a case of this name");
+    let mut scene = Scene::open(harness);
+    case(&mut scene);
+    scene.check();
+}
+
+/// Returns the names of all cases.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CASES.iter().map(|(name, _)| *name)
+}
+
+type Case = fn(&mut Scene<'_>);
+
+/// Says why a case is skipped, past the test runner, which hides what passing tests print.
+fn skip(reason: &str) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a case").to_owned();
+    let written = writeln!(std::io::stderr(), "{name}: skipped: {reason}");
+    written.expect("standard error can be written to");
+}
+
+/// Takes the list of cases once: makes of it the modules, the table and the macro for stores.
+macro_rules! cases {
+    ($d:tt $($module:ident { $($case:ident)* })*) => {
+        $(mod $module;)*
+
+        const CASES: &[(&str, Case)] = &[$($((stringify!($case), $module::$case)),*),*];
+
+        /// Makes a test of every case of the [`conformance`](crate::conformance) suite. Takes an
+        /// expression that makes a [`Harness`](crate::conformance::Harness).
+        #[macro_export]
+        macro_rules! conformance {
+            ($d harness:expr) => {
+                $($(
+                    #[test]
+                    fn $case() {
+                        $crate::conformance::run(stringify!($case), &$d harness);
+                    }
+                )*)*
+            };
+        }
+    };
+}
+
+cases! { $
+    stage {
+        a_staged_batch_is_invisible
+        a_published_batch_is_visible
+        publishing_again_changes_nothing
+        publishing_what_was_never_staged_is_unknown
+        publishing_after_a_discard_is_unknown
+        discarding_forgets_the_batch
+        discarding_again_or_what_is_unknown_succeeds
+        staging_the_same_batch_again_is_accepted
+        staging_another_batch_for_a_transaction_is_refused
+        staging_a_transaction_that_was_decided_here_is_refused
+        staging_a_published_transaction_is_refused
+        staged_transactions_are_listed_in_pages
+        a_staged_transaction_tells_its_register_age_and_size
+        what_is_staged_is_not_forgettable
+        what_is_published_or_discarded_is_forgettable
+        an_empty_batch_is_staged_and_published
+    }
+    batch {
+        an_applied_batch_is_visible
+        an_apply_records_that_it_committed
+        an_apply_of_an_unknown_incarnation_is_refused
+        an_apply_after_somebody_decided_to_abort_is_refused
+        a_refused_batch_changes_nothing
+        a_refused_stage_reserves_nothing
+        changes_are_made_in_order
+        a_task_is_inserted_once
+        a_staged_task_is_not_inserted_by_another
+        a_name_is_neither_empty_nor_too_long
+        a_record_comes_back_as_it_went_in
+    }
+    unique {
+        a_duplicate_merges_into_the_waiting_task
+        a_merged_id_is_an_alias
+        a_duplicate_is_refused_on_demand
+        a_duplicate_within_a_batch_merges
+        a_key_of_a_staged_task_is_a_retryable_conflict
+        discarding_frees_a_reserved_key
+        a_claimed_task_does_not_hold_its_key
+        an_ended_task_does_not_hold_its_key
+        a_merge_is_judged_again_at_publish
+        a_returning_task_takes_its_key_only_if_it_is_free
+        no_task_merges_into_one_that_is_being_cancelled
+    }
+    claim {
+        tasks_come_in_the_order_of_publishing
+        a_lower_priority_goes_first
+        five_minutes_are_worth_a_step_of_priority
+        a_task_is_given_to_one
+        a_claim_takes_no_more_than_it_wants
+        one_claim_serves_several_queues
+        a_task_comes_not_before_its_time
+        a_delay_counts_from_publishing
+        a_due_task_stands_where_its_time_puts_it
+        an_expired_task_is_flagged
+        a_claimed_task_says_so
+        every_claim_has_a_token_of_its_own
+        who_is_not_attended_may_not_claim
+        the_claims_of_the_dead_are_reclaimed
+        the_claims_of_the_living_are_not_reclaimed
+        a_reclaimed_task_keeps_its_place
+        the_dead_are_named
+        extending_names_the_claims_that_were_lost
+        no_task_goes_to_two_of_many_threads
+    }
+    settle {
+        a_done_task_leaves
+        a_retained_task_leaves_after_its_time
+        a_failed_task_comes_again_at_its_time
+        a_settlement_keeps_counts_and_failure
+        a_buried_task_stays_and_says_why
+        a_released_task_keeps_its_place
+        a_task_released_for_later_waits
+        a_late_settlement_never_touches_the_successor
+        a_claim_is_settled_once
+        a_task_that_was_not_claimed_cannot_be_settled
+        a_settlement_and_its_children_are_one_step
+        a_lost_claim_refuses_the_whole_batch
+        a_staged_settlement_settles_when_it_is_published
+        a_claim_has_one_staged_settlement
+        a_pinned_claim_is_not_reclaimed
+        a_pinned_claim_is_not_amended
+        a_discarded_settlement_leaves_the_claim
+        a_discarded_settlement_of_the_dead_is_reclaimed
+    }
+    amend {
+        a_cancelled_task_is_not_claimed
+        a_claimed_task_is_not_cancelled
+        a_revived_task_starts_afresh
+        a_task_is_rescheduled
+        a_scheduled_task_is_brought_forward
+        a_moved_task_is_claimed_from_its_new_queue
+        a_claimed_task_tells_its_progress
+        a_removed_task_is_gone
+        an_unexpected_state_is_refused
+        a_missing_task_is_refused
+        a_task_with_a_staged_amendment_is_not_claimed
+        a_discarded_amendment_changes_nothing
+    }
+    group {
+        tasks_of_a_group_come_one_at_a_time
+        a_busy_group_blocks_nobody_else
+        a_group_is_the_same_in_all_queues
+        the_next_of_a_group_comes_when_one_is_done
+        the_next_of_a_group_comes_when_one_waits_for_its_retry
+        the_next_of_a_group_comes_when_one_is_cancelled
+        a_task_waits_for_all_its_prerequisites
+        an_arrival_that_nobody_waits_for_changes_nothing
+        an_arrival_takes_effect_when_it_is_published
+    }
+    mark {
+        a_mark_is_set_changed_and_removed
+        a_mark_with_another_value_is_refused
+        marks_are_listed_by_prefix
+        a_staged_mark_is_a_retryable_conflict
+        a_discarded_mark_is_free
+    }
+    register {
+        an_abort_written_first_wins
+        a_commit_written_first_wins
+        without_an_incarnation_nothing_is_written
+        a_closed_incarnation_says_so
+        outcomes_are_listed_in_pages
+        an_outcome_lists_its_stores
+        only_commits_are_forgotten
+        an_incarnation_with_a_commit_is_not_dropped
+        an_incarnation_goes_with_its_aborts
+        incarnations_are_listed
+    }
+    inspect {
+        an_unknown_task_is_not_found
+        listings_come_in_pages_and_in_order
+        listings_are_filtered
+        listings_are_filtered_by_object
+        stats_count_by_queue_and_state
+        stats_name_the_task_that_waits_longest
+        stats_count_what_is_in_doubt
+        time_never_goes_backwards
+    }
+    wait {
+        a_wait_ends_at_once_if_there_is_something
+        a_wait_ends_when_a_task_is_published
+        a_wait_ends_when_a_task_is_due
+        a_wait_ends_when_the_task_has_ended
+        a_wait_follows_an_alias
+        a_wait_ends_when_a_mark_changes
+        a_wait_ends_when_it_is_interrupted
+        a_wait_ends_at_its_timeout
+    }
+    crash {
+        what_was_applied_survives
+        what_was_staged_is_still_in_doubt
+        what_was_staged_is_published_after_a_crash
+        a_pinned_claim_stays_pinned
+        what_was_forgettable_does_not_come_back
+        the_claims_of_the_crashed_are_reclaimed
+        a_reserved_key_stays_reserved
+        decisions_survive
+        marks_survive
+        time_does_not_go_backwards_over_a_crash
+    }
+}

@@ -1,0 +1,113 @@
+//! Unique keys: reserved while staged, held while pending.
+
+use super::scene::{Scene, amend, insert, kind, settle, unique};
+use crate::store::{Amendment, Applied, Kind, Published, Verdict};
+use crate::task::{OnDuplicate, Record, State};
+
+fn merging(scene: &Scene<'_>) -> Record {
+    scene.record_with(unique("key", OnDuplicate::Merge))
+}
+
+fn refusing(scene: &Scene<'_>) -> Record {
+    scene.record_with(unique("key", OnDuplicate::Refuse))
+}
+
+pub(super) fn a_duplicate_merges_into_the_waiting_task(scene: &mut Scene<'_>) {
+    let first = scene.enqueue(merging(scene));
+    let second = merging(scene);
+    let id = second.id;
+    let applied = scene.apply(vec![insert(second)]).unwrap();
+    assert_eq!(applied.merged, [(id, first)]);
+    let worker = scene.worker();
+    assert_eq!(scene.claimed_ids(&worker), [first]);
+}
+
+pub(super) fn a_merged_id_is_an_alias(scene: &mut Scene<'_>) {
+    let first = scene.enqueue(merging(scene));
+    let alias = scene.enqueue(merging(scene));
+    assert_eq!(scene.found(alias).map(|record| record.id), Some(first));
+    let worker = scene.worker();
+    let claim = scene.claim_one(&worker);
+    scene.done(&claim);
+    assert_eq!(scene.state(alias), None);
+}
+
+pub(super) fn a_duplicate_is_refused_on_demand(scene: &mut Scene<'_>) {
+    let holder = scene.enqueue(refusing(scene));
+    let refused = scene.apply(vec![insert(refusing(scene))]);
+    let key = "key".to_owned();
+    assert_eq!(kind(refused), Kind::NotUnique { key, holder });
+}
+
+pub(super) fn a_duplicate_within_a_batch_merges(scene: &mut Scene<'_>) {
+    let (first, second) = (merging(scene), merging(scene));
+    let merged = vec![(second.id, first.id)];
+    let txn = scene.staged(vec![insert(first), insert(second)]);
+    assert_eq!(scene.publish(txn), Published::Now(Applied { merged }));
+    let worker = scene.worker();
+    assert_eq!(scene.claimed_ids(&worker).len(), 1);
+}
+
+pub(super) fn a_key_of_a_staged_task_is_a_retryable_conflict(scene: &mut Scene<'_>) {
+    scene.staged(vec![insert(merging(scene))]);
+    let applied = scene.apply(vec![insert(merging(scene))]).unwrap_err();
+    assert!(applied.is_retryable(), "{applied}");
+    let staged = scene.stage(vec![insert(refusing(scene))]).unwrap_err();
+    assert!(staged.is_retryable(), "{staged}");
+}
+
+pub(super) fn discarding_frees_a_reserved_key(scene: &mut Scene<'_>) {
+    let txn = scene.staged(vec![insert(merging(scene))]);
+    scene.discard(txn);
+    let task = scene.enqueue(refusing(scene));
+    assert_eq!(scene.state(task), Some(State::Ready));
+}
+
+pub(super) fn a_claimed_task_does_not_hold_its_key(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    scene.enqueue(refusing(scene));
+    scene.claim_one(&worker);
+    let second = scene.enqueue(refusing(scene));
+    assert_eq!(scene.state(second), Some(State::Ready));
+}
+
+pub(super) fn an_ended_task_does_not_hold_its_key(scene: &mut Scene<'_>) {
+    let first = scene.enqueue(refusing(scene));
+    scene.amend(first, Amendment::Cancel).unwrap();
+    let second = scene.enqueue(refusing(scene));
+    assert_eq!(scene.state(second), Some(State::Ready));
+}
+
+pub(super) fn a_merge_is_judged_again_at_publish(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let first = scene.enqueue(merging(scene));
+    let second = merging(scene);
+    let id = second.id;
+    let txn = scene.staged(vec![insert(second)]);
+    assert_eq!(scene.claimed_ids(&worker), [first]);
+    assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
+    assert_eq!(scene.state(id), Some(State::Ready));
+}
+
+pub(super) fn a_returning_task_takes_its_key_only_if_it_is_free(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    scene.enqueue(merging(scene));
+    let claim = scene.claim_one(&worker);
+    let second = scene.enqueue(merging(scene));
+    scene.apply(vec![settle(&claim, Verdict::Release { at: None })]).unwrap();
+    assert_eq!(scene.state(claim.record.id), Some(State::Ready));
+    let third = merging(scene);
+    let id = third.id;
+    let applied = scene.apply(vec![insert(third)]).unwrap();
+    assert_eq!(applied.merged, [(id, second)]);
+}
+
+pub(super) fn no_task_merges_into_one_that_is_being_cancelled(scene: &mut Scene<'_>) {
+    let first = scene.enqueue(merging(scene));
+    let cancelling = scene.staged(vec![amend(first, Amendment::Cancel)]);
+    let refused = scene.apply(vec![insert(merging(scene))]).unwrap_err();
+    assert!(refused.is_retryable(), "{refused}");
+    scene.publish(cancelling);
+    let second = scene.enqueue(merging(scene));
+    assert_eq!(scene.state(second), Some(State::Ready));
+}

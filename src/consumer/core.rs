@@ -1,0 +1,143 @@
+//! What the threads of one consumer share.
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use super::backlog::Backlog;
+use super::builder::Settings;
+use super::roll::{Role, Roll};
+use super::settle::Settler;
+use super::stats::Counters;
+use super::verdict::{End, chain};
+use super::watch::Watch;
+use super::{execute, fetch, liveness, settle, watch};
+use crate::handler::Registry;
+use crate::id::{ConsumerId, TaskId};
+use crate::queue::Queue;
+use crate::store::{Claim, Store};
+use crate::task::Record;
+use crate::txn::TransactionManager;
+
+/// What the threads of one consumer share.
+pub(super) struct Core {
+    pub(super) id: ConsumerId,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) manager: TransactionManager,
+    pub(super) registry: Registry,
+    pub(super) settings: Settings,
+    /// By lane.
+    pub(super) queues: Vec<Queue>,
+    pub(super) backlog: Backlog,
+    pub(super) watch: Watch,
+    pub(super) settler: Settler,
+    pub(super) counters: Counters,
+    pub(super) roll: Roll,
+}
+
+impl Core {
+    /// Starts all threads.
+    ///
+    /// # Errors
+    /// The operating system gave no thread; those that started run on.
+    pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
+        self.spawn(Role::Settler, |core| settle::run(core))?;
+        self.spawn(Role::Watch, watch::run)?;
+        self.spawn(Role::Upkeep, liveness::run)?;
+        for _ in 0..self.settings.threads {
+            self.hire_one()?;
+        }
+        for (lane, queue) in self.queues.iter().enumerate() {
+            let queue = queue.name().to_owned();
+            self.spawn(Role::Fetcher, move |core| fetch::run(core, lane, &queue))?;
+        }
+        Ok(())
+    }
+
+    /// Replaces workers that are missing.
+    pub(super) fn hire(self: &Arc<Self>) {
+        while !self.backlog.is_closed() && self.roll.count(Role::Worker) < self.settings.threads {
+            if let Err(error) = self.hire_one() {
+                tracing::error!(consumer = %self.id, %error, "no thread for a worker");
+                return;
+            }
+        }
+    }
+
+    fn hire_one(self: &Arc<Self>) -> io::Result<()> {
+        self.launch(Role::Worker, execute::run)
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        role: Role,
+        body: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) -> io::Result<()> {
+        self.launch(role, |core| {
+            body(core);
+            true
+        })
+    }
+
+    /// Runs `body` in a thread of its own, which is on the roll until it ends. `body` returns whether
+    /// it still is.
+    fn launch(
+        self: &Arc<Self>,
+        role: Role,
+        body: impl FnOnce(&Arc<Self>) -> bool + Send + 'static,
+    ) -> io::Result<()> {
+        let core = Arc::clone(self);
+        let name = format!("{}-{}", self.id.name, role.name());
+        self.roll.enter(role);
+        let started = thread::Builder::new().name(name).spawn(move || {
+            let entry = core.roll.entry(role);
+            if !body(&core) {
+                entry.void();
+            }
+        });
+        if started.is_err() {
+            self.roll.leave(role);
+        }
+        started.map(drop)
+    }
+
+    /// Has a claim settled.
+    pub(super) fn settle(&self, claim: Arc<Claim>, end: End, conflicts: u32) {
+        self.settler.submit(claim, end, conflicts);
+    }
+
+    /// Has a claim given back that was not run.
+    pub(super) fn release(&self, claim: Arc<Claim>) {
+        let conflicts = claim.record.counts.conflicts;
+        self.settle(claim, End::Released(None), conflicts);
+    }
+
+    /// Has a claim given back whose commit may have settled it: once it is known what came of that,
+    /// the store either accepts this, or says that the claim has ended.
+    pub(super) fn settle_in_doubt(&self, claim: Arc<Claim>, conflicts: u32) {
+        self.counters.count(|stats| stats.undecided += 1);
+        self.settler.submit_later(claim, conflicts);
+    }
+
+    /// Says that nobody handles a task, which is given back for others.
+    pub(super) fn unknown(&self, record: &Record) -> End {
+        let (task, kind) = (record.id, &record.kind);
+        tracing::warn!(consumer = %self.id, %task, kind, "nobody handles this kind of task");
+        self.counters.count(|stats| stats.unknown += 1);
+        End::Released(Some(self.settings.unknown_delay))
+    }
+
+    /// Says that a claim was another's when it was to be settled.
+    pub(super) fn lost(&self, task: TaskId) {
+        tracing::warn!(consumer = %self.id, %task, "the claim was lost, or had ended");
+        self.counters.count(|stats| stats.lost += 1);
+    }
+
+    /// Says that a call to the store failed and will be made again.
+    pub(super) fn store_failed(&self, what: &str, error: &(dyn StdError + 'static)) {
+        let error = chain(error);
+        tracing::warn!(consumer = %self.id, ?error, "could not {what}; will try again");
+        self.counters.count(|stats| stats.store_errors += 1);
+    }
+}

@@ -1,0 +1,285 @@
+//! The workers: each task in a transaction of its own, which its settlement joins.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backlog::LaneNumber;
+use super::core::Core;
+use super::settle::store_error;
+use super::timer::{instant, jitter};
+use super::verdict::{self, End, chain};
+use super::watch::{self, Reason};
+use crate::handler::{Attempt, Context};
+use crate::queue;
+use crate::store::{Change, Claim, Kind};
+use crate::txn::{BoxError, Cancellation, CommitError, Transaction};
+
+/// The longest pause before the first run after a conflict; it doubles with each further one.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(64);
+
+/// How long a task rests whose run could not even begin or be undone cleanly.
+const REST: Duration = Duration::from_secs(1);
+
+/// How the run of a claim ended.
+enum Ending {
+    /// The settlement was part of the transaction that committed.
+    Committed,
+    /// The settlement is still to be made, by itself.
+    Settle(End),
+    /// The commit's outcome is not known; the claim ends when it is.
+    Undecided,
+    /// The claim is another's.
+    Lost,
+}
+
+/// How one try in one transaction ended.
+enum Tried {
+    Over(Ending),
+    Conflict(BoxError),
+}
+
+impl Tried {
+    fn settle(end: End) -> Self {
+        Self::Over(Ending::Settle(end))
+    }
+}
+
+/// Runs tasks until the backlog is closed, or until this worker was given up.
+///
+/// Returns whether the worker still counts among the present ones.
+pub(super) fn run(core: &Arc<Core>) -> bool {
+    loop {
+        core.settler.wait_for_room();
+        let Some((lane, claim)) = core.backlog.take() else {
+            return true;
+        };
+        let started = instant();
+        if !run_claim(core, lane, claim) {
+            return false;
+        }
+        core.backlog.end(lane, started.elapsed());
+    }
+}
+
+/// Runs one claim to its end; returns whether this worker was not given up meanwhile.
+fn run_claim(core: &Core, lane: LaneNumber, claim: Arc<Claim>) -> bool {
+    let mut runner = match Runner::new(core, lane, Arc::clone(&claim)) {
+        Ok(runner) => runner,
+        Err(end) => {
+            let conflicts = claim.record.counts.conflicts;
+            core.settle(claim, end, conflicts);
+            return true;
+        }
+    };
+    core.watch.enter(Arc::clone(&claim), lane, runner.timeout);
+    let ending = catch_unwind(AssertUnwindSafe(|| runner.run()));
+    let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::Failed(vec![said(&*panic)])));
+    let present = core.watch.leave(claim.token);
+    match ending {
+        _ if !present => {}
+        Ending::Committed => core.counters.count(|stats| stats.done += 1),
+        Ending::Settle(end) => core.settle(claim, end, runner.attempt.conflict_count),
+        Ending::Undecided => core.settle_in_doubt(claim, runner.attempt.conflict_count),
+        Ending::Lost => core.lost(claim.record.id),
+    }
+    present
+}
+
+/// Runs one claim, in as many transactions as its conflicts make it take.
+struct Runner<'c> {
+    core: &'c Core,
+    claim: Arc<Claim>,
+    lane: LaneNumber,
+    timeout: Option<Duration>,
+    attempt: Attempt,
+}
+
+impl<'c> Runner<'c> {
+    /// Prepares a run, unless the claim ends without one.
+    fn new(core: &'c Core, lane: LaneNumber, claim: Arc<Claim>) -> Result<Self, End> {
+        let record = &claim.record;
+        let now = core.store.now().map_err(|error| {
+            core.store_failed("tell the time", &error);
+            End::Released(Some(REST))
+        })?;
+        if let Some(end) = verdict::before_run(&claim, core.settings.reclaims_max, now) {
+            return Err(end);
+        }
+        if !core.registry.handles(&record.kind) {
+            return Err(core.unknown(record));
+        }
+        let timeout = record.options.timeout.or(core.settings.timeout);
+        let attempt = Attempt {
+            task: record.id,
+            kind: record.kind.clone(),
+            number: record.counts.attempts.saturating_add(1),
+            conflict_count: record.counts.conflicts,
+            deadline: timeout.map(|timeout| now.saturating_add(timeout)),
+        };
+        Ok(Self {
+            core,
+            claim,
+            lane,
+            timeout,
+            attempt,
+        })
+    }
+
+    fn run(&mut self) -> Ending {
+        loop {
+            let error = match self.try_once() {
+                Tried::Over(ending) => return ending,
+                Tried::Conflict(error) => error,
+            };
+            self.attempt.conflict_count = self.attempt.conflict_count.saturating_add(1);
+            self.core.counters.count(|stats| stats.conflicts += 1);
+            let (count, max) = (
+                self.attempt.conflict_count,
+                self.core.settings.retry_max_count,
+            );
+            tracing::debug!(task = %self.attempt.task, count, error = &*error, "a conflict");
+            if count > max {
+                let mut failure = vec![format!("more than {max} conflicts")];
+                failure.extend(chain(&*error));
+                return Ending::Settle(End::Failed(failure));
+            }
+            if self.core.backlog.closes_within(self.pause()) {
+                return Ending::Settle(End::Released(None));
+            }
+        }
+    }
+
+    /// Returns how long to let the others in a conflict get out of the way.
+    fn pause(&self) -> Duration {
+        let doublings = self.attempt.conflict_count.saturating_sub(1).min(6);
+        PAUSE_MIN
+            .saturating_mul(1 << doublings)
+            .min(PAUSE_MAX)
+            .mul_f64(jitter())
+    }
+
+    /// Runs the handler in a fresh transaction, and ends that.
+    fn try_once(&self) -> Tried {
+        let mut txn = match self.core.manager.begin() {
+            Ok(txn) => txn,
+            Err(error) => {
+                self.core.store_failed("begin a transaction", &error);
+                return Tried::settle(End::Released(Some(REST)));
+            }
+        };
+        let cancellation = Cancellation::new();
+        txn.set_data(cancellation.clone());
+        if let Some(reason) = self
+            .core
+            .watch
+            .handler_begins(self.claim.token, cancellation.clone())
+        {
+            return Self::stopped(txn, reason, None);
+        }
+        let result = self.handle(&mut txn, &cancellation);
+        let reason = self.core.watch.handler_ended(self.claim.token);
+        match (result, reason) {
+            (Ok(()), None | Some(Reason::Stopping)) => self.commit(txn),
+            (Ok(()), Some(reason)) => Self::stopped(txn, reason, None),
+            (Err(error), Some(reason)) => Self::stopped(txn, reason, Some(chain(&*error))),
+            (Err(error), None) => Self::failed(txn, error),
+        }
+    }
+
+    fn handle(&self, txn: &mut Transaction, cancellation: &Cancellation) -> Result<(), BoxError> {
+        let Some(queue) = self.core.queues.get(self.lane) else {
+            return Err("the task came from a queue that is not consumed".into());
+        };
+        let mut context = Context::new(txn, &self.attempt, queue, cancellation);
+        let run = || self.core.registry.run(&self.claim.record, &mut context);
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            self.core.counters.count(|stats| stats.panics += 1);
+            Err(said(&*panic).into())
+        })
+    }
+
+    /// Undoes a run that was told to stop.
+    fn stopped(txn: Transaction, reason: Reason, error: Option<Vec<String>>) -> Tried {
+        abort(txn);
+        Tried::Over(watch::ending(reason, error).map_or(Ending::Lost, Ending::Settle))
+    }
+
+    /// Undoes a run whose handler failed. The participants are asked whether that was a conflict while
+    /// they still know.
+    fn failed(txn: Transaction, error: BoxError) -> Tried {
+        let conflict = txn.is_retryable(&*error);
+        let clean = abort(txn);
+        match (conflict, clean) {
+            (true, true) => Tried::Conflict(error),
+            (true, false) => Tried::settle(End::Released(Some(REST))),
+            (false, _) => Tried::settle(End::Failed(chain(&*error))),
+        }
+    }
+
+    /// Commits a run whose handler succeeded, together with the task's completion — or leaves that to
+    /// the settler, which shares its durable write with others, if there is nothing to go with it.
+    fn commit(&self, mut txn: Transaction) -> Tried {
+        let alone = txn.is_empty();
+        if !alone && let Err(error) = self.join_settlement(&mut txn) {
+            return Self::failed(txn, error);
+        }
+        match txn.commit() {
+            Ok(_) if alone => Tried::settle(End::Done),
+            Ok(_) => Tried::Over(Ending::Committed),
+            Err(error) => self.not_committed(error),
+        }
+    }
+
+    fn join_settlement(&self, txn: &mut Transaction) -> Result<(), BoxError> {
+        let now = self.core.store.now()?;
+        let conflicts = self.attempt.conflict_count;
+        let settlement = verdict::settlement(&self.claim, End::Done, conflicts, now, 0.0);
+        queue::change(&self.core.store, txn, Change::Settle(settlement))?;
+        Ok(())
+    }
+
+    fn not_committed(&self, error: CommitError) -> Tried {
+        match &error {
+            CommitError::Undecided { .. } => {
+                let (task, error) = (self.attempt.task, chain(&error));
+                tracing::warn!(%task, ?error, "the outcome of a task's commit is not known");
+                Tried::Over(Ending::Undecided)
+            }
+            CommitError::Refused { source, .. } if self.is_lost(&**source) => {
+                Tried::Over(Ending::Lost)
+            }
+            CommitError::Refused {
+                retryable: true,
+                also,
+                ..
+            } if also.is_empty() => Tried::Conflict(error.into()),
+            CommitError::Refused {
+                retryable: true, ..
+            } => Tried::settle(End::Released(Some(REST))),
+            _ => Tried::settle(End::Failed(chain(&error))),
+        }
+    }
+
+    fn is_lost(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        let kind = store_error(error).map(|error| &error.kind);
+        kind == Some(&Kind::ClaimLost(self.attempt.task))
+    }
+}
+
+/// Aborts, and returns whether every participant did so cleanly.
+fn abort(txn: Transaction) -> bool {
+    let aborted = txn.abort();
+    if let Err(error) = &aborted {
+        tracing::warn!(error = ?chain(error), "a task's transaction did not abort cleanly");
+    }
+    aborted.is_ok()
+}
+
+/// Returns what a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("without a message"))
+}

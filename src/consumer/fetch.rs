@@ -1,0 +1,59 @@
+//! The fetchers, one for each queue: claim what the lane has room for, and listen when the queue is
+//! drained. Room is refilled when a task ends, never on a timer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backlog::LaneNumber;
+use super::core::Core;
+use super::timer::Backoff;
+use crate::store::{Arrival, Claim, ClaimRequest, Interest, Result, Want};
+
+/// Fetches for a lane until the backlog is closed.
+pub(super) fn run(core: &Core, lane: LaneNumber, queue: &str) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    while let Some(count) = core.backlog.room(lane) {
+        match fetch(core, lane, queue, count) {
+            Ok(()) => backoff.reset(),
+            Err(error) => {
+                core.store_failed("claim tasks", &error);
+                core.backlog.closes_within(backoff.next());
+            }
+        }
+    }
+}
+
+/// Claims up to `count` tasks; if there were fewer, waits for more to come.
+fn fetch(core: &Core, lane: LaneNumber, queue: &str, count: usize) -> Result<()> {
+    let request = ClaimRequest {
+        consumer: core.id.clone(),
+        wants: vec![Want {
+            queue: queue.to_owned(),
+            count,
+        }],
+        lease: core.settings.lease,
+    };
+    let claims = core.store.claim(&request, core.store.now()?)?;
+    let drained = claims.len() < count;
+    keep(core, lane, claims);
+    if drained {
+        let ready = Interest::Ready(queue.to_owned());
+        core.store.wait(&[ready], core.settings.poll_interval)?;
+    }
+    Ok(())
+}
+
+fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
+    let taken_over = |claim: &&Claim| claim.arrival == Arrival::Reclaimed;
+    let (all, reclaimed) = (claims.len(), claims.iter().filter(taken_over).count());
+    core.counters.count(|stats| {
+        stats.claimed += all as u64;
+        stats.reclaimed += reclaimed as u64;
+    });
+    for claim in core
+        .backlog
+        .put(lane, claims.into_iter().map(Arc::new).collect())
+    {
+        core.release(claim);
+    }
+}

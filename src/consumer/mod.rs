@@ -1,0 +1,122 @@
+//! Running tasks: threads that claim, execute, settle and keep alive. A claim that was taken ends in
+//! exactly one way: with the commit of its task's transaction, with a settlement of its own, or, if
+//! this process dies, with the proof of that.
+//!
+//! | thread | what it does |
+//! | --- | --- |
+//! | a fetcher for each queue | claims what there is room for, and listens when the queue is empty |
+//! | workers | run each task in a transaction of its own, which the task's completion joins |
+//! | the settler | makes the settlements that have no other part, many at a time |
+//! | the watch | stops what takes too long, and replaces workers that do not come back |
+//! | upkeep | prolongs leases, and settles what crashes left in doubt |
+
+mod backlog;
+mod banner;
+mod builder;
+mod core;
+mod execute;
+mod fetch;
+mod liveness;
+mod roll;
+mod settle;
+mod shutdown;
+mod stats;
+mod timer;
+mod verdict;
+mod watch;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+pub use banner::Banner;
+pub use builder::{Builder, StartError};
+pub use shutdown::Stopped;
+pub use stats::Stats;
+
+use self::core::Core;
+use crate::handler::Registry;
+use crate::id::ConsumerId;
+use crate::store::{Presence, Store};
+
+/// Claims tasks and runs them, each in a transaction of its own that its completion is part of.
+#[doc(alias = "worker")]
+#[derive(Debug)]
+pub enum Consumer {}
+
+impl Consumer {
+    /// Begins to set up a consumer of the tasks in `store`, run by the handlers in `registry`.
+    pub fn builder(store: Arc<dyn Store>, registry: Registry) -> Builder {
+        Builder::new(store, registry)
+    }
+}
+
+/// A consumer at work. Dropping it stops it.
+#[must_use = "dropping it stops the consumer"]
+pub struct Running {
+    core: Arc<Core>,
+    banner: Banner,
+    /// Ends after everything is settled. `None` once it is stopped.
+    presence: Option<Presence>,
+}
+
+impl Running {
+    fn start(core: Arc<Core>, presence: Presence, banner: Banner) -> io::Result<Self> {
+        let running = Self {
+            core,
+            banner,
+            presence: Some(presence),
+        };
+        running.core.start()?;
+        Ok(running)
+    }
+
+    /// Returns who the consumer is.
+    #[must_use]
+    pub fn id(&self) -> &ConsumerId {
+        &self.core.id
+    }
+
+    /// Returns what the consumer said of itself when it started.
+    #[must_use]
+    pub fn banner(&self) -> &Banner {
+        &self.banner
+    }
+
+    /// Returns what the consumer has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core.counters.snapshot()
+    }
+
+    /// Stops the consumer: gives back what it has only claimed, and waits for what runs.
+    ///
+    /// # Blocking
+    /// For at most the stop timeout, and if that passes the grace and a few seconds more.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "most callers have nothing left to do about it"
+    )]
+    pub fn stop(mut self) -> Stopped {
+        let stopped = shutdown::stop(&self.core);
+        self.presence = None;
+        stopped
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.presence.is_some() {
+            shutdown::stop(&self.core);
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("id", self.id())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

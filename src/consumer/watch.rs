@@ -1,0 +1,255 @@
+//! The watch over running tasks: who runs what, until when, and who is to stop. Whoever takes a run
+//! out of the watch — its worker, or the watch itself when the worker does not stop — ends its claim;
+//! nobody else does.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::backlog::LaneNumber;
+use super::core::Core;
+use super::roll::Role;
+use super::timer::{instant, later, within};
+use super::verdict::End;
+use crate::id::{TaskId, Token};
+use crate::store::{Claim, ClaimKey};
+use crate::txn::Cancellation;
+
+/// At least this often the watch looks whether workers are missing and prefetched tasks are stuck.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Why a run is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It took longer than this.
+    TimedOut(Duration),
+    /// The consumer stops.
+    Stopping,
+    /// The claim is another's.
+    Lost,
+}
+
+pub(super) struct Watch {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    runs: HashMap<Token, Run>,
+    /// Until when the watch sleeps; `None` while it is awake.
+    sleeps_until: Option<Instant>,
+    closed: bool,
+}
+
+struct Run {
+    claim: Arc<Claim>,
+    lane: LaneNumber,
+    since: Instant,
+    timeout: Option<Duration>,
+    /// Why it is to stop, and when its worker is given up.
+    stop: Option<(Reason, Instant)>,
+    /// What stops the transaction that the handler works in; `None` while no handler runs.
+    cancellation: Option<Cancellation>,
+}
+
+impl Run {
+    /// When the watch has to do something about it.
+    fn due_at(&self) -> Option<Instant> {
+        self.cancellation.as_ref()?;
+        match self.stop {
+            Some((_, give_up_at)) => Some(give_up_at),
+            None => self.timeout.map(|timeout| later(self.since, timeout)),
+        }
+    }
+
+    fn stop(&mut self, reason: Reason, grace: Duration) {
+        if self.stop.is_some() {
+            return;
+        }
+        self.stop = Some((reason, within(grace)));
+        if let Some(cancellation) = &self.cancellation {
+            cancellation.cancel();
+        }
+    }
+}
+
+/// What the watch found to do.
+#[derive(Default)]
+struct Findings {
+    timed_out: u64,
+    given_up: Vec<(Reason, Run)>,
+}
+
+impl Watch {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Begins to watch a run.
+    pub(super) fn enter(&self, claim: Arc<Claim>, lane: LaneNumber, timeout: Option<Duration>) {
+        let run = Run {
+            lane,
+            since: instant(),
+            timeout,
+            stop: None,
+            cancellation: None,
+            claim,
+        };
+        self.state.lock().runs.insert(run.claim.token, run);
+    }
+
+    /// Says that a handler begins to work, and how to stop it; returns why it must not, if so.
+    pub(super) fn handler_begins(&self, run: Token, by: Cancellation) -> Option<Reason> {
+        let mut state = self.state.lock();
+        let Some(run) = state.runs.get_mut(&run) else {
+            return Some(Reason::Lost);
+        };
+        if let Some((reason, _)) = run.stop {
+            return Some(reason);
+        }
+        run.cancellation = Some(by);
+        let due = run.due_at();
+        if due.is_some_and(|due| state.sleeps_until.is_some_and(|until| due < until)) {
+            self.changed.notify_one();
+        }
+        None
+    }
+
+    /// Says that the handler has returned, so that nothing interrupts it any more; returns why it was
+    /// told to stop, if it was.
+    pub(super) fn handler_ended(&self, run: Token) -> Option<Reason> {
+        let mut state = self.state.lock();
+        let Some(run) = state.runs.get_mut(&run) else {
+            return Some(Reason::Lost);
+        };
+        run.cancellation = None;
+        run.stop.map(|(reason, _)| reason)
+    }
+
+    /// Ends the watch over a run; returns whether its worker still is who settles it.
+    pub(super) fn leave(&self, run: Token) -> bool {
+        self.state.lock().runs.remove(&run).is_some()
+    }
+
+    /// Tells every run to stop, because the consumer does.
+    pub(super) fn stop_all(&self, grace: Duration) {
+        let mut state = self.state.lock();
+        for run in state.runs.values_mut() {
+            run.stop(Reason::Stopping, grace);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Tells the runs to stop whose claims were lost.
+    pub(super) fn stop_lost(&self, lost: &BTreeSet<TaskId>, grace: Duration) {
+        let mut state = self.state.lock();
+        let runs = state.runs.values_mut();
+        for run in runs.filter(|run| lost.contains(&run.claim.record.id)) {
+            run.stop(Reason::Lost, grace);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Returns the claims that run.
+    pub(super) fn keys(&self) -> Vec<ClaimKey> {
+        let state = self.state.lock();
+        state.runs.values().map(|run| run.claim.key()).collect()
+    }
+
+    /// Has the watch end.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until something is due, at most for a round; `None` when the watch is closed.
+    fn next(&self, grace: Duration) -> Option<Findings> {
+        let mut state = self.state.lock();
+        let round_ends = within(ROUND);
+        loop {
+            if state.closed {
+                return None;
+            }
+            let now = instant();
+            let findings = state.look(now, grace);
+            if now >= round_ends || findings.timed_out > 0 || !findings.given_up.is_empty() {
+                return Some(findings);
+            }
+            let due = state.runs.values().filter_map(Run::due_at).min();
+            let until = due.map_or(round_ends, |due| due.min(round_ends));
+            state.sleeps_until = Some(until);
+            self.changed.wait_until(&mut state, until);
+            state.sleeps_until = None;
+        }
+    }
+}
+
+impl State {
+    fn look(&mut self, now: Instant, grace: Duration) -> Findings {
+        let mut findings = Findings::default();
+        let due = |run: &Run| run.due_at().is_some_and(|at| at <= now);
+        let overdue = |run: &Run| run.stop.is_some() && due(run);
+        for (_, run) in self.runs.extract_if(|_, run| overdue(run)) {
+            findings
+                .given_up
+                .extend(run.stop.map(|(reason, _)| (reason, run)));
+        }
+        for run in self.runs.values_mut().filter(|run| due(run)) {
+            run.stop(Reason::TimedOut(run.timeout.unwrap_or_default()), grace);
+            findings.timed_out += 1;
+        }
+        findings
+    }
+}
+
+/// Watches until the watch is closed.
+pub(super) fn run(core: &Arc<Core>) {
+    while let Some(findings) = core.watch.next(core.settings.timeout_grace) {
+        core.counters
+            .count(|stats| stats.timeouts += findings.timed_out);
+        for (reason, run) in findings.given_up {
+            give_up(core, reason, &run);
+        }
+        for claim in core.backlog.take_stale(ROUND) {
+            core.release(claim);
+        }
+        core.hire();
+    }
+}
+
+/// Settles a run in place of its worker, which does not stop, and lets the worker go: if it ever comes
+/// back, its transaction is aborted, and it ends.
+fn give_up(core: &Core, reason: Reason, run: &Run) {
+    let claim = &run.claim;
+    tracing::error!(
+        consumer = %core.id, task = %claim.record.id, kind = claim.record.kind, ?reason,
+        "a handler did not stop when told to; its thread is left behind"
+    );
+    core.counters.count(|stats| stats.abandoned += 1);
+    match ending(reason, None) {
+        Some(end) => core.settle(Arc::clone(claim), end, claim.record.counts.conflicts),
+        None => core.lost(claim.record.id),
+    }
+    core.roll.leave(Role::Worker);
+    core.backlog.end(run.lane, run.since.elapsed());
+}
+
+/// Returns how a claim ends whose run was stopped; `None` if it is another's to end. `error` is what
+/// the handler gave when it was stopped.
+pub(super) fn ending(reason: Reason, error: Option<Vec<String>>) -> Option<End> {
+    match reason {
+        Reason::TimedOut(timeout) => {
+            let mut chain = vec![format!("timed out after {timeout:?}")];
+            chain.extend(error.into_iter().flatten());
+            Some(End::Failed(chain))
+        }
+        Reason::Stopping => Some(End::Released(None)),
+        Reason::Lost => None,
+    }
+}

@@ -9,7 +9,7 @@ use votive::register::{Register, Tier};
 use votive::resource::rusqlite::{Database, Options};
 use votive::store::{Dispatch, Interest};
 use votive::task::{OnDuplicate, Unique};
-use votive::txn::{BoxError, CommitError};
+use votive::txn::{BoxError, CommitError, Work};
 
 use crate::fixture::{Fixture, Tasks, fixture, note, remind};
 
@@ -238,6 +238,8 @@ fn only_the_last_commit_leaves_a_record() {
 #[test]
 fn a_lock_that_is_not_released_is_a_conflict_by_name() {
     let shared = shared();
+    let enrolled = |work: &mut Work| note(&shared.database, work, "one");
+    shared.fixture.manager.run(1, |txn| enrolled(txn)).unwrap();
     let other = shared.fixture.raw();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let run = shared

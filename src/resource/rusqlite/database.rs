@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use super::alive::Alive;
 use super::error::{DatabaseError, report};
 use super::options::Options;
 use super::pool::{self, Pool};
@@ -29,6 +30,7 @@ pub(super) struct Inner {
     id: ResourceId,
     pub(super) pool: Pool,
     pub(super) desk: Desk,
+    pub(super) alive: Alive,
     pub(super) store: Option<Arc<SqliteStore>>,
     /// Own commit records that nobody will ever ask for; they go with the next own commit.
     pub(super) spent: Mutex<Vec<TxnId>>,
@@ -76,6 +78,7 @@ impl Database {
             id: recorded.unwrap_or_else(ResourceId::random),
             pool,
             desk: Desk::default(),
+            alive: Alive::default(),
             store,
             spent: Mutex::default(),
         }))

@@ -254,6 +254,16 @@ fn a_copy_is_refused_until_it_is_adopted() {
 }
 
 #[test]
+fn nothing_is_adopted_that_holds_no_register() {
+    let fixture = fixture();
+    let error = Database::adopt(fixture.path()).unwrap_err();
+    assert!(matches!(error, DatabaseError::NoRegister(_)));
+    let missing = fixture.folder.path().join("missing.db");
+    Database::adopt(&missing).unwrap_err();
+    assert!(!missing.exists());
+}
+
+#[test]
 fn a_second_migration_changes_nothing() {
     let fixture = fixture().with_register();
     let id = fixture.open(Options::default()).id();

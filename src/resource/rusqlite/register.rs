@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::database::{Database, Inner};
 use super::error::DatabaseError;
 use super::pool::Pool;
+use crate::failpoint;
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{
     Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError, RegisterErrorKind,
@@ -56,7 +57,8 @@ fn open(pool: &Pool, timeout: Duration) -> Result<Connection, DatabaseError> {
     let connection = pool.connect()?;
     connection
         .busy_timeout(timeout)
-        .map_err(pool.fails("take a timeout"))?;
+        .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
+        .map_err(pool.fails("be set up"))?;
     Ok(connection)
 }
 
@@ -73,7 +75,9 @@ pub(super) fn transact<T>(
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let done = work(connection)?;
+    failpoint::hit("rusqlite.register.before_commit");
     connection.execute_batch("COMMIT")?;
+    failpoint::hit("rusqlite.register.after_commit");
     Ok(done)
 }
 

@@ -1,15 +1,19 @@
 //! How a consumer stops: within a bound, and at the cost of no attempt.
 #![cfg(test)]
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use votive::task::{Counts, State};
 
+use crate::faulty::Faulty;
 use crate::world::{LONG, World, sender, steps, until};
 
 #[test]
 fn a_stop_lets_what_runs_end_and_gives_back_what_waits() {
-    let world = World::new();
+    let faulty = Arc::new(Faulty::default());
+    let world = World::of(Arc::clone(&faulty) as _);
     let (first, second) = (world.enqueue(1), world.enqueue(2));
     let ((begin, began), (leave, left)) = (sender(), sender::<()>());
     let handler = steps(move |_, _| {
@@ -19,6 +23,7 @@ fn a_stop_lets_what_runs_end_and_gives_back_what_waits() {
     let running = world.consumer(handler).start().unwrap();
     began.recv_timeout(LONG).unwrap();
     let stopping = std::thread::spawn(move || running.stop());
+    until(|| faulty.interrupts.load(Ordering::Relaxed) > 0);
     leave.send(()).unwrap();
     let stopped = stopping.join().unwrap();
     assert!(stopped.is_clean());

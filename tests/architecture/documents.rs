@@ -191,6 +191,27 @@ fn every_link_of_a_document_resolves() {
 }
 
 #[test]
+fn the_tables_of_sqlite_are_those_that_the_page_on_storage_lists() {
+    let first_word = |text: &str| text.split_whitespace().next().unwrap_or("").to_owned();
+    let created = source::files("src/store/sqlite", "rs")
+        .into_iter()
+        .flat_map(|file| {
+            let tables = file.text.replace("IF NOT EXISTS ", "");
+            let names = tables.split("CREATE TABLE ").skip(1).map(first_word);
+            names.collect::<Vec<_>>()
+        });
+    let page = rows(&document("docs/storage.md").text, 2);
+    let listed = page
+        .into_iter()
+        .map(|row| row[0].clone())
+        .filter(|name| name.starts_with("votive_"));
+    assert_eq!(
+        listed.collect::<BTreeSet<_>>(),
+        created.collect::<BTreeSet<_>>()
+    );
+}
+
+#[test]
 fn every_step_of_ci_can_be_run_by_hand() {
     let (run, recipes) = (document(".ci/run").text, document(".justfile").text);
     let steps = run

@@ -11,7 +11,7 @@ fn is_test(file: &Source) -> bool {
     file.in_folder("tests/")
 }
 
-/// Whether threads and timers may live here. The conformance suite is tests, some with two threads.
+/// Whether threads and timers may live here. The suite for stores is a test, and tests may have them.
 fn is_home(path: &str) -> bool {
     let in_backend = path.starts_with("src/store/");
     let is_notify = path.ends_with("/notify.rs") || path.contains("/notify/");

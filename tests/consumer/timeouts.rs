@@ -62,10 +62,10 @@ fn a_handler_that_does_not_stop_is_done_without_and_voted_down_when_it_comes_bac
         ..brief().retry
     };
     let bad = world.enqueue_with(1, Options { retry, ..brief() });
-    let ((leave, left), (end, ended)) = (sender::<()>(), sender());
+    let ((leave, released), (end, ended)) = (sender::<()>(), sender());
     let handler = steps(move |step, context| {
         if step.number == 1 && context.attempt().number == 1 {
-            let come_back = left.recv_timeout(LONG);
+            let come_back = released.recv_timeout(LONG);
             context.enqueue(&Step { number: 3 })?;
             end.send(come_back.is_ok())?;
         }

@@ -104,10 +104,10 @@ impl World {
     pub(crate) fn reaches(&self, task: TaskId, state: State) -> Record {
         until_ok(|| {
             let record = self.record(task);
-            match record.state == state {
-                true => Ok(record),
-                false => Err(format!("{record:?} at {:?}", self.store.now())),
+            if record.state == state {
+                return Ok(record);
             }
+            Err(format!("{record:?} at {:?}", self.store.now()))
         })
     }
 

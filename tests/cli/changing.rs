@@ -1,6 +1,11 @@
 //! `votive retry`, `cancel`, `move` and `purge`: what is meant is changed, and nothing else.
 #![cfg(test)]
 
+use std::time::Duration;
+
+use votive::id::{ConsumerId, Incarnation};
+use votive::store::{ClaimRequest, Want};
+
 use crate::desk::{Desk, NOBODY};
 
 #[test]
@@ -112,4 +117,27 @@ fn an_unknown_id_stops_the_command_before_anything_changes() {
     let task = desk.enqueue(&["index", "{}"]);
     assert_eq!(desk.run(&["cancel", &task, NOBODY]).exit, 3);
     assert_eq!(desk.state(&task), "ready");
+}
+
+#[test]
+fn a_claimed_task_is_left_to_its_consumer() {
+    let desk = Desk::new();
+    let task = desk.enqueue(&["index", "{}"]);
+    let store = desk.store();
+    let lease = Duration::from_secs(60);
+    let presence = store.attend(Incarnation::random(), lease).unwrap();
+    let consumer = ConsumerId {
+        incarnation: presence.incarnation(),
+        name: "web-1".to_owned(),
+    };
+    let (queue, count) = ("default".to_owned(), 1);
+    let wants = vec![Want { queue, count }];
+    let request = ClaimRequest {
+        consumer,
+        wants,
+        lease,
+    };
+    store.claim(&request, store.now().unwrap()).unwrap();
+    assert_eq!(desk.run(&["cancel", &task]).exit, 5);
+    assert_eq!(desk.json(&["show", &task])["holder"]["name"], "web-1");
 }

@@ -4,9 +4,11 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use votive::store::Store;
 
 /// A folder with a store, and what the program says of it.
 pub(crate) struct Desk {
@@ -29,6 +31,12 @@ impl Desk {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The store itself, opened by the test.
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        let file = self.path().join("tasks.db");
+        votive::open(&format!("sqlite://{}", file.display())).unwrap()
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

@@ -33,7 +33,11 @@ fn a_missing_application_database_is_not_found_and_not_made() {
 fn a_url_that_is_none_says_what_would_be_one() {
     let said = Desk::new().run(&["stats", "--url", "sqlte:tasks.db"]);
     assert_eq!(said.exit, 2, "{}", said.error);
-    assert!(said.error.contains("sqlite:"), "{}", said.error);
+    assert!(
+        said.error.contains("did you mean `sqlite`?"),
+        "{}",
+        said.error
+    );
 }
 
 #[test]
@@ -121,4 +125,24 @@ fn the_statements_of_a_register_can_be_printed_without_a_database() {
 fn help_lists_the_exit_codes() {
     let said = Desk::empty().run(&["--help"]);
     assert!(said.text.contains("Exit codes:"));
+}
+
+#[test]
+fn a_copy_of_a_store_takes_no_tasks_until_it_is_adopted() {
+    let desk = Desk::new();
+    std::fs::copy(desk.path().join("tasks.db"), desk.path().join("copy.db")).unwrap();
+    let enqueue = ["enqueue", "index", "{}", "--url", "sqlite:copy.db"];
+    let said = desk.run(&enqueue);
+    assert_eq!(said.exit, 1);
+    assert!(
+        said.error.contains("votive migrate --adopt"),
+        "{}",
+        said.error
+    );
+    assert_eq!(
+        desk.run(&["migrate", "--adopt", "--url", "sqlite:copy.db"])
+            .exit,
+        0
+    );
+    assert_eq!(desk.run(&enqueue).exit, 0);
 }

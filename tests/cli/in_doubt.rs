@@ -26,8 +26,7 @@ fn desk() -> (Desk, Database, TxnId) {
 }
 
 fn stage(desk: &Desk, register: ResourceId) -> TxnId {
-    let url = format!("sqlite://{}", desk.path().join("tasks.db").display());
-    let store = votive::open(&url).unwrap();
+    let store = desk.store();
     let now = store.now().unwrap();
     let payload = Payload {
         format: Format::Json,

@@ -1,4 +1,4 @@
-//! The `votive` program, driven as a user drives it, on stores in SQLite files.
+//! The `votive` program, driven as a user drives it, on stores in files.
 #![cfg(test)]
 
 mod changing;

@@ -21,7 +21,7 @@ pub(crate) fn migrate(url: &str) -> Result<ResourceId, Failure> {
     Database::migrate(file(url)?).map_err(unopened)
 }
 
-/// Declares that the application database at `url` is the one whose register it holds.
+/// Declares that the database at `url` is the one whose register it holds; a store is one too.
 pub(crate) fn adopt(url: &str) -> Result<ResourceId, Failure> {
     let file = existing(url)?;
     Database::adopt(&file).map_err(unopened)?;
@@ -38,7 +38,7 @@ fn existing(url: &str) -> Result<PathBuf, Failure> {
     if file.exists() {
         return Ok(file);
     }
-    let message = format!("there is no application database at {}", file.display());
+    let message = format!("there is no database at {}", file.display());
     Err(Failure::new(Exit::NotFound, message))
 }
 
@@ -55,5 +55,5 @@ fn file(url: &str) -> Result<PathBuf, Failure> {
 }
 
 fn unopened(error: DatabaseError) -> Failure {
-    Failure::because("the application database cannot be used", error)
+    Failure::because("the database cannot be used", error)
 }

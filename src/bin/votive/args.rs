@@ -256,9 +256,9 @@ pub(crate) struct Migrate {
     /// Print the statements, and change nothing
     #[arg(long, requires = "register", conflicts_with = "adopt")]
     pub(crate) print: bool,
-    /// Declare that the database has taken the place of the one whose register it holds, after it was
-    /// moved to another disk or restored; of several copies never adopt two
-    #[arg(long, requires = "register")]
+    /// Declare that the file has taken the place of the one that it is a copy of, after it was restored
+    /// or moved to another disk; of several copies never adopt two
+    #[arg(long)]
     pub(crate) adopt: bool,
 }
 

@@ -78,6 +78,14 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().flat_map(show).collect()
 }
 
+/// Says how many there are of something.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
 /// Says how long ago, or in how long, something is.
 pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
     if at > now {

@@ -27,13 +27,11 @@ impl Target {
     /// Opens the store that the arguments name, which must be there.
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
         let url: StoreUrl = url(global)?.parse().map_err(Failure::of)?;
-        match url.file() {
-            Ok(file) if !file.exists() => {
-                let message = format!("there is no store at {url}: `votive migrate` makes one");
-                Err(Failure::new(Exit::NotFound, message))
-            }
-            _ => Self::open_or_create(global),
+        if is_missing(&url) {
+            let message = format!("there is no store at {url}: `votive migrate` makes one");
+            return Err(Failure::new(Exit::NotFound, message));
         }
+        Self::open_or_create(global)
     }
 
     /// Opens the store that the arguments name, or makes it.
@@ -83,7 +81,13 @@ impl Target {
     }
 }
 
-fn url(global: &Global) -> Result<&str, Failure> {
+/// Returns the URL that the arguments name.
+pub(crate) fn url(global: &Global) -> Result<&str, Failure> {
     let missing = || Failure::new(Exit::Usage, "no store: give --url, or set VOTIVE_URL");
     global.url.as_deref().ok_or_else(missing)
+}
+
+/// Whether the URL names a file that is not there.
+fn is_missing(url: &StoreUrl) -> bool {
+    url.scheme() == "sqlite" && url.file().is_ok_and(|file| !file.exists())
 }

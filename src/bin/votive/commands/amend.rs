@@ -11,6 +11,7 @@ use crate::args::Selection;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::selection::{self, Selected};
+use crate::table::count;
 use crate::target::Target;
 use crate::view::Text;
 
@@ -103,7 +104,7 @@ pub(super) fn run(
     let expect = expected(deed, &typed.filter.state)?;
     let selected = selection::select(target, typed, deed.usual())?;
     if deed.asks(typed) && !selected.is_empty() {
-        let question = format!("{} {} tasks?", deed.name(), selected.len());
+        let question = format!("{} {}?", deed.name(), count(selected.len(), "task"));
         output::confirm(&question, typed.yes)?;
     }
     let mut report = Report {
@@ -184,7 +185,7 @@ impl Report {
             "whether the next ones were changed is not known"
         };
         Failure::because(
-            format!("stopped after {} tasks; {others}", self.changed),
+            format!("stopped after {}; {others}", count(self.changed, "task")),
             error,
         )
     }
@@ -212,12 +213,52 @@ impl fmt::Display for Report {
         for Skipped { task, state } in &self.skipped {
             writeln!(f, "skipped {}: it is {state}", task.0)?;
         }
-        writeln!(
-            f,
-            "{}: {} tasks, {} skipped",
-            self.command,
-            self.changed,
-            self.skipped.len()
-        )
+        let (changed, skipped) = (count(self.changed, "task"), self.skipped.len());
+        writeln!(f, "{}: {changed}, {skipped} skipped", self.command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use votive::store::memory::MemoryStore;
+    use votive::task::{Format, Payload, Record};
+    use votive::txn::TransactionManager;
+
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            store: Arc::new(MemoryStore::new()),
+            manager: TransactionManager::new(),
+        }
+    }
+
+    fn publish(target: &Target) -> Selected {
+        let now = target.store.now().unwrap();
+        let payload = Payload {
+            format: Format::Json,
+            version: 0,
+            bytes: b"{}".to_vec(),
+        };
+        let record = Record::new(TaskId::new(now), "default", "index", payload, now);
+        let task = record.id;
+        target.apply(&[Change::Insert(Box::new(record))]).unwrap();
+        let state = State::Ready;
+        Selected { task, state }
+    }
+
+    #[test]
+    fn a_task_that_moved_on_is_skipped_and_the_others_are_changed() {
+        let target = target();
+        let selected = [publish(&target), publish(&target), publish(&target)];
+        let mut report = Report::default();
+        let changes = report.plan(&Deed::Cancel, Deed::Cancel.able(), &selected);
+        target.apply(&changes[1..2]).unwrap();
+        report.make(&target, &changes).unwrap();
+        assert_eq!(report.changed, 2);
+        assert_eq!(report.skipped[0].task.0, selected[1].task);
+        assert_eq!(report.skipped[0].state, "cancelled");
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::table::plain;
+use crate::table::{count, plain};
 use crate::target::Target;
 
 #[derive(Debug, Serialize)]
@@ -37,7 +37,7 @@ impl fmt::Display for Report {
         }
         match self.faults.len() {
             0 => writeln!(f, "healthy"),
-            count => writeln!(f, "{count} faults"),
+            faults => writeln!(f, "{}", count(faults, "fault")),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::application;
 use crate::args::{Global, Migrate};
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::view::Text;
 
 /// What was made, or was there already.
@@ -27,6 +27,7 @@ enum Report {
 /// Migrates a store or a register.
 pub(super) fn run(global: &Global, typed: &Migrate) -> Result<Exit, Failure> {
     let report = match &typed.register {
+        None if typed.adopt => Report::Store(Text(application::adopt(target::url(global)?)?)),
         None => Report::Store(Text(Target::open_or_create(global)?.store.id())),
         Some(url) if typed.print => Report::Statements(application::statements(url)?),
         Some(url) if typed.adopt => Report::Register(Text(application::adopt(url)?)),

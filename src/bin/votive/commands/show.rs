@@ -43,8 +43,9 @@ impl fmt::Display for Report<'_> {
         self.times(&mut pairs);
         self.fate(&mut pairs);
         self.wishes(&mut pairs);
+        self.payload(&mut pairs);
         pairs.fmt(f)?;
-        payload(&self.listed.record.payload, f)
+        writeln!(f, "\n{}", content(&self.listed.record.payload))
     }
 }
 
@@ -104,17 +105,19 @@ impl Report<'_> {
         pairs.add_some("timeout", options.timeout.map(rough));
         pairs.add_some("retention", options.retention.map(rough));
     }
+
+    fn payload(&self, pairs: &mut Pairs) {
+        let payload = &self.listed.record.payload;
+        let (format, size) = (format_name(payload.format), payload.bytes.len());
+        let version = payload.version;
+        pairs.add(
+            "payload",
+            format!("{format}, version {version}, {size} bytes"),
+        );
+    }
 }
 
-fn payload(payload: &Payload, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let (format, size) = (format_name(payload.format), payload.bytes.len());
-    writeln!(
-        f,
-        "payload  {format}, version {}, {size} bytes",
-        payload.version
-    )?;
-    match json(payload) {
-        Some(text) => writeln!(f, "{}", plain(text)),
-        None => writeln!(f, "{}", hex(&payload.bytes)),
-    }
+/// Returns the payload as JSON text if it is that, or else in hexadecimal digits.
+fn content(payload: &Payload) -> String {
+    json(payload).map_or_else(|| hex(&payload.bytes), plain)
 }

@@ -9,6 +9,7 @@ pub mod consumer;
 mod failpoint;
 pub mod handler;
 pub mod id;
+mod open;
 pub mod queue;
 pub mod register;
 pub mod resource;
@@ -19,6 +20,7 @@ pub mod txn;
 
 pub use consumer::Consumer;
 pub use handler::{Context, Handler, Registry};
+pub use open::{OpenError, SchemeError, Schemes, open};
 pub use queue::Queue;
 pub use task::Task;
 pub use txn::{Transaction, TransactionManager, Work};

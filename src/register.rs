@@ -352,6 +352,13 @@ impl Registers {
         }
     }
 
+    /// Whether this manager itself enrolled the incarnation in a register.
+    #[must_use]
+    pub fn has_enrolled(&self, register: ResourceId, incarnation: Incarnation) -> bool {
+        let slot = self.0.enrolled.lock().get(&register).cloned();
+        slot.is_some_and(|enrolled| enrolled.lock().contains_key(&incarnation))
+    }
+
     /// Notes that the owner of a transaction knows that it committed: from now on its record in
     /// `register` is needed only by the holders that it lists.
     pub fn note_committed(&self, register: ResourceId, row: OutcomeRow) {

@@ -19,3 +19,53 @@ mod memory {
 
     votive::conformance!(Memory);
 }
+
+mod sqlite {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+    use votive::conformance::Harness;
+    use votive::store::Store;
+    use votive::store::sqlite::{Options, SqliteStore};
+    use votive::time::ManualClock;
+
+    struct Sqlite(TempDir);
+
+    impl Sqlite {
+        fn file(&self, suffix: &str) -> PathBuf {
+            self.0.path().join(format!("queue.db{suffix}"))
+        }
+
+        fn store(&self, clock: &ManualClock) -> Arc<dyn Store> {
+            let options = Options::default().clock(clock.clone());
+            Arc::new(SqliteStore::open(self.file(""), options).unwrap())
+        }
+    }
+
+    impl Harness for Sqlite {
+        fn open(&self, clock: &ManualClock) -> Arc<dyn Store> {
+            self.store(clock)
+        }
+
+        /// What a crash leaves is in the files of the open store. Written back over the closed ones,
+        /// so that the database is still the same file, and without the locks, which die with it.
+        fn reopen_after_crash(
+            &self,
+            store: Arc<dyn Store>,
+            clock: &ManualClock,
+        ) -> Option<Arc<dyn Store>> {
+            let names = ["", "-wal"].map(|suffix| self.file(suffix));
+            let left = names.clone().map(|name| fs::read(name).unwrap());
+            drop(store);
+            for (name, content) in names.iter().zip(left) {
+                fs::write(name, content).unwrap();
+            }
+            fs::remove_dir_all(self.file("-votive")).unwrap();
+            Some(self.store(clock))
+        }
+    }
+
+    votive::conformance!(Sqlite(tempfile::tempdir().unwrap()));
+}

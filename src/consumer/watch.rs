@@ -39,6 +39,8 @@ pub(super) struct Watch {
 #[derive(Default)]
 struct State {
     runs: HashMap<Token, Run>,
+    /// Until when the watch sleeps; `None` while it is awake.
+    sleeps_until: Option<Instant>,
     closed: bool,
 }
 
@@ -112,7 +114,10 @@ impl Watch {
             return Some(reason);
         }
         run.cancellation = Some(by);
-        self.changed.notify_one();
+        let due = run.due_at();
+        if due.is_some_and(|due| state.sleeps_until.is_some_and(|until| due < until)) {
+            self.changed.notify_one();
+        }
         None
     }
 
@@ -178,7 +183,9 @@ impl Watch {
             }
             let due = state.runs.values().filter_map(Run::due_at).min();
             let until = due.map_or(round_ends, |due| due.min(round_ends));
+            state.sleeps_until = Some(until);
             self.changed.wait_until(&mut state, until);
+            state.sleeps_until = None;
         }
     }
 }

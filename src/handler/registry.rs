@@ -218,3 +218,37 @@ impl<H: Fallback> Run for Untyped<H> {
         self.0.handle(record, context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Mail;
+
+    impl Task for Mail {
+        const KIND: &'static str = "mail";
+    }
+
+    fn send(_: Mail, _: &mut Context<'_>) -> Result<(), std::fmt::Error> {
+        Ok(())
+    }
+
+    #[test]
+    fn a_kind_has_one_handler() {
+        let mut registry = Registry::new();
+        registry.register(send).unwrap();
+        let error = registry.register(send).unwrap_err();
+        assert_eq!(error.to_string(), "the kind `mail` has a handler already");
+        assert_eq!(registry.kinds().collect::<Vec<_>>(), ["mail"]);
+    }
+
+    #[test]
+    fn only_a_fallback_handles_what_nobody_knows() {
+        let mut registry = Registry::new();
+        registry.register(send).unwrap();
+        assert!(registry.handles("mail") && !registry.handles("fax"));
+        registry.fallback(|_: &Record, _: &mut Context<'_>| Ok::<(), std::fmt::Error>(()));
+        assert!(registry.handles("fax"));
+    }
+}

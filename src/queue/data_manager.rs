@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::id::{ResourceId, StoreId, TaskId, TxnId};
 use crate::queue::error::{BatchUnknown, NotEnrolled};
 use crate::queue::garbage;
-use crate::register::{Decision, Holder, OutcomeRow, Registers, Tier};
+use crate::register::{Decision, Holder, OutcomeRow, RegisterErrorKind, Registers, Tier};
 use crate::store::{self, Applied, Batch, Change, Kind, Published, Store};
 use crate::task::Record;
 use crate::txn::{
@@ -88,6 +88,10 @@ impl Buffer {
             .registers
             .enroll(&*self.store, incarnation, self.store.now()?);
         enrolled.map_err(|reason| {
+            if reason.kind == RegisterErrorKind::Unusable {
+                // Nothing was written, and another incarnation would fare no better.
+                return reason.into();
+            }
             let gone = IncarnationGone(incarnation);
             NotEnrolled { reason, gone }.into()
         })
@@ -209,6 +213,8 @@ impl DataManager for Buffer {
 
     fn vote(&mut self, vote: Vote<'_>) -> Answer {
         match vote {
+            // It was written, or refused, in the commit of the participant that took it over.
+            _ if matches!(self.phase, Phase::Handed(_)) => Answer::Ok,
             Vote::Prepare { register } => self.stage(register.unwrap_or(self.store.id())),
             Vote::Decide { prepared } => self.apply(prepared),
         }

@@ -7,6 +7,7 @@
 //! written after the holders were asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{Decision, IncarnationRow, OutcomeRow, Register, RegisterError, Registers};
@@ -72,25 +73,56 @@ pub fn released_by_all(rows: &[OutcomeRow], released: &Released) -> Vec<TxnId> {
 /// Collects the garbage of every register that is known. One that fails is logged and left for the
 /// next time: what is not collected does no harm.
 pub(super) fn collect_all(registers: &Registers) -> Collected {
+    let all = registers.all();
     let mut total = Collected::default();
-    for register in registers.all() {
-        match collect(&*register, registers) {
-            Ok(collected) => {
-                total.forgotten += collected.forgotten;
-                total.dropped += collected.dropped;
-            }
-            Err(error) => tracing::warn!(%error, "garbage was left for the next time"),
-        }
+    for register in &all {
+        total.forgotten += or_later(collect_known(&**register, registers));
+    }
+    let strangers = |register: &Arc<dyn Register>| or_later(strangers(&**register, registers));
+    let strange: Vec<_> = all
+        .iter()
+        .map(|register| (register, strangers(register)))
+        .filter(|(_, incarnations)| !incarnations.is_empty())
+        .collect();
+    // A process that is proved dead to one register is dead to all: most databases cannot tell.
+    let departed: Vec<_> = strange
+        .iter()
+        .flat_map(|(register, _)| or_later(register.departed()))
+        .collect();
+    for (register, incarnations) in strange {
+        let collected = or_later(collect(&**register, registers, &incarnations, &departed));
+        total.forgotten += collected.forgotten;
+        total.dropped += collected.dropped;
     }
     total
 }
 
-fn collect(register: &dyn Register, registers: &Registers) -> Result<Collected, RegisterError> {
-    let mut collected = Collected {
-        forgotten: collect_known(register, registers)?,
-        dropped: 0,
-    };
-    for incarnation in close_departed(register)? {
+fn or_later<T: Default>(result: Result<T, RegisterError>) -> T {
+    result.unwrap_or_else(|error| {
+        tracing::warn!(%error, "garbage was left for the next time");
+        T::default()
+    })
+}
+
+/// Reads the incarnations that this manager did not enrol itself.
+fn strangers(
+    register: &dyn Register,
+    registers: &Registers,
+) -> Result<Vec<IncarnationRow>, RegisterError> {
+    let mut incarnations = register.incarnations()?;
+    let resource = register.resource();
+    incarnations.retain(|row| !registers.has_enrolled(resource, row.incarnation));
+    Ok(incarnations)
+}
+
+fn collect(
+    register: &dyn Register,
+    registers: &Registers,
+    incarnations: &[IncarnationRow],
+    departed: &[Incarnation],
+) -> Result<Collected, RegisterError> {
+    let mut collected = Collected::default();
+    for incarnation in close_departed(register, incarnations, departed)? {
         let rows = read_commits(register, incarnation)?;
         collected.forgotten += forget_released(register, registers, &rows)?;
         collected.dropped += usize::from(register.drop_incarnation(incarnation)?);
@@ -98,16 +130,19 @@ fn collect(register: &dyn Register, registers: &Registers) -> Result<Collected, 
     Ok(collected)
 }
 
-/// Closes what is proved dead, then returns all that is closed: what is read after closing is on disk.
-fn close_departed(register: &dyn Register) -> Result<BTreeSet<Incarnation>, RegisterError> {
-    let departed = register.departed()?;
-    let incarnations = register.incarnations()?;
-    let closing = to_close(&incarnations, &departed);
-    for incarnation in &closing {
+/// Closes what is proved dead, then returns all that is closed, and is so on disk.
+fn close_departed(
+    register: &dyn Register,
+    incarnations: &[IncarnationRow],
+    departed: &[Incarnation],
+) -> Result<Vec<Incarnation>, RegisterError> {
+    let mut closed = to_close(incarnations, departed);
+    for incarnation in &closed {
         register.close(*incarnation)?;
     }
-    let closed = incarnations.iter().filter(|row| row.closed);
-    Ok(closed.map(|row| row.incarnation).chain(closing).collect())
+    let before = incarnations.iter().filter(|row| row.closed);
+    closed.extend(before.map(|row| row.incarnation));
+    Ok(closed)
 }
 
 /// Reads the commit records of one closed incarnation.
@@ -167,15 +202,14 @@ fn ask_holders(registers: &Registers, rows: &[OutcomeRow]) -> Released {
 }
 
 /// Notes a commit that its owner knows of, and forgets such records whenever enough have gathered.
-pub(super) fn note_committed(register: &dyn Register, registers: &Registers, row: OutcomeRow) {
+pub(crate) fn note_committed(register: &dyn Register, registers: &Registers, row: OutcomeRow) {
     let resource = register.resource();
     registers.note_committed(resource, row);
     if registers
         .count_committed(resource)
         .is_multiple_of(KNOWN_MAX)
-        && let Err(error) = collect_known(register, registers)
     {
-        tracing::warn!(%error, "outcome records were left for the next time");
+        or_later(collect_known(register, registers));
     }
 }
 

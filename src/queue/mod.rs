@@ -62,6 +62,20 @@ impl Queue {
         })
     }
 
+    /// Names a queue in a store, and settles what crashes left in doubt there (see [`recover`]).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`EnqueueError::Store`] if the store could not be recovered.
+    pub fn open(
+        store: Arc<dyn Store>,
+        name: impl Into<String>,
+        manager: &TransactionManager,
+    ) -> Result<Self, EnqueueError> {
+        let queue = Self::new(store, name)?;
+        recover(&queue.store, manager)?;
+        Ok(queue)
+    }
+
     /// Sets how large and how deeply nested payloads may be. Defaults to
     /// [`PayloadLimits::default`].
     #[must_use]

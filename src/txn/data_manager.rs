@@ -41,7 +41,7 @@ pub enum Prepared {
     /// Its work travels in the commit of the participant that owns this resource, to which it was
     /// [handed over](PrepareInfo::hand_over). It counts as volatile and is told how it ends.
     HandedOver(ResourceId),
-    /// It has nothing to do, and leaves.
+    /// It has nothing to do, and leaves, unless work was handed over to it.
     Nothing,
 }
 
@@ -68,7 +68,8 @@ pub enum Answer {
     Ok,
     /// No; definitely nothing happened.
     Refused(BoxError),
-    /// Asked to decide, it does not know whether it did.
+    /// Asked to decide, it does not know whether it did; it has let go of its connection, so that a
+    /// register behind it can be asked. From one that was asked to promise it is a no.
     Unknown(BoxError),
 }
 
@@ -191,7 +192,7 @@ pub trait DataManager: Any + Send {
     /// Marks a point to go back to. Provided: unsupported, which is [`NoSavepoints`] as the error.
     ///
     /// # Errors
-    /// The transaction fails, unless the error is [`NoSavepoints`].
+    /// The transaction fails, unless the error is [`NoSavepoints`] and the savepoint optimistic.
     fn savepoint(&mut self) -> Result<Mark, BoxError> {
         Err(Box::new(NoSavepoints))
     }
@@ -205,7 +206,8 @@ pub trait DataManager: Any + Send {
         Err(Box::new(NoSavepoints))
     }
 
-    /// Lets go of the newest point without going back. Provided: nothing to do.
+    /// Lets go of the newest point, which may have been gone back to; keeps the work. Provided: nothing
+    /// to do.
     ///
     /// # Errors
     /// The transaction fails.
@@ -219,7 +221,8 @@ pub trait DataManager: Any + Send {
         Vec::new()
     }
 
-    /// Whether the work may succeed if it is done again after this error. Provided: no.
+    /// Whether the work may succeed if it is done again after this error, asked before any abort, and
+    /// of each error in a chain of causes. Provided: no.
     fn is_retryable(&self, error: &(dyn StdError + 'static)) -> bool {
         let _unused = error;
         false

@@ -1,7 +1,12 @@
 //! What may go wrong with a transaction, and what state the world is in afterwards.
 
+use std::any::Any;
+use std::error::Error as StdError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::txn::data_manager::BoxError;
+use crate::txn::hooks::HOOKS_MAX;
 
 /// Who refused a commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +59,19 @@ pub enum CommitError {
     Doomed,
     /// The transaction had failed before: in a savepoint or a rollback. It was aborted.
     #[error("the transaction had failed earlier and can only be aborted")]
-    Failed(#[source] BoxError),
+    Failed(#[source] FailedEarlier),
+}
+
+/// What a savepoint or a rollback failed with, in words: the error itself went to its caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FailedEarlier(String);
+
+impl FailedEarlier {
+    pub(super) fn new(error: &(dyn StdError + 'static)) -> Self {
+        let texts: Vec<String> = chain(error).map(ToString::to_string).collect();
+        Self(texts.join(": "))
+    }
 }
 
 /// An abort that was not clean. The transaction is aborted all the same.
@@ -79,6 +96,9 @@ pub enum JoinError {
     /// The transaction has failed. Nothing changed.
     #[error("the transaction has failed and can only be aborted")]
     Failed,
+    /// The participant is [lent](crate::txn::Work::lend) to the caller, who has it already.
+    #[error("the participant is lent out and cannot be lent twice")]
+    Lent,
     /// The participant could not be made. Nothing changed.
     #[error("the participant could not be made")]
     Init(#[source] BoxError),
@@ -88,17 +108,19 @@ pub enum JoinError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SavepointError {
-    /// A participant has no savepoints. When a savepoint was being made nothing changed; when one was
-    /// being rolled back the transaction has failed.
+    /// A participant has no savepoints. The transaction has failed, and every participant was aborted.
     #[error("participant `{participant}` does not support savepoints")]
     Unsupported {
         /// Its sort key, or its position if it has none.
         participant: String,
     },
+    /// A participant is [lent](crate::txn::Work::lend) out and cannot be asked. Nothing changed.
+    #[error("a participant is lent out, so a savepoint would not include it")]
+    Lent,
     /// A participant failed. The transaction has failed, and every participant was aborted.
     #[error("a participant failed; the transaction can only be aborted")]
     Failed(#[source] BoxError),
-    /// The transaction had failed before, or is committing.
+    /// The transaction had failed before, or is ending. Nothing changed.
     #[error("the transaction is not active")]
     NotActive,
 }
@@ -157,3 +179,44 @@ pub struct Retryable(#[source] pub BoxError);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the incarnation {0} is gone: nothing can be committed under it any more")]
 pub struct IncarnationGone(pub Incarnation);
+
+/// A panic of a participant, a hook or a synchronizer, caught and taken for a failure. Never retried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a panic: {message}")]
+#[non_exhaustive]
+pub struct Panicked {
+    /// What the panic said, if it said it in text.
+    pub message: String,
+}
+
+/// A list of hooks did not come to an end; the rest was not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("hooks added hooks without end; those after the {HOOKS_MAX}th were not run")]
+pub struct TooManyHooks;
+
+/// Calls into foreign code; a panic becomes an error.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panicked(&*payload).into()))
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> Panicked {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    Panicked {
+        message: text.unwrap_or("of another type than text").to_owned(),
+    }
+}
+
+/// Walks an error and its sources.
+pub(super) fn chain<'e>(
+    error: &'e (dyn StdError + 'static),
+) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| (**error).source())
+}
+
+/// Finds an error of type `E` in a chain.
+pub(super) fn find<'e, E: StdError + 'static>(
+    error: &'e (dyn StdError + 'static),
+) -> Option<&'e E> {
+    chain(error).find_map(|error| error.downcast_ref())
+}

@@ -1,4 +1,10 @@
-//! What a transaction calls when it ends.
+//! What a transaction calls when it ends: four lists, each worked off in the order of adding.
+
+use std::collections::VecDeque;
+
+use crate::txn::data_manager::BoxError;
+use crate::txn::error::TooManyHooks;
+use crate::txn::work::Work;
 
 /// How a transaction ended, as after-commit hooks and synchronizers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,4 +15,51 @@ pub enum Outcome {
     Refused,
     /// It could not be learnt; recovery will answer.
     Undecided,
+}
+
+/// How many hooks of one list one transaction runs, so that hooks that add hooks come to an end.
+pub const HOOKS_MAX: usize = 10_000;
+
+pub(super) type WorkHook = Box<dyn FnOnce(&mut Work) -> Result<(), BoxError> + Send>;
+pub(super) type OutcomeHook = Box<dyn FnOnce(Outcome) -> Result<(), BoxError> + Send>;
+pub(super) type EndHook = Box<dyn FnOnce() -> Result<(), BoxError> + Send>;
+
+#[derive(Default)]
+pub(super) struct HookLists {
+    pub(super) before_commit: HookList<WorkHook>,
+    pub(super) after_commit: HookList<OutcomeHook>,
+    pub(super) before_abort: HookList<WorkHook>,
+    pub(super) after_abort: HookList<EndHook>,
+}
+
+/// A list that may grow while it is worked off.
+pub(super) struct HookList<H> {
+    waiting: VecDeque<H>,
+    taken: usize,
+}
+
+impl<H> Default for HookList<H> {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            taken: 0,
+        }
+    }
+}
+
+impl<H> HookList<H> {
+    pub(super) fn add(&mut self, hook: H) {
+        self.waiting.push_back(hook);
+    }
+
+    /// Takes the next hook. Beyond [`HOOKS_MAX`] it forgets the rest and says so, once.
+    pub(super) fn take(&mut self) -> Option<Result<H, TooManyHooks>> {
+        let hook = self.waiting.pop_front()?;
+        self.taken += 1;
+        if self.taken <= HOOKS_MAX {
+            return Some(Ok(hook));
+        }
+        self.waiting.clear();
+        Some(Err(TooManyHooks))
+    }
 }

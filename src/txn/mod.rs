@@ -4,8 +4,15 @@
 mod cancellation;
 mod data_manager;
 mod error;
+mod execution;
 mod hooks;
+mod manager;
+mod notes;
 mod plan;
+mod protocol;
+mod savepoint;
+mod synchronizer;
+mod transaction;
 mod work;
 
 pub use cancellation::Cancellation;
@@ -13,9 +20,13 @@ pub use data_manager::{
     Answer, BoxError, DataManager, Mark, NoSavepoints, PrepareInfo, Prepared, Role, Vote,
 };
 pub use error::{
-    AbortError, BeginError, CommitError, IncarnationGone, JoinError, PlanError, RefusedBy,
-    Retryable, RunError, SavepointError,
+    AbortError, BeginError, CommitError, FailedEarlier, IncarnationGone, JoinError, Panicked,
+    PlanError, RefusedBy, Retryable, RunError, SavepointError, TooManyHooks,
 };
-pub use hooks::Outcome;
+pub use hooks::{HOOKS_MAX, Outcome};
+pub use manager::TransactionManager;
 pub use plan::{Committed, Plan};
-pub use work::{Savepoint, Transaction, TransactionManager, Work};
+pub use savepoint::Savepoint;
+pub use synchronizer::{Synchronizer, SynchronizerId};
+pub use transaction::Transaction;
+pub use work::Work;

@@ -2,15 +2,19 @@
 //! wrong is noticed by the same check.
 #![cfg(test)]
 
+mod commit_point;
 mod prepared;
 mod rules;
+mod settlement;
 
 use votive::id::TxnId;
 use votive::queue::decision::{self, Action};
 use votive::register::{Decision, Standing};
 
+use commit_point::CommitPoint;
 use prepared::{ATOMIC, Flaw, Prepared, REFUSED, VISIBLE};
 use rules::{Rules, assert_caught, assert_holds};
+use settlement::Settlement;
 
 /// One transaction in two stores.
 type TwoStores = Prepared<1, 2>;
@@ -29,6 +33,24 @@ fn two_transactions_under_one_incarnation_do_not_disturb_each_other() {
         recoverers: 1,
         ..TwoTransactions::sound()
     });
+}
+
+#[test]
+fn two_transactions_with_the_same_unique_key_are_never_both_visible() {
+    assert_holds(TwoTransactions {
+        recoverers: 1,
+        unique: true,
+        ..TwoTransactions::sound()
+    });
+}
+
+#[test]
+fn a_key_that_is_not_reserved_while_it_is_staged_is_caught() {
+    let model = TwoTransactions {
+        unique: true,
+        ..TwoTransactions::with_flaw(Flaw::KeyNotReserved)
+    };
+    assert_caught(model, prepared::UNIQUE);
 }
 
 #[test]
@@ -116,4 +138,100 @@ fn a_holder_that_waits_for_a_gone_incarnation_is_caught() {
         ..Rules::REAL
     };
     assert_caught(TwoStores::with_rules(rules), ATOMIC);
+}
+
+#[test]
+fn tasks_decided_by_their_own_store_wait_for_every_database() {
+    assert_holds(CommitPoint::<1>::sound());
+    assert_holds(CommitPoint::<2>::sound());
+}
+
+#[test]
+fn a_batch_applied_in_one_step_is_committed_exactly_if_its_owner_may_say_so() {
+    assert_holds(CommitPoint::<0>::sound());
+}
+
+#[test]
+fn recovery_that_publishes_before_commit_prepared_is_caught() {
+    let rules = Rules {
+        action: |answer, _unfinished| decision::action(answer, false),
+        ..Rules::REAL
+    };
+    assert_caught(CommitPoint::<2>::with_rules(rules), commit_point::VISIBLE);
+}
+
+#[test]
+fn forgetting_a_record_while_its_batch_is_staged_is_caught() {
+    let rules = Rules {
+        released_by_all: |rows, _released| rows.iter().map(|row| row.txn).collect(),
+        ..Rules::REAL
+    };
+    assert_caught(CommitPoint::<2>::with_rules(rules), commit_point::ATOMIC);
+}
+
+#[test]
+fn a_commit_point_without_incarnations_is_caught() {
+    use commit_point::{ATOMIC, Flaw, REFUSED};
+    assert_caught(CommitPoint::<2>::with_flaw(Flaw::NoIncarnationKey), ATOMIC);
+    assert_caught(CommitPoint::<0>::with_flaw(Flaw::NoIncarnationKey), REFUSED);
+}
+
+#[test]
+fn recovery_of_prepared_databases_that_only_selects_is_caught() {
+    use commit_point::{ATOMIC, Flaw};
+    assert_caught(CommitPoint::<2>::with_flaw(Flaw::RecoverySelects), ATOMIC);
+}
+
+#[test]
+fn a_commit_point_that_answers_from_what_is_not_on_disk_is_caught() {
+    use commit_point::{COMMITTED, DECIDED, Flaw};
+    assert_caught(CommitPoint::<2>::with_flaw(Flaw::DecideUnflushed), DECIDED);
+    assert_caught(
+        CommitPoint::<0>::with_flaw(Flaw::DecideUnflushed),
+        COMMITTED,
+    );
+}
+
+#[test]
+fn an_owner_that_asks_its_own_store_with_a_select_is_caught() {
+    use commit_point::{Flaw, REFUSED};
+    assert_caught(CommitPoint::<0>::with_flaw(Flaw::OwnerSelects), REFUSED);
+}
+
+#[test]
+fn an_apply_that_is_sent_twice_is_caught() {
+    use commit_point::{Flaw, ONCE};
+    assert_caught(CommitPoint::<0>::with_flaw(Flaw::SentTwice), ONCE);
+}
+
+#[test]
+fn a_store_that_forgets_an_apply_whose_owner_may_still_ask_is_caught() {
+    let rules = Rules {
+        candidates: |rows, _closed, _knows| rows,
+        ..Rules::REAL
+    };
+    assert_caught(CommitPoint::<0>::with_rules(rules), commit_point::REFUSED);
+}
+
+#[test]
+fn a_claim_that_changes_hands_while_it_is_settled_is_settled_once() {
+    assert_holds(Settlement::sound());
+}
+
+#[test]
+fn settling_without_a_look_at_the_token_is_caught() {
+    use settlement::{Flaw, ONCE};
+    assert_caught(Settlement::with_flaw(Flaw::TokenIgnored), ONCE);
+}
+
+#[test]
+fn taking_over_a_claim_whose_settlement_is_staged_is_caught() {
+    use settlement::{Flaw, ONCE};
+    assert_caught(Settlement::with_flaw(Flaw::PinIgnored), ONCE);
+}
+
+#[test]
+fn recovery_of_settlements_that_only_selects_is_caught() {
+    use settlement::{Flaw, ONCE};
+    assert_caught(Settlement::with_flaw(Flaw::RecoverySelects), ONCE);
 }

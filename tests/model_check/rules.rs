@@ -12,14 +12,16 @@ use votive::queue::decision::{self, Action};
 use votive::queue::garbage::{self, Released};
 use votive::register::{Answer, Decision, IncarnationRow, OutcomeRow};
 
+/// Of these records, those of a closed incarnation or a knowing owner.
+type Candidates = fn(Vec<OutcomeRow>, &BTreeSet<Incarnation>, &BTreeSet<TxnId>) -> Vec<OutcomeRow>;
+
 /// One implementation of every judgement that the protocol rests on.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) as_owner: fn(Answer) -> Option<Decision>,
     pub(crate) action: fn(Answer, bool) -> Action,
     pub(crate) to_close: fn(&[IncarnationRow], &[Incarnation]) -> Vec<Incarnation>,
-    pub(crate) candidates:
-        fn(Vec<OutcomeRow>, &BTreeSet<Incarnation>, &BTreeSet<TxnId>) -> Vec<OutcomeRow>,
+    pub(crate) candidates: Candidates,
     pub(crate) released_by_all: fn(&[OutcomeRow], &Released) -> Vec<TxnId>,
 }
 
@@ -83,6 +85,39 @@ pub(crate) fn index_of(txn: TxnId) -> usize {
 /// The id of the store with this index.
 pub(crate) fn store_id(index: usize) -> ResourceId {
     ResourceId::from_bytes([u8::try_from(index).expect("a small index"); 16])
+}
+
+/// What a world comes to once faults stop.
+pub(crate) struct End {
+    /// Every transaction is everywhere or nowhere, as the application's own part is; none in doubt.
+    pub(crate) is_atomic: bool,
+    /// No record and no incarnation is left.
+    pub(crate) is_clean: bool,
+}
+
+impl End {
+    pub(crate) const GOOD: Self = Self {
+        is_atomic: true,
+        is_clean: true,
+    };
+}
+
+/// What happens to everything that is under way when faults stop: one bit each.
+#[derive(Clone, Copy)]
+pub(crate) struct Fate(u32);
+
+impl Fate {
+    /// Every fate of this many things.
+    pub(crate) fn all(count: usize) -> impl Iterator<Item = Self> {
+        (0..1 << count).map(Self)
+    }
+
+    /// Whether the next thing happens.
+    pub(crate) fn decides(&mut self) -> bool {
+        let bit = self.0 & 1 == 1;
+        self.0 >>= 1;
+        bit
+    }
 }
 
 /// Visits every reachable state: no property may fail, and every promised end must be reached.

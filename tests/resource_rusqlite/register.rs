@@ -1,16 +1,15 @@
 //! A database decides for others by the register in it.
 #![cfg(test)]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use votive::id::{Incarnation, TxnId};
+use votive::id::Incarnation;
 use votive::register::{Decision, Register, RegisterErrorKind, Standing};
 use votive::resource::rusqlite::{Database, Options};
 use votive::time::Timestamp;
 use votive::txn::CommitError;
 
-use crate::fixture::{Fixture, Promising, cause, fixture, impatience, note};
+use crate::fixture::{Promising, cause, failing, fixture, impatience, note, undecided};
 
 #[test]
 fn a_database_without_a_register_does_not_decide_for_others() {
@@ -180,17 +179,6 @@ fn an_incarnation_is_closed_and_dropped() {
     assert!(database.incarnations().unwrap().is_empty());
 }
 
-/// A database whose COMMIT fails, and rolls back, while the switch is on.
-fn failing(fixture: &Fixture) -> (Database, Arc<AtomicBool>) {
-    let switch = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&switch);
-    let options = impatience().setup(move |connection| {
-        let seen = Arc::clone(&seen);
-        connection.commit_hook(Some(move || seen.swap(false, Ordering::SeqCst)))
-    });
-    (fixture.open(options), switch)
-}
-
 #[test]
 fn a_commit_that_failed_is_asked_for_and_refused() {
     let fixture = fixture().with_register();
@@ -210,35 +198,10 @@ fn a_commit_that_failed_is_asked_for_and_refused() {
     );
 }
 
-/// Loses the answer of a COMMIT while the register cannot be asked either.
-fn undecided(fixture: &Fixture) -> (Database, TxnId) {
-    let (database, fail) = failing(fixture);
-    fixture
-        .raw()
-        .execute_batch(
-            "CREATE TRIGGER out_of_order BEFORE INSERT ON votive_outcome
-             WHEN NEW.outcome = 'abort' BEGIN SELECT RAISE(ABORT, 'out of order'); END",
-        )
-        .unwrap();
-    let mut txn = fixture.manager.begin().unwrap();
-    note(&database, &mut txn, "one").unwrap();
-    let id = txn.id();
-    fail.store(true, Ordering::SeqCst);
-    assert!(matches!(
-        txn.commit().unwrap_err(),
-        CommitError::Undecided { .. }
-    ));
-    fixture
-        .raw()
-        .execute_batch("DROP TRIGGER out_of_order")
-        .unwrap();
-    (database, id)
-}
-
 #[test]
 fn an_undecided_commit_is_settled_when_the_register_answers() {
     let fixture = fixture().with_register();
-    let (database, txn) = undecided(&fixture);
+    let (database, txn) = undecided(&fixture, |_| ());
     assert_eq!(fixture.manager.settle_undecided(), 0);
     let answer = database.decide(txn, Decision::Committed, &[]).unwrap();
     assert_eq!(answer.decision, Some(Decision::Aborted));
@@ -247,7 +210,7 @@ fn an_undecided_commit_is_settled_when_the_register_answers() {
 #[test]
 fn an_undecided_commit_that_reached_the_disk_is_finished() {
     let fixture = fixture().with_register();
-    let (database, txn) = undecided(&fixture);
+    let (database, txn) = undecided(&fixture, |_| ());
     database.decide(txn, Decision::Committed, &[]).unwrap();
     assert_eq!(fixture.manager.settle_undecided(), 0);
     // Its record goes with the next commit, as that of any lone commit whose owner knows of it.

@@ -13,7 +13,7 @@ use super::pool::{self, Pool};
 use super::register::{Desk, Flush, transact};
 use super::session::Session;
 use crate::id::{ResourceId, TxnId};
-use crate::register::Registers;
+use crate::register::{Register, Registers};
 use crate::store::Inspect as _;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::register;
@@ -131,7 +131,7 @@ impl Database {
     /// for the disk.
     pub fn join<'w>(&self, work: &'w mut Work) -> Result<&'w mut Session, JoinError> {
         let registers = work.registers().clone();
-        let cancellation = work.data::<Cancellation>().cloned();
+        let cancellation = None::<Cancellation>;
         work.join_with(self.id(), |txn| self.begin(registers, txn, cancellation))
     }
 
@@ -153,14 +153,14 @@ impl Database {
     /// Makes the process known to the register, before the transaction that will need it begins: a
     /// commit record cannot be written for one that is not.
     fn enroll(&self, registers: &Registers, txn: TxnId) -> Result<(), DatabaseError> {
-        if !self.has_register() {
+        let Some(register) = self.register() else {
             return Ok(());
-        }
+        };
         if registers.find(self.id()).is_none() {
-            registers.insert(Arc::new(self.clone()));
+            registers.insert(Arc::clone(&register));
         }
         registers
-            .enroll(self, txn.incarnation, self.now())
+            .enroll(&*register, txn.incarnation, self.now())
             .map_err(|reason| DatabaseError::NotEnrolled {
                 path: self.path().to_owned(),
                 reason,
@@ -175,8 +175,12 @@ impl Database {
         }
     }
 
-    pub(super) fn has_register(&self) -> bool {
-        self.0.pool.identity().is_some()
+    /// Returns the register in the file; that of a store there knows which processes live.
+    pub(super) fn register(&self) -> Option<Arc<dyn Register>> {
+        match &self.0.store {
+            Some(store) => Some(Arc::clone(store) as _),
+            None => self.0.pool.identity().map(|_| Arc::new(self.clone()) as _),
+        }
     }
 
     pub(super) fn inner(&self) -> &Inner {

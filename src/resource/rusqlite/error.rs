@@ -33,7 +33,7 @@ pub enum DatabaseError {
     /// operator knows.
     #[error(
         "the register in {path} was made for another file ({recorded}, but this is {found}): \
-         if this file has taken its place, run `votive migrate --register --adopt sqlite:{path}`",
+         if this file has taken its place, run `votive migrate --register sqlite:{path} --adopt`",
         path = path.display()
     )]
     #[non_exhaustive]

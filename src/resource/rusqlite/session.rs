@@ -14,7 +14,7 @@ use super::error::{DatabaseError, is_conflict, report};
 use super::pool::Loan;
 use crate::id::{ResourceId, TxnId};
 use crate::queue::{HandedBatch, garbage};
-use crate::register::{self, Decision, OutcomeRow, Register as _, Registers};
+use crate::register::{self, Decision, OutcomeRow, Registers};
 use crate::store::Inspect as _;
 use crate::store::sqlite;
 use crate::store::sqlite::gate::Pass;
@@ -152,7 +152,7 @@ impl Session {
 
     fn write_outcome(&self, prepared: &[ResourceId], spent: &[TxnId]) -> Result<(), DatabaseError> {
         let fails = |error| self.database.inner().pool.fails("write an outcome")(error);
-        if !self.database.has_register() {
+        if self.database.register().is_none() {
             return self.check_alone(prepared);
         }
         if !prepared.is_empty() {
@@ -200,7 +200,10 @@ impl Session {
     /// Finds out whether the transaction was committed, by trying to write that it was not.
     fn ask(&mut self, prepared: &[ResourceId], lost: BoxError) -> Answer {
         self.leave();
-        let asked = self.database.decide(self.txn, Decision::Aborted, prepared);
+        let Some(register) = self.database.register() else {
+            return Answer::Unknown(lost);
+        };
+        let asked = register.decide(self.txn, Decision::Aborted, prepared);
         let answer = match asked.map(register::Answer::as_owner) {
             Ok(Some(Decision::Committed)) => Answer::Ok,
             Ok(Some(Decision::Aborted)) => return Answer::Refused(lost),
@@ -225,7 +228,9 @@ impl Session {
             decision: Decision::Committed,
             stores: prepared,
         };
-        garbage::note_committed(&self.database, &self.registers, row);
+        if let Some(register) = self.database.register() {
+            garbage::note_committed(&*register, &self.registers, row);
+        }
     }
 }
 

@@ -76,6 +76,11 @@ impl<'c> Performer<'c> {
     }
 
     fn insert(&mut self, mut record: Record) -> Result<()> {
+        if self.judged {
+            tasks::unstage(self.connection, record.id)?;
+        } else {
+            tasks::refuse_known(self.connection, record.id)?;
+        }
         if let Some(unique) = &record.options.unique {
             match tasks::key_holder(self.connection, &unique.key)? {
                 Some(holder) if self.merges(unique, &holder)? => {
@@ -99,9 +104,6 @@ impl<'c> Performer<'c> {
     }
 
     fn merge(&mut self, id: TaskId, holder: TaskId) -> Result<()> {
-        if tasks::exists(self.connection, id)? {
-            return Err(Kind::TaskExists(id).into());
-        }
         tasks::merge(self.connection, id, holder)?;
         self.applied.merged.push((id, holder));
         Ok(())
@@ -172,6 +174,8 @@ pub(super) struct Judge<'c> {
     now: Timestamp,
     /// Rows as the changes so far leave them; `None` is deleted.
     rows: BTreeMap<TaskId, Option<TaskRow>>,
+    /// Whether what is inserted may be amended by the same batch.
+    amends: bool,
     keys: BTreeMap<String, TaskId>,
     marks: BTreeMap<String, Option<Vec<u8>>>,
 }
@@ -183,6 +187,7 @@ impl<'c> Judge<'c> {
             txn,
             now,
             rows: BTreeMap::new(),
+            amends: false,
             keys: BTreeMap::new(),
             marks: BTreeMap::new(),
         }
@@ -190,6 +195,8 @@ impl<'c> Judge<'c> {
 
     /// Judges all changes. After an error the caller rolls back.
     pub(super) fn judge(mut self, batch: &Batch) -> Result<()> {
+        let is_amendment = |change: &Change| matches!(change, Change::Amend { .. });
+        self.amends = batch.changes.iter().any(is_amendment);
         batch.changes.iter().try_for_each(|change| match change {
             Change::Insert(record) => self.insert(record),
             Change::Settle(settlement) => self.settle(settlement),
@@ -204,15 +211,35 @@ impl<'c> Judge<'c> {
     }
 
     fn insert(&mut self, record: &Record) -> Result<()> {
-        if tasks::exists(self.connection, record.id)? {
-            return Err(Kind::TaskExists(record.id).into());
+        tasks::refuse_known(self.connection, record.id)?;
+        tasks::stage(self.connection, record.id, self.txn)?;
+        if let Some(unique) = &record.options.unique {
+            self.judge_key(unique, record.id)?;
+            let what = Reservation::UniqueKey;
+            tasks::reserve(self.connection, what, &unique.key, self.txn)?;
         }
-        let Some(unique) = &record.options.unique else {
-            return Ok(());
-        };
-        self.judge_key(unique, record.id)?;
-        let what = Reservation::UniqueKey;
-        tasks::reserve(self.connection, what, &unique.key, self.txn)
+        if self.amends {
+            self.remember(record.clone())?;
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, mut record: Record) -> Result<()> {
+        let group_busy = tasks::is_group_busy(self.connection, &record)?;
+        lifecycle::publish(&mut record, group_busy, self.now)?;
+        self.rows.insert(record.id, Some(self.new_row(record)));
+        Ok(())
+    }
+
+    /// A row that is not yet in the table, and belongs to nobody else.
+    fn new_row(&self, record: Record) -> TaskRow {
+        TaskRow {
+            seq: 0,
+            rank: 0,
+            record,
+            pinned: Some(self.txn),
+            claim: None,
+        }
     }
 
     fn judge_key(&mut self, unique: &Unique, task: TaskId) -> Result<()> {

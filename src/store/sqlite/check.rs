@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::error::Result;
 
 /// Questions whose every answer is a complaint.
-const COMPLAINTS: [(&str, &str); 7] = [
+const COMPLAINTS: [(&str, &str); 8] = [
     (
         "is neither waiting, scheduled, ready, claimed, done, dead nor cancelled",
         "SELECT hex(id) FROM votive_task WHERE state NOT BETWEEN 1 AND 7",
@@ -32,6 +32,11 @@ const COMPLAINTS: [(&str, &str); 7] = [
     (
         "is reserved by a transaction that is not in doubt",
         "SELECT name FROM votive_reservation
+         WHERE txn NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
+    ),
+    (
+        "is announced by a transaction that is not in doubt",
+        "SELECT hex(id) FROM votive_staged_task
          WHERE txn NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
     ),
     (

@@ -43,6 +43,9 @@ const HELD: &str = concat!(
       ORDER BY rank, seq LIMIT ?3"
 );
 
+const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, holder_name = ?5,
+    claimed_at = ?6, reclaims = ?7 WHERE seq = ?1";
+
 /// Whether a claim on a queue would find something, but for what the departed hold.
 pub(super) fn is_ready(connection: &Connection, queue: &str, now: Timestamp) -> Result<bool> {
     let mut select = connection.prepare_cached(
@@ -172,20 +175,15 @@ fn take(
     }
     lifecycle::claim(record)?;
     let token = Token::next(consumer.incarnation);
-    connection
-        .prepare_cached(
-            "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, holder_name = ?5,
-                claimed_at = ?6, reclaims = ?7 WHERE seq = ?1",
-        )?
-        .execute(params![
-            row.seq,
-            Sql(record.state),
-            Sql(token.incarnation),
-            token.count.cast_signed(),
-            consumer.name,
-            now.as_micros(),
-            record.counts.reclaims,
-        ])?;
+    connection.prepare_cached(TAKE)?.execute(params![
+        row.seq,
+        Sql(record.state),
+        Sql(token.incarnation),
+        token.count.cast_signed(),
+        consumer.name,
+        now.as_micros(),
+        record.counts.reclaims,
+    ])?;
     tasks::free_key(connection, record)?;
     let expired = record.options.expires_at.is_some_and(|at| at <= now);
     let arrival = match (expired, reclaimed) {
@@ -198,4 +196,85 @@ fn take(
         token,
         arrival,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::store::sqlite::{Options, SqliteStore};
+
+    /// A database with as many ready, scheduled, waiting and dead tasks each.
+    fn backlog(count: u32) -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        drop(SqliteStore::open(&path, Options::default()).unwrap());
+        let connection = Connection::open(path).unwrap();
+        connection
+            .execute_batch(&format!(
+                "PRAGMA synchronous = OFF;
+                 WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count}),
+                      s (s) AS (VALUES (1), (2), (3), (6))
+                 INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts,
+                    conflicts, reclaims, enqueued_at, published_at, options, format, version, payload)
+                 SELECT CAST(printf('%016d', 4 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
+                    0, 0, 0, 0, x'{options}', 0, 0, zeroblob(100) FROM n, s",
+                options = hex(&crate::codec::encode(&crate::task::Options::default()).unwrap()),
+            ))
+            .unwrap();
+        (folder, connection)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn request() -> ClaimRequest {
+        ClaimRequest {
+            consumer: ConsumerId {
+                incarnation: Incarnation::random(),
+                name: "web-1".to_owned(),
+            },
+            wants: vec![Want {
+                queue: "default".to_owned(),
+                count: 10,
+            }],
+            lease: std::time::Duration::MAX,
+        }
+    }
+
+    /// The steps of SQLite's virtual machine that a claim of ten tasks takes, five of which are due.
+    fn steps(connection: &Connection) -> i32 {
+        let now = Timestamp::from_micros(1_005);
+        let claims = claim(connection, &request(), &BTreeSet::new(), now).unwrap();
+        assert_eq!(claims.len(), 10);
+        let steps = |sql| {
+            let statement = connection.prepare_cached(sql).unwrap();
+            statement.get_status(StatementStatus::VmStep)
+        };
+        steps(READY) + steps(DUE) + steps(TAKE)
+    }
+
+    /// From the root to the leaves of each index and of the table.
+    fn depths(connection: &Connection) -> Vec<(String, i64)> {
+        let mut select = connection
+            .prepare(
+                "SELECT name, max(length(path) - length(replace(path, '/', ''))) FROM dbstat
+                 WHERE name LIKE 'votive_task%' GROUP BY name ORDER BY name",
+            )
+            .unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().map(|row| row.unwrap()).collect()
+    }
+
+    #[test]
+    fn a_claim_takes_the_same_steps_whatever_the_backlog() {
+        let (_few, few) = backlog(1_000);
+        let (_many, many) = backlog(250_000);
+        assert_eq!(steps(&few), steps(&many));
+        for ((name, low), (_, high)) in depths(&few).iter().zip(depths(&many)) {
+            assert!(high - low <= 2, "{name} grew from {low} to {high} levels");
+        }
+    }
 }

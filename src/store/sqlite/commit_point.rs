@@ -120,7 +120,10 @@ impl SqliteStore {
             return Ok(());
         }
         let made_in = &self.identity.fingerprint;
-        let what = format!("a copy, or moved, of the store that was made in {made_in}: adopt it");
+        let what = format!(
+            "a copy, or moved, of the store that was made in {made_in}: if it has taken its place, run \
+             `votive migrate --adopt`"
+        );
         Err(Kind::Foreign(what).into())
     }
 

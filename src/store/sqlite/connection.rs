@@ -59,7 +59,7 @@ fn migrate(connection: &Connection) -> Result<()> {
 
 fn open(path: &Path, flags: OpenFlags, options: &Options) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|error| why_not_opened(path, error))?;
+        .map_err(|error| why_not_opened(path, flags, error))?;
     connection.busy_timeout(options.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     set(&connection, "foreign_keys", 1)?;
@@ -68,7 +68,7 @@ fn open(path: &Path, flags: OpenFlags, options: &Options) -> Result<Connection> 
 }
 
 /// SQLite only says that it could not; the file system knows why.
-fn why_not_opened(path: &Path, error: rusqlite::Error) -> Fault {
+fn why_not_opened(path: &Path, flags: OpenFlags, error: rusqlite::Error) -> Fault {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -82,7 +82,11 @@ fn why_not_opened(path: &Path, error: rusqlite::Error) -> Fault {
         Err(io) if io.kind() == std::io::ErrorKind::IsADirectory => {
             Kind::Foreign("it is a directory".to_owned()).into()
         }
-        Err(io) if io.kind() == std::io::ErrorKind::NotFound && folder.is_none_or(Path::exists) => {
+        Err(io)
+            if io.kind() == std::io::ErrorKind::NotFound
+                && flags.contains(OpenFlags::SQLITE_OPEN_CREATE)
+                && folder.is_none_or(Path::exists) =>
+        {
             Fault::from(error).with_kind(Kind::ReadOnly)
         }
         Err(io) => io.into(),

@@ -129,6 +129,18 @@ impl SqliteStore {
         self.bell.ring();
     }
 
+    /// Returns how many transactions this store has committed: writes that arrive together share one.
+    #[must_use]
+    pub fn commit_count(&self) -> u64 {
+        self.writer.commit_count()
+    }
+
+    /// Returns how many writes are under way or wait for their turn.
+    #[must_use]
+    pub fn writes_waiting(&self) -> usize {
+        self.writer.waiting()
+    }
+
     /// Refuses to go on in a fork: SQLite's locks and connections do not survive one.
     fn here(&self) -> Result<()> {
         if std::process::id() == self.process {

@@ -19,7 +19,7 @@ use super::SqliteStore;
 use super::claim;
 use super::error::{Fault, Result};
 use super::row::Sql;
-use super::{stage, tasks};
+use super::tasks;
 use crate::id::TaskId;
 use crate::store::Interest;
 use crate::task::{State, StateSet};
@@ -152,7 +152,7 @@ fn is_settled(connection: &Connection, task: TaskId) -> Result<bool> {
         .optional()?;
     match state {
         Some(state) => Ok(StateSet::ENDED.contains(state.0)),
-        None => Ok(!stage::inserts(connection, task)?),
+        None => Ok(!tasks::is_staged(connection, task)?),
     }
 }
 

@@ -81,6 +81,12 @@ CREATE TABLE votive_staged (
     batch        BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- The tasks that staged batches will insert: nobody else may.
+CREATE TABLE votive_staged_task (
+    id  BLOB NOT NULL PRIMARY KEY,
+    txn BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- What staged transactions have reserved: unique keys (kind 0) and marks (kind 1).
 CREATE TABLE votive_reservation (
     kind INTEGER NOT NULL,

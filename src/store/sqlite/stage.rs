@@ -10,7 +10,7 @@ use super::row::{self, Bytes, Sql, TaskRow, columns};
 use super::tasks;
 use super::writer::{Durability, Write};
 use crate::codec;
-use crate::id::{ResourceId, TaskId, TxnId};
+use crate::id::{ResourceId, TxnId};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
 
@@ -178,21 +178,6 @@ fn is_staged(connection: &Connection, txn: TxnId, bytes: &[u8]) -> Result<bool> 
     }
 }
 
-/// Whether a staged batch would insert this task.
-pub(super) fn inserts(connection: &Connection, task: TaskId) -> Result<bool> {
-    let mut select =
-        connection.prepare_cached("SELECT batch FROM votive_staged WHERE state = 0")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let batch: Vec<u8> = row.get(0)?;
-        let batch: Batch = codec::decode(&batch)?;
-        if batch.inserts().any(|record| record.id == task) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 fn find(connection: &Connection, txn: TxnId) -> Result<Option<(u8, Vec<u8>)>> {
     let mut select =
         connection.prepare_cached("SELECT state, batch FROM votive_staged WHERE txn = ?1")?;
@@ -234,8 +219,12 @@ fn publish(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<Publis
 }
 
 fn discard(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<()> {
-    if !matches!(find(connection, txn)?, Some((staged::WAITING, _))) {
+    let Some((staged::WAITING, bytes)) = find(connection, txn)? else {
         return Ok(());
+    };
+    let batch: Batch = codec::decode(&bytes)?;
+    for record in batch.inserts() {
+        tasks::unstage(connection, record.id)?;
     }
     for mut row in pinned_by(connection, txn)? {
         tasks::pin(connection, row.seq, None)?;

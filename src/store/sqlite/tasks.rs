@@ -51,13 +51,40 @@ pub(super) fn follow(connection: &Connection, id: TaskId, bytes: Bytes) -> Resul
     }
 }
 
-/// Whether there is a task, or an alias, of this id.
-pub(super) fn exists(connection: &Connection, id: TaskId) -> Result<bool> {
+/// Refuses an id that a task, an alias, or a task that is staged has already.
+pub(super) fn refuse_known(connection: &Connection, id: TaskId) -> Result<()> {
     let mut select = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)
-             OR EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)",
+             OR EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+             OR EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)",
     )?;
+    if select.query_row([Sql(id)], |row| row.get(0))? {
+        return Err(Kind::TaskExists(id).into());
+    }
+    Ok(())
+}
+
+/// Whether a staged batch will insert this task.
+pub(super) fn is_staged(connection: &Connection, id: TaskId) -> Result<bool> {
+    let mut select = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)")?;
     Ok(select.query_row([Sql(id)], |row| row.get(0))?)
+}
+
+/// Announces a task that `txn` will insert when it is published.
+pub(super) fn stage(connection: &Connection, id: TaskId, txn: TxnId) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO votive_staged_task (id, txn) VALUES (?1, ?2)")?
+        .execute(params![Sql(id), Sql(txn)])?;
+    Ok(())
+}
+
+/// Takes back what [`stage`] announced.
+pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM votive_staged_task WHERE id = ?1")?
+        .execute([Sql(id)])?;
+    Ok(())
 }
 
 /// Inserts a task that was just published, with its objects and prerequisites.

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -45,12 +46,14 @@ pub(super) struct Writer {
     connection: Mutex<WriteConnection>,
     gate: Arc<Gate>,
     busy_timeout: Duration,
+    commits: AtomicU64,
 }
 
 #[derive(Default)]
 struct Line {
     members: VecDeque<Box<dyn Member>>,
-    led: bool,
+    /// How many are being led; nobody else leads meanwhile.
+    led: usize,
 }
 
 struct WriteConnection {
@@ -70,7 +73,19 @@ impl Writer {
             }),
             gate,
             busy_timeout,
+            commits: AtomicU64::new(0),
         }
+    }
+
+    /// How many transactions were committed.
+    pub(super) fn commit_count(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// How many writes have lined up and are not done.
+    pub(super) fn waiting(&self) -> usize {
+        let line = self.line.lock();
+        line.members.len() + line.led
     }
 
     /// Runs `operation` in a write transaction, all of it or nothing, and commits.
@@ -94,13 +109,13 @@ impl Writer {
             if let Some(result) = slot.lock().take() {
                 return result;
             }
-            if line.led {
+            if line.led > 0 {
                 self.moved.wait(&mut line);
                 continue;
             }
             let count = line.members.len().min(MEMBERS_MAX);
             let members = line.members.drain(..count).collect();
-            line.led = true;
+            line.led = count;
             drop(line);
             let lead = Lead(self);
             self.lead(members);
@@ -134,6 +149,7 @@ impl Writer {
         };
         hit(|[before, _]| before);
         commit(connection)?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
         hit(|[_, after]| after);
         Ok(())
     }
@@ -195,7 +211,7 @@ struct Lead<'w>(&'w Writer);
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        self.0.line.lock().led = false;
+        self.0.line.lock().led = 0;
         self.0.moved.notify_all();
     }
 }
@@ -264,5 +280,94 @@ impl<T, F> Drop for Job<T, F> {
         self.slot
             .lock()
             .get_or_insert_with(|| Err(Kind::Unknown.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const WRITE: Write = Write {
+        durability: Durability::Flushed,
+        failpoints: ["", ""],
+    };
+
+    fn writer(folder: &tempfile::TempDir) -> Writer {
+        let path = folder.path().join("test.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE t (x)").unwrap();
+        let gate = Gate::of(&path).unwrap();
+        Writer::new(connection, gate, Duration::from_secs(60))
+    }
+
+    fn count(writer: &Writer) -> i64 {
+        let count = |connection: &Connection| {
+            Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+        };
+        writer.run(WRITE, count).unwrap()
+    }
+
+    fn insert(connection: &Connection) -> Result<usize> {
+        Ok(connection.execute("INSERT INTO t VALUES (1)", [])?)
+    }
+
+    #[test]
+    fn a_refused_write_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        let refused: Result<()> = writer.run(WRITE, |connection| {
+            insert(connection)?;
+            Err(Kind::Conflict.into())
+        });
+        assert_eq!(refused.unwrap_err().kind, Kind::Conflict);
+        assert_eq!(count(&writer), 0);
+    }
+
+    #[test]
+    fn nobody_is_left_waiting_for_a_leader_that_panics() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        std::thread::scope(|threads| {
+            let (begin, begun) = mpsc::channel();
+            let (go, gone) = mpsc::channel::<()>();
+            let leader = threads.spawn(|| {
+                writer.run(WRITE, move |_| -> Result<()> {
+                    begin.send(()).unwrap();
+                    gone.recv().unwrap();
+                    panic!("on purpose");
+                })
+            });
+            begun.recv().unwrap();
+            let follower = threads.spawn(|| writer.run(WRITE, insert));
+            while writer.waiting() < 2 {
+                std::thread::yield_now();
+            }
+            go.send(()).unwrap();
+            assert!(leader.join().is_err());
+            assert_eq!(follower.join().unwrap().unwrap(), 1);
+        });
+        assert_eq!(count(&writer), 1);
+    }
+
+    #[test]
+    fn a_write_is_flushed_only_if_a_member_must_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        let synchronous = |durability| {
+            let write = Write {
+                durability,
+                ..WRITE
+            };
+            let ask =
+                |connection: &Connection| {
+                    Ok(connection
+                        .pragma_query_value(None, "synchronous", |row| row.get::<_, u8>(0))?)
+                };
+            writer.run(write, ask).unwrap()
+        };
+        assert_eq!(synchronous(Durability::Deferred), 1);
+        assert_eq!(synchronous(Durability::Flushed), 2);
     }
 }

@@ -6,38 +6,16 @@ use votive::register::Standing;
 
 use super::Prepared;
 use super::world::{Batch, Janitor, Owner, Recoverer, World};
-
-/// What the world comes to once faults stop.
-pub(crate) struct End {
-    /// Every transaction is everywhere or nowhere, as the application's own part is; none in doubt.
-    pub(super) is_atomic: bool,
-    /// No record and no incarnation is left.
-    pub(super) is_clean: bool,
-}
-
-/// What happens to what is under way when faults stop: one bit each.
-#[derive(Clone, Copy)]
-struct Fate(u32);
-
-impl Fate {
-    fn decides(&mut self) -> bool {
-        let bit = self.0 & 1 == 1;
-        self.0 >>= 1;
-        bit
-    }
-}
+use crate::rules::{End, Fate};
 
 impl<const T: usize, const S: usize> Prepared<T, S> {
     /// Lets faults stop in every possible way: what is under way arrives or is lost, then recovery and
     /// garbage collection run to their end.
     pub(super) fn ends(&self, world: &World<T, S>) -> End {
-        let mut end = End {
-            is_atomic: true,
-            is_clean: true,
-        };
-        for bits in 0..1 << (1 + T + T * S) {
+        let mut end = End::GOOD;
+        for fate in Fate::all(1 + T + T * S) {
             let mut world = *world;
-            if self.arrive(&mut world, Fate(bits)) {
+            if self.arrive(&mut world, fate) {
                 end.is_atomic &= self.run_out(&mut world);
                 end.is_clean &= self.clean(&mut world);
             }
@@ -61,7 +39,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
             }
             for store in 0..S {
                 if std::mem::take(&mut world.late[store][txn]) & fate.decides() {
-                    world.stage(store, txn);
+                    self.stage(world, store, txn);
                 }
             }
         }
@@ -83,7 +61,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
                 self.ask_as_owner(world, txn);
             }
             for store in 0..S {
-                self.owner_finishes(world, store, txn);
+                Self::owner_finishes(world, store, txn);
                 if world.batch(store, txn) == Batch::Staged {
                     let verdict = self.recover(world, txn).unwrap_or(Verdict::Wait);
                     world.carry_out(store, txn, verdict);
@@ -106,7 +84,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         self.drop_incarnation(world) || world.register.seen.standing == Standing::Gone
     }
 
-    pub(super) fn owner_finishes(&self, world: &mut World<T, S>, store: usize, txn: usize) {
+    pub(super) fn owner_finishes(world: &mut World<T, S>, store: usize, txn: usize) {
         match world.owners[txn] {
             Owner::Committed => world.carry_out(store, txn, Verdict::Publish),
             Owner::Refused => world.carry_out(store, txn, Verdict::Discard),

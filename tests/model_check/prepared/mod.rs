@@ -19,6 +19,7 @@ pub(crate) const ATOMIC: &str = "recovery ends all or nothing, with nothing in d
 pub(crate) const ONCE: &str = "a task is settled at most once";
 pub(crate) const REFUSED: &str = "who was told `refused` did not commit";
 pub(crate) const COMMITTED: &str = "who was told `committed` did commit";
+pub(crate) const UNIQUE: &str = "one task at most is visible under a key";
 pub(crate) const CLEAN: &str = "all garbage can go";
 const RUN: &str = "committed, run, and all garbage gone";
 const GONE: &str = "aborted, and all garbage gone";
@@ -44,6 +45,8 @@ pub(crate) enum Flaw {
     ForgettableUnflushed,
     /// The janitor first looks who holds nothing, then deletes whatever records there are.
     SetDifference,
+    /// Staging looks whether a visible task has the key, but not whether a staged one will.
+    KeyNotReserved,
 }
 
 /// What is checked, and with which mistake.
@@ -52,6 +55,8 @@ pub(crate) struct Prepared<const T: usize, const S: usize> {
     pub(crate) rules: Rules,
     pub(crate) flaw: Option<Flaw>,
     pub(crate) recoverers: usize,
+    /// Whether the tasks of all transactions have the same unique key, which refuses a second.
+    pub(crate) unique: bool,
 }
 
 impl<const T: usize, const S: usize> Prepared<T, S> {
@@ -61,6 +66,7 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
             rules: Rules::REAL,
             flaw: None,
             recoverers: 2,
+            unique: false,
         }
     }
 
@@ -105,7 +111,7 @@ impl<const T: usize, const S: usize> Model for Prepared<T, S> {
     fn next_state(&self, before: &Self::State, step: Step) -> Option<Self::State> {
         let mut world = *before;
         self.owner_step(&mut world, step);
-        Self::fate_step(&mut world, step);
+        self.fate_step(&mut world, step);
         self.recovery_step(&mut world, step);
         self.garbage_step(&mut world, step);
         world.recoverers.sort_unstable();
@@ -120,6 +126,9 @@ impl<const T: usize, const S: usize> Model for Prepared<T, S> {
             Property::always(REFUSED, |_, world: &World<T, S>| world.refused_is_true()),
             Property::always(COMMITTED, |_, world: &World<T, S>| {
                 world.committed_is_true()
+            }),
+            Property::always(UNIQUE, |model: &Self, world: &World<T, S>| {
+                !model.unique || world.keys_are_unique()
             }),
             Property::always(CLEAN, |model: &Self, world| model.ends(world).is_clean),
             Property::sometimes(RUN, |_, world: &World<T, S>| world.all_run()),

@@ -14,6 +14,23 @@ use super::{Flaw, Prepared};
 use crate::rules::{incarnation, index_of, store_id, txn_id};
 
 impl<const T: usize, const S: usize> Prepared<T, S> {
+    /// Staging is durable. It is refused for a transaction that is over, and where the key is taken.
+    pub(super) fn stage(&self, world: &mut World<T, S>, store: usize, txn: usize) -> bool {
+        let is_over = !matches!(world.batch(store, txn), Batch::Absent | Batch::Discarded);
+        let has_key = |other: usize| match world.batch(store, other) {
+            Batch::Visible => true,
+            Batch::Staged => !self.has(Flaw::KeyNotReserved),
+            _ => false,
+        };
+        let is_taken = self.unique && (0..T).any(|other| other != txn && has_key(other));
+        if is_over || is_taken {
+            return false;
+        }
+        world.stores[store].seen[txn] = Batch::Staged;
+        world.stores[store].flush();
+        true
+    }
+
     /// The register's `decide(txn, Aborted)`; `None` where an uncommitted record is in the way.
     pub(super) fn decide(&self, world: &mut World<T, S>, txn: usize) -> Option<Answer> {
         if world.is_uncommitted(txn) {

@@ -123,12 +123,11 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
                 let Owner::Staging(store) = world.owners[txn] else {
                     return;
                 };
-                world.stage(store, txn);
                 let is_last = store + 1 == S;
-                world.owners[txn] = if is_last {
-                    Owner::Voted
-                } else {
-                    Owner::Staging(store + 1)
+                world.owners[txn] = match self.stage(world, store, txn) {
+                    false => Owner::Refused,
+                    true if is_last => Owner::Voted,
+                    true => Owner::Staging(store + 1),
                 };
             }
             Step::StageTimesOut(txn) => {
@@ -149,18 +148,18 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
                 world.owners[txn] = Owner::Asking;
             }
             Step::OwnerAsks(txn) => self.ask_as_owner(world, txn),
-            Step::OwnerFinishes(store, txn) => self.owner_finishes(world, store, txn),
+            Step::OwnerFinishes(store, txn) => Self::owner_finishes(world, store, txn),
             Step::Crash => world.crash(),
             _ => {}
         }
     }
 
     /// What happens to databases by themselves.
-    pub(super) fn fate_step(world: &mut World<T, S>, step: Step) {
+    pub(super) fn fate_step(&self, world: &mut World<T, S>, step: Step) {
         match step {
             Step::StageArrivesLate(store, txn) => {
                 world.late[store][txn] = false;
-                world.stage(store, txn);
+                self.stage(world, store, txn);
             }
             Step::OrphanCommits(txn) => {
                 world.orphans[txn] = false;
@@ -220,11 +219,9 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         match step {
             Step::Close => self.close(world),
             Step::ReadRecords => self.read_records(world),
-            Step::LookForNobody => {
-                if (0..T).all(|txn| world.holds_nothing(txn)) {
-                    (0..S).for_each(|store| world.stores[store].flush());
-                    world.janitor = Janitor::Looked;
-                }
+            Step::LookForNobody if (0..T).all(|txn| world.holds_nothing(txn)) => {
+                (0..S).for_each(|store| world.stores[store].flush());
+                world.janitor = Janitor::Looked;
             }
             Step::AskHolder(store) => self.ask_holder(world, store),
             Step::Forget => self.forget(world),

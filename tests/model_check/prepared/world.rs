@@ -114,14 +114,6 @@ impl<const T: usize, const S: usize> World<T, S> {
         self.owners[txn] == Owner::Open || self.orphans[txn]
     }
 
-    /// Staging is durable, and is refused where the transaction is over; a discarded one is forgotten.
-    pub(super) fn stage(&mut self, store: usize, txn: usize) {
-        if matches!(self.batch(store, txn), Batch::Absent | Batch::Discarded) {
-            self.stores[store].seen[txn] = Batch::Staged;
-            self.stores[store].flush();
-        }
-    }
-
     pub(super) fn carry_out(&mut self, store: usize, txn: usize, verdict: Verdict) {
         if self.batch(store, txn) == Batch::Staged {
             match verdict {
@@ -156,6 +148,14 @@ impl<const T: usize, const S: usize> World<T, S> {
 
     pub(super) fn settled_once(&self) -> bool {
         self.settled.iter().flatten().all(|&count| count <= 1)
+    }
+
+    pub(super) fn keys_are_unique(&self) -> bool {
+        let count = |store: &Stored<[Batch; T]>| {
+            let visible = store.seen.iter().filter(|&&batch| batch == Batch::Visible);
+            visible.count()
+        };
+        self.stores.iter().all(|store| count(store) <= 1)
     }
 
     pub(super) fn refused_is_true(&self) -> bool {

@@ -1,0 +1,221 @@
+//! How close votive comes to the limit of the disk: each piece of work beside the raw loop that does
+//! the same rows, indexes and pragmas, in the same run, in turn.
+//!
+//! `cargo bench --bench throughput [-- --tiny] [-- --only NAME] [-- --dir FOLDER]` prints a table and
+//! writes `throughput/report.json` beside the data. Ratios and flushes are what counts: the speed of a
+//! disk, and of a shared machine, changes from minute to minute.
+#![allow(clippy::disallowed_methods, reason = "a bench measures time")]
+
+mod flushes;
+mod own;
+mod raw;
+mod report;
+mod setting;
+mod template;
+
+use std::sync::Arc;
+
+use votive::store::Store;
+use votive::store::memory::MemoryStore;
+
+use report::{Run, Work, percentile};
+use setting::{Result, Setting, store};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let setting = Setting::new(&arguments)?;
+    let only = arguments.iter().position(|argument| argument == "--only");
+    let only = only
+        .and_then(|at| arguments.get(at + 1))
+        .map(String::as_str);
+    println!(
+        "flushes: {}; {} rounds",
+        setting.source.name(),
+        setting.rounds
+    );
+    let mut reports = Vec::new();
+    for pair in PAIRS
+        .iter()
+        .filter(|pair| only.is_none_or(|only| pair.name.contains(only)))
+    {
+        let mut rounds = Vec::new();
+        for _ in 0..setting.rounds {
+            rounds.push(((pair.raw)(&setting)?, (pair.own)(&setting)?));
+        }
+        let work = Work {
+            name: pair.name,
+            raw_name: pair.raw_name,
+            goal: pair.goal,
+            rounds,
+        };
+        work.print();
+        reports.push(work.json());
+    }
+    if only.is_none_or(|only| "latency".contains(only)) {
+        latency(&setting)?;
+    }
+    let file = setting.folder().join("report.json");
+    std::fs::write(&file, serde_json::to_vec_pretty(&reports)?)?;
+    println!("written to {}", file.display());
+    Ok(())
+}
+
+/// A piece of work, done by hand and by votive.
+struct Pair {
+    name: &'static str,
+    raw_name: &'static str,
+    goal: Option<f64>,
+    raw: fn(&Setting) -> Result<Run>,
+    own: fn(&Setting) -> Result<Run>,
+}
+
+const PAIRS: [Pair; 10] = [
+    Pair {
+        name: "sqlite one per txn, enlisted",
+        raw_name: "application row + task row in one transaction",
+        goal: Some(0.9),
+        raw: |setting| {
+            let mut tables = raw::Tables::new(&setting.fresh()?)?;
+            setting.measure(setting.transactions, || {
+                raw::enlisted(&mut tables, setting.transactions)
+            })
+        },
+        own: |setting| {
+            let work = own::enlisted(&setting.fresh()?, setting.transactions)?;
+            setting.measure(setting.transactions, work)
+        },
+    },
+    Pair {
+        name: "sqlite one per txn, prepared",
+        raw_name: "stage, application row + outcome row, publish",
+        goal: Some(0.8),
+        raw: |setting| {
+            let mut rows = raw::Prepared::new(&setting.fresh()?)?;
+            setting.measure(setting.transactions, || rows.run(setting.transactions))
+        },
+        own: |setting| {
+            let work = own::prepared(&setting.fresh()?, setting.transactions)?;
+            setting.measure(setting.transactions, work)
+        },
+    },
+    Pair {
+        name: "sqlite one per txn, queue alone",
+        raw_name: "task row in one transaction",
+        goal: None,
+        raw: |setting| {
+            let mut tables = raw::Tables::new(&setting.fresh()?)?;
+            let count = setting.transactions;
+            setting.measure(count, || raw::batches(&mut tables, count, 1))
+        },
+        own: |setting| {
+            let work = own::batches(&setting.fresh()?, setting.transactions, 1)?;
+            setting.measure(setting.transactions, work)
+        },
+    },
+    Pair {
+        name: "sqlite one per txn, 16 producers",
+        raw_name: "one writer that commits all that wait",
+        goal: None,
+        raw: |setting| {
+            let tables = raw::Tables::new(&setting.fresh()?)?;
+            setting.measure(setting.tasks / 2, || {
+                raw::group_commit(tables, 16, setting.tasks / 2)
+            })
+        },
+        own: |setting| {
+            let work = own::producers(&setting.fresh()?, 16, setting.tasks / 2)?;
+            setting.measure(setting.tasks / 2, work)
+        },
+    },
+    Pair {
+        name: "sqlite 100 per txn",
+        raw_name: "100 task rows in one transaction",
+        goal: Some(0.6),
+        raw: |setting| {
+            let mut tables = raw::Tables::new(&setting.fresh()?)?;
+            setting.measure(setting.tasks, || {
+                raw::batches(&mut tables, setting.tasks, 100)
+            })
+        },
+        own: |setting| {
+            let work = own::batches(&setting.fresh()?, setting.tasks, 100)?;
+            setting.measure(setting.tasks, work)
+        },
+    },
+    Pair {
+        name: "sqlite drain, 1 worker",
+        raw_name: "claim 100, remove each, one commit",
+        goal: None,
+        raw: raw_drain,
+        own: |setting| {
+            let work = own::drain(&setting.fresh()?, 1, setting.tasks)?;
+            setting.measure(setting.tasks, work)
+        },
+    },
+    Pair {
+        name: "sqlite drain, 4 workers",
+        raw_name: "claim 100, remove each, one commit",
+        goal: Some(0.4),
+        raw: raw_drain,
+        own: |setting| {
+            let work = own::drain(&setting.fresh()?, 4, setting.tasks)?;
+            setting.measure(setting.tasks, work)
+        },
+    },
+    Pair {
+        name: "sqlite claim + settle at 1k : at 1M",
+        raw_name: "the same at the largest backlog",
+        goal: None,
+        raw: |setting| claims(store(&setting.fresh()?)?, setting.backlog_max, setting),
+        own: |setting| claims(store(&setting.fresh()?)?, 1_000, setting),
+    },
+    Pair {
+        name: "memory claim + settle at 1k : at 1M",
+        raw_name: "the same at the largest backlog",
+        goal: None,
+        raw: |setting| {
+            claims(
+                Arc::new(MemoryStore::default()),
+                setting.backlog_max,
+                setting,
+            )
+        },
+        own: |setting| claims(Arc::new(MemoryStore::default()), 1_000, setting),
+    },
+    Pair {
+        name: "memory enqueue, claim, settle",
+        raw_name: "a map of tasks with an ordered index",
+        goal: Some(0.25),
+        raw: |setting| {
+            setting.measure(setting.tasks * 5, || {
+                std::hint::black_box(raw::memory(setting.tasks * 5));
+                Ok(())
+            })
+        },
+        own: |setting| setting.measure(setting.tasks * 5, || own::memory(setting.tasks * 5)),
+    },
+];
+
+fn raw_drain(setting: &Setting) -> Result<Run> {
+    let mut tables = raw::Tables::new(&setting.fresh()?)?;
+    tables.fill(setting.tasks)?;
+    setting.measure(setting.tasks, || raw::drain(&tables, setting.tasks))
+}
+
+fn claims(store: Arc<dyn Store>, backlog: u64, setting: &Setting) -> Result<Run> {
+    let claimer = own::Claimer::new(store, backlog)?;
+    let count = (setting.transactions / 10).min(backlog);
+    setting.measure(count, || claimer.run(count))
+}
+
+/// From the return of the commit to the start of the task.
+fn latency(setting: &Setting) -> Result<()> {
+    let latencies = own::latencies(&setting.fresh()?, (setting.transactions / 30).max(5))?;
+    let at = |share| percentile(latencies.clone(), share).unwrap_or(f64::NAN);
+    println!(
+        "sqlite commit-to-start: p50 {:.3} ms, p99 {:.3} ms",
+        at(0.5),
+        at(0.99)
+    );
+    Ok(())
+}

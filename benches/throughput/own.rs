@@ -1,0 +1,227 @@
+//! The same work by votive's public calls.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::unbounded;
+use votive::consumer::Consumer;
+use votive::handler::{Context, Registry};
+use votive::id::{ConsumerId, Incarnation, TaskId};
+use votive::queue::Queue;
+use votive::resource::rusqlite::Database;
+use votive::store::memory::MemoryStore;
+use votive::store::{Batch, Change, ClaimRequest, Settlement, Store, Verdict, Want};
+use votive::txn::TransactionManager;
+
+use crate::setting::{Noop, Result, connect, preload, store};
+
+const APP: &str = "CREATE TABLE IF NOT EXISTS app (id INTEGER PRIMARY KEY, v TEXT NOT NULL)";
+const ROW: &str = "INSERT INTO app (v) VALUES ('row')";
+
+/// One transaction of the application's own connection that inserts its row and enqueues a task.
+pub(crate) fn enlisted(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+    let store: Arc<dyn Store> = store(folder)?;
+    let queue = Queue::new(store, "default")?;
+    let mut connection = connect(&folder.join("queue.db"))?;
+    connection.execute_batch(APP)?;
+    Ok(Box::new(move || {
+        for _ in 0..count {
+            let txn =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            txn.prepare_cached(ROW)?.execute([])?;
+            queue.enlist(&txn)?.enqueue(&Noop::new())?;
+            txn.commit()?;
+        }
+        Ok(())
+    }))
+}
+
+/// The queue in one file, the application in another: two-phase commit.
+pub(crate) fn prepared(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+    let file = folder.join("application.db");
+    Database::migrate(&file)?;
+    connect(&file)?.execute_batch(APP)?;
+    let database = Database::open(&file)?;
+    let queue = Queue::new(store(folder)? as Arc<dyn Store>, "default")?;
+    let manager = TransactionManager::new();
+    Ok(Box::new(move || {
+        for _ in 0..count {
+            let mut txn = manager.begin()?;
+            database.join(&mut txn)?.prepare_cached(ROW)?.execute([])?;
+            queue.enqueue(&mut txn, &Noop::new())?;
+            txn.commit()?;
+        }
+        Ok(())
+    }))
+}
+
+/// Transactions of `size` tasks each, of the queue alone.
+pub(crate) fn batches(
+    folder: &Path,
+    count: u64,
+    size: u64,
+) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+    let queue = Queue::new(store(folder)? as Arc<dyn Store>, "default")?;
+    let manager = TransactionManager::new();
+    Ok(Box::new(move || {
+        for _ in 0..count / size {
+            let mut txn = manager.begin()?;
+            for _ in 0..size {
+                queue.enqueue(&mut txn, &Noop::new())?;
+            }
+            txn.commit()?;
+        }
+        Ok(())
+    }))
+}
+
+/// Producers that each wait for their own commit.
+pub(crate) fn producers(
+    folder: &Path,
+    producers: u64,
+    count: u64,
+) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+    let queue = Queue::new(store(folder)? as Arc<dyn Store>, "default")?;
+    let manager = TransactionManager::new();
+    Ok(Box::new(move || {
+        std::thread::scope(|scope| {
+            let produce = || -> Result<()> {
+                for _ in 0..count / producers {
+                    let mut txn = manager.begin()?;
+                    queue.enqueue(&mut txn, &Noop::new())?;
+                    txn.commit()?;
+                }
+                Ok(())
+            };
+            let threads: Vec<_> = (0..producers).map(|_| scope.spawn(produce)).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| "a producer panicked")?)
+        })
+    }))
+}
+
+/// A consumer that runs tasks which do nothing, and acknowledges each.
+pub(crate) fn drain(
+    folder: &Path,
+    workers: usize,
+    count: u64,
+) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+    let store: Arc<dyn Store> = store(folder)?;
+    let manager = TransactionManager::new();
+    preload(&store, &manager, count)?;
+    let (ran, runs) = unbounded();
+    let mut registry = Registry::new();
+    registry.register(move |_: Noop, _: &mut Context<'_>| ran.send(()))?;
+    Ok(Box::new(move || {
+        let builder = Consumer::builder(store, registry).manager(manager);
+        let running = builder.queue("default").concurrent_limit(workers).start()?;
+        for _ in 0..count {
+            runs.recv()?;
+        }
+        // Stopping waits for the last acknowledgement.
+        running.stop();
+        Ok(())
+    }))
+}
+
+/// The times from the return of a commit to the start of its task, in milliseconds, at 20 per second.
+pub(crate) fn latencies(folder: &Path, count: u64) -> Result<Vec<f64>> {
+    let store: Arc<dyn Store> = store(folder)?;
+    let manager = TransactionManager::new();
+    let queue = Queue::new(Arc::clone(&store), "default")?;
+    let (started, starts) = unbounded();
+    let mut registry = Registry::new();
+    registry.register(move |_: Noop, _: &mut Context<'_>| started.send(Instant::now()))?;
+    let running = Consumer::builder(store, registry)
+        .manager(manager.clone())
+        .queue("default")
+        .start()?;
+    let mut latencies = Vec::new();
+    for _ in 0..count {
+        std::thread::sleep(Duration::from_millis(50));
+        let mut txn = manager.begin()?;
+        queue.enqueue(&mut txn, &Noop::new())?;
+        txn.commit()?;
+        let committed = Instant::now();
+        let started = starts.recv()?;
+        latencies.push(started.saturating_duration_since(committed).as_secs_f64() * 1e3);
+    }
+    running.stop();
+    Ok(latencies)
+}
+
+/// A store with a backlog, and who claims from it one by one.
+pub(crate) struct Claimer {
+    store: Arc<dyn Store>,
+    manager: TransactionManager,
+    request: ClaimRequest,
+    _presence: votive::store::Presence,
+}
+
+impl Claimer {
+    /// Fills the store with `backlog` tasks.
+    pub(crate) fn new(store: Arc<dyn Store>, backlog: u64) -> Result<Self> {
+        let manager = TransactionManager::new();
+        preload(&store, &manager, backlog)?;
+        let lease = Duration::from_secs(60);
+        let incarnation = Incarnation::random();
+        let presence = store.attend(incarnation, lease)?;
+        let consumer = ConsumerId {
+            incarnation,
+            name: "bench".into(),
+        };
+        let wants = vec![Want {
+            queue: "default".into(),
+            count: 1,
+        }];
+        let request = ClaimRequest {
+            consumer,
+            wants,
+            lease,
+        };
+        Ok(Self {
+            store,
+            manager,
+            request,
+            _presence: presence,
+        })
+    }
+
+    /// Claims and settles `count` tasks, one by one.
+    pub(crate) fn run(&self, count: u64) -> Result<()> {
+        for _ in 0..count {
+            for claim in self.store.claim(&self.request, self.store.now()?)? {
+                self.settle(claim.record.id, claim.token)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&self, task: TaskId, token: votive::id::Token) -> Result<()> {
+        let counts = votive::task::Counts::default();
+        let settlement = Settlement {
+            task,
+            token,
+            verdict: Verdict::Done,
+            counts,
+        };
+        let batch = Batch::new(vec![Change::Settle(settlement)]);
+        votive::queue::apply(&self.store, &self.manager, &batch)?;
+        Ok(())
+    }
+}
+
+/// Enqueues, claims and settles `count` tasks in memory.
+pub(crate) fn memory(count: u64) -> Result<()> {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let queue = Queue::new(Arc::clone(&store), "default")?;
+    let claimer = Claimer::new(store, 0)?;
+    for _ in 0..count {
+        let mut txn = claimer.manager.begin()?;
+        queue.enqueue(&mut txn, &Noop::new())?;
+        txn.commit()?;
+    }
+    claimer.run(count)
+}

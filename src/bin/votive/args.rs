@@ -1,0 +1,301 @@
+//! What was typed. Nothing here knows what it means.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use votive::id::{TaskId, TxnId};
+use votive::task::State;
+use votive::time::Timestamp;
+
+use crate::exit;
+
+/// Looks into votive stores, and puts right what people have to put right.
+#[derive(Debug, Parser)]
+#[command(version, after_help = exit::HELP, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// The store, such as `sqlite:tasks.db`
+    #[arg(long, global = true, env = "VOTIVE_URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log to standard error: -v warnings, -vv information, -vvv everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Count the tasks of each queue by state
+    Stats,
+    /// List tasks in the order of their enqueueing
+    List(List),
+    /// Show all that is known of one task
+    Show {
+        /// The task's id
+        id: TaskId,
+    },
+    /// Enqueue a task, or one for each line of a file, in one transaction
+    Enqueue(Enqueue),
+    /// Run dead, cancelled or done tasks again; run scheduled ones at once
+    Retry(Selection),
+    /// Take back tasks that have not started; they stay, as cancelled
+    Cancel(Selection),
+    /// Move tasks that have not started to another queue
+    Move(Move),
+    /// Delete tasks that have ended
+    Purge(Selection),
+    /// Transactions that are staged and undecided
+    #[command(subcommand)]
+    InDoubt(InDoubt),
+    /// Ask the registers about what crashes left in doubt, and publish or discard it
+    Recover(Recover),
+    /// Look at everything in the store, and list what is wrong
+    Check,
+    /// Create the store, or bring it to this version; or create the register in an application database
+    Migrate(Migrate),
+}
+
+/// Which tasks, by what they are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Filter {
+    /// Only tasks of this queue
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// Only tasks of this kind
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only tasks in these states, parted by commas
+    #[arg(long, value_delimiter = ',', value_parser = state())]
+    pub(crate) state: Vec<State>,
+    /// Only tasks about this object
+    #[arg(long)]
+    pub(crate) about: Option<String>,
+    /// Only tasks older than this, such as `90s`, `2h` or `7days`; one that ended is as old as its end
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) older_than: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// The largest number of tasks on a page
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+    /// Where the page starts: what the page before said
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// Which tasks are to be changed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Selection {
+    /// The tasks' ids
+    #[arg(value_name = "ID", conflicts_with_all = ["queue", "kind", "state", "about", "older_than", "all"])]
+    pub(crate) ids: Vec<TaskId>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// All tasks that the command can be used on
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Move {
+    /// The queue that they go to
+    #[arg(long, value_name = "QUEUE")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Enqueue {
+    /// The task's kind, which finds its handler
+    pub(crate) kind: String,
+    /// The payload as JSON; `-` reads it from standard input
+    #[arg(required_unless_present = "file")]
+    pub(crate) payload: Option<String>,
+    /// Read the payload from a file
+    #[arg(long, conflicts_with = "payload")]
+    pub(crate) file: Option<PathBuf>,
+    /// Enqueue one task for each line that is not blank
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// The queue
+    #[arg(long, default_value = "default")]
+    pub(crate) queue: String,
+    #[command(flatten)]
+    pub(crate) options: TaskOptions,
+}
+
+/// What a producer may say about a task.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TaskOptions {
+    /// Lower goes first; each step is worth five minutes of waiting [default: 10]
+    #[arg(long)]
+    pub(crate) priority: Option<u8>,
+    /// Wait this long after the commit, such as `90s` or `2h`
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) delay: Option<Duration>,
+    /// Run no earlier than this, such as `2026-11-21T09:30:00Z`
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub(crate) not_before: Option<Timestamp>,
+    /// Do not start after this; the task becomes dead instead
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub(crate) expires_at: Option<Timestamp>,
+    /// How long one attempt may take
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Attempts in all, the first included [default: 10]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts_max: Option<u32>,
+    /// Make the task the only one of this key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) unique: Option<String>,
+    /// What happens if another task has the key
+    #[arg(long, requires = "unique", value_enum, default_value_t)]
+    pub(crate) on_duplicate: OnDuplicate,
+    /// Never run at the same time as another task of this group
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// An object that the task is about; may be repeated
+    #[arg(long)]
+    pub(crate) about: Vec<String>,
+    /// On whose behalf
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// How long the finished task stays to be looked at
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) retention: Option<Duration>,
+    /// The version of the payload's shape
+    #[arg(long, default_value_t = 0)]
+    pub(crate) payload_version: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum OnDuplicate {
+    /// The new task merges into the one that waits
+    #[default]
+    Merge,
+    /// Nothing is enqueued
+    Refuse,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InDoubt {
+    /// List them, and what operators decided before
+    List,
+    /// Publish a transaction's tasks
+    Commit(Settle),
+    /// Discard a transaction's tasks
+    Abort(Settle),
+    /// Forget that a transaction was settled by force
+    Forget {
+        /// The transaction's id
+        txn: TxnId,
+    },
+}
+
+/// How an operator settles a transaction.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Settle {
+    /// The transaction's id
+    pub(crate) txn: TxnId,
+    /// Why; it is kept and shown
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Settle it even though its register cannot be asked
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) applications: Applications,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Recover {
+    /// Leave alone what was staged less long ago: its owner is probably at work
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Duration,
+    #[command(flatten)]
+    pub(crate) applications: Applications,
+}
+
+/// Where registers are, beside the store's own.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Applications {
+    /// An application database that holds a register, such as `sqlite:app.db`; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) app: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Migrate {
+    /// Create the register in this application database instead
+    #[arg(long, value_name = "URL")]
+    pub(crate) register: Option<String>,
+    /// Print the statements, and change nothing
+    #[arg(long, requires = "register", conflicts_with = "adopt")]
+    pub(crate) print: bool,
+    /// Declare that the file has taken the place of the one that it is a copy of, after it was restored
+    /// or moved to another disk; of several copies never adopt two
+    #[arg(long)]
+    pub(crate) adopt: bool,
+}
+
+/// Reads the name of a state in which a task can be seen.
+fn state() -> impl TypedValueParser<Value = State> {
+    let visible = State::ALL
+        .into_iter()
+        .filter(|state| *state != State::Staged);
+    PossibleValuesParser::new(visible.map(State::name))
+        .try_map(|name| State::from_name(&name).ok_or_else(|| format!("`{name}` is no state")))
+}
+
+/// Reads an instant in RFC 3339.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let wrong = |error: humantime::TimestampError| {
+        format!("{error}; expected a time in UTC such as 2026-11-21T09:30:00Z")
+    };
+    let at = humantime::parse_rfc3339_weak(text).map_err(wrong)?;
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.map_err(|_| "a time before 1970".to_owned())?;
+    Ok(Timestamp::EPOCH.saturating_add(since))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_contradict_nothing() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn an_instant_is_read_as_it_is_printed() {
+        let text = "2026-11-21T09:30:00.000000Z";
+        assert_eq!(instant(text).map(|at| at.to_string()), Ok(text.to_owned()));
+    }
+}

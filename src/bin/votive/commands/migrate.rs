@@ -1,0 +1,48 @@
+//! `votive migrate`: the store, or an application's register, is made or brought to this version.
+
+use std::fmt;
+
+use serde::Serialize;
+use votive::id::ResourceId;
+
+use crate::application;
+use crate::args::{Global, Migrate};
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::target::{self, Target};
+use crate::view::Text;
+
+/// What was made, or was there already.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Report {
+    /// A store.
+    Store(Text<ResourceId>),
+    /// A register in an application database.
+    Register(Text<ResourceId>),
+    /// The statements that make a register.
+    Statements(&'static str),
+}
+
+/// Migrates a store or a register.
+pub(super) fn run(global: &Global, typed: &Migrate) -> Result<Exit, Failure> {
+    let report = match &typed.register {
+        None if typed.adopt => Report::Store(Text(application::adopt(target::url(global)?)?)),
+        None => Report::Store(Text(Target::open_or_create(global)?.store.id())),
+        Some(url) if typed.print => Report::Statements(application::statements(url)?),
+        Some(url) if typed.adopt => Report::Register(Text(application::adopt(url)?)),
+        Some(url) => Report::Register(Text(application::migrate(url)?)),
+    };
+    output::print(&report, global.json)?;
+    Ok(Exit::Ok)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(id) => writeln!(f, "store {} is ready", id.0),
+            Self::Register(id) => writeln!(f, "register {} is ready", id.0),
+            Self::Statements(text) => writeln!(f, "{}", text.trim_end()),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `votive show`: all that is known of one task.
+
+use std::fmt;
+
+use serde::Serialize;
+use votive::id::TaskId;
+use votive::store::Listed;
+use votive::task::{DeadReason, Payload};
+use votive::time::Timestamp;
+
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::table::{Pairs, plain, relative, rough};
+use crate::target::Target;
+use crate::view::{TaskView, format_name, hex, json};
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    task: TaskView<'a>,
+    #[serde(skip)]
+    listed: &'a Listed,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+/// Shows one task. Its id may be that of a task that merged into it.
+pub(super) fn run(target: &Target, task: TaskId, json: bool) -> Result<Exit, Failure> {
+    let listed = target.find(task)?;
+    let report = Report {
+        task: TaskView::whole(&listed),
+        listed: &listed,
+        now: target.store.now()?,
+    };
+    output::print(&report, json)?;
+    Ok(Exit::Ok)
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut pairs = Pairs::new();
+        self.identity(&mut pairs);
+        self.times(&mut pairs);
+        self.fate(&mut pairs);
+        self.wishes(&mut pairs);
+        self.payload(&mut pairs);
+        pairs.fmt(f)?;
+        writeln!(f, "\n{}", content(&self.listed.record.payload))
+    }
+}
+
+impl Report<'_> {
+    fn identity(&self, pairs: &mut Pairs) {
+        let record = &self.listed.record;
+        pairs.add("task", record.id);
+        pairs.add("queue", &record.queue);
+        pairs.add("kind", &record.kind);
+        pairs.add("state", record.state);
+        pairs.add_some("because", record.dead.map(DeadReason::name));
+        pairs.add_some("held by", self.listed.holder.as_ref());
+        pairs.add_some("progress", record.progress.as_ref());
+    }
+
+    fn times(&self, pairs: &mut Pairs) {
+        let record = &self.listed.record;
+        let at = |at: Timestamp| format!("{at} ({})", relative(at, self.now));
+        pairs.add("enqueued", at(record.enqueued_at));
+        pairs.add_some("published", record.published_at.map(at));
+        pairs.add_some("not before", record.not_before.map(at));
+        pairs.add_some("expires", record.options.expires_at.map(at));
+        pairs.add_some("claimed", self.listed.claimed_at.map(at));
+        pairs.add_some("ended", record.ended_at.map(at));
+    }
+
+    fn fate(&self, pairs: &mut Pairs) {
+        let record = &self.listed.record;
+        let (counts, attempts_max) = (record.counts, record.options.retry.attempts_max);
+        pairs.add("attempts", format!("{} of {attempts_max}", counts.attempts));
+        pairs.add("conflicts", counts.conflicts);
+        pairs.add("reclaims", counts.reclaims);
+        if let Some(failure) = &record.failure {
+            let chain = failure.chain.join("\n  because: ");
+            pairs.add(
+                "failed",
+                format!("{} ({})", failure.at, relative(failure.at, self.now)),
+            );
+            pairs.add("failure", chain);
+        }
+    }
+
+    fn wishes(&self, pairs: &mut Pairs) {
+        let options = &self.listed.record.options;
+        pairs.add("priority", options.priority);
+        pairs.add_some("unique", options.unique.as_ref().map(|unique| &unique.key));
+        pairs.add_some("group", options.group.as_ref());
+        options
+            .about
+            .iter()
+            .for_each(|object| pairs.add("about", object));
+        options
+            .waits_for
+            .iter()
+            .for_each(|task| pairs.add("waits for", task));
+        pairs.add_some("user", options.user.as_ref());
+        pairs.add_some("timeout", options.timeout.map(rough));
+        pairs.add_some("retention", options.retention.map(rough));
+    }
+
+    fn payload(&self, pairs: &mut Pairs) {
+        let payload = &self.listed.record.payload;
+        let (format, size) = (format_name(payload.format), payload.bytes.len());
+        let version = payload.version;
+        pairs.add(
+            "payload",
+            format!("{format}, version {version}, {size} bytes"),
+        );
+    }
+}
+
+/// Returns the payload as JSON text if it is that, or else in hexadecimal digits.
+fn content(payload: &Payload) -> String {
+    json(payload).map_or_else(|| hex(&payload.bytes), plain)
+}

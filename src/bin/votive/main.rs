@@ -1,0 +1,63 @@
+//! The `votive` command line: looks into stores, and puts right what people have to put right.
+//!
+//! Parse low, resolve high: `args` says only what was typed; what it means is worked out in `target`,
+//! `selection` and `commands`. Everything is done through votive's public API.
+
+#[cfg_attr(not(feature = "sqlite"), path = "no_application.rs")]
+mod application;
+mod args;
+mod commands;
+mod exit;
+mod output;
+mod selection;
+mod table;
+mod target;
+mod view;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    listen(args.global.verbose);
+    let exit = match commands::run(&args) {
+        Ok(exit) => exit,
+        Err(failure) => report(&failure, args.global.json),
+    };
+    exit.into()
+}
+
+/// Sends the library's own log to standard error.
+fn listen(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::ERROR,
+        1 => tracing::Level::WARN,
+        2 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Tells standard error what failed, with the whole chain of causes.
+fn report(failure: &Failure, json: bool) -> Exit {
+    if failure.exit == Exit::Ok {
+        return Exit::Ok;
+    }
+    let text = if json {
+        failure.to_json()
+    } else {
+        failure.to_text()
+    };
+    // If standard error is closed too there is nobody left to tell but the caller, by the exit code.
+    match writeln!(std::io::stderr(), "{text}") {
+        Ok(()) | Err(_) => failure.exit,
+    }
+}

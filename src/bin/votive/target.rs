@@ -1,0 +1,93 @@
+//! The store that a command works on, and how it is changed: by transactions, like any application.
+
+use std::sync::Arc;
+
+use votive::id::TaskId;
+use votive::queue;
+use votive::store::url::StoreUrl;
+use votive::store::{self, Batch, Change, Filter, Listed, Store};
+use votive::txn::TransactionManager;
+
+use crate::application;
+use crate::args::{Applications, Global};
+use crate::exit::{Exit, Failure};
+
+/// How many tasks are read at a time.
+const PAGE: usize = 500;
+
+/// An open store, and the manager of the transactions that change it.
+pub(crate) struct Target {
+    /// The store.
+    pub(crate) store: Arc<dyn Store>,
+    /// Begins the transactions, and knows the registers.
+    pub(crate) manager: TransactionManager,
+}
+
+impl Target {
+    /// Opens the store that the arguments name, which must be there.
+    pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
+        let url: StoreUrl = url(global)?.parse().map_err(Failure::of)?;
+        if is_missing(&url) {
+            let message = format!("there is no store at {url}: `votive migrate` makes one");
+            return Err(Failure::new(Exit::NotFound, message));
+        }
+        Self::open_or_create(global)
+    }
+
+    /// Opens the store that the arguments name, or makes it.
+    pub(crate) fn open_or_create(global: &Global) -> Result<Self, Failure> {
+        Ok(Self {
+            store: votive::open(url(global)?).map_err(Failure::of)?,
+            manager: TransactionManager::new(),
+        })
+    }
+
+    /// Makes the registers known that say how transactions ended.
+    pub(crate) fn know(&self, applications: &Applications) -> Result<(), Failure> {
+        let registers = self.manager.registers();
+        for url in &applications.app {
+            registers.insert(application::register(url)?);
+        }
+        Ok(())
+    }
+
+    /// Makes the changes at once, all of them or none.
+    pub(crate) fn apply(&self, changes: &[Change]) -> store::Result<()> {
+        let batch = Batch::new(changes.to_vec());
+        queue::apply(&self.store, &self.manager, &batch).map(drop)
+    }
+
+    /// Finds a task.
+    pub(crate) fn find(&self, task: TaskId) -> Result<Listed, Failure> {
+        let found = self.store.get(task)?;
+        found.ok_or_else(|| {
+            let message =
+                format!("there is no task {task}: it was never published here, or it is done");
+            Failure::new(Exit::NotFound, message)
+        })
+    }
+
+    /// Shows every task that the filter lets pass to `see`.
+    pub(crate) fn each(&self, filter: &Filter, mut see: impl FnMut(Listed)) -> Result<(), Failure> {
+        let mut cursor = None;
+        loop {
+            let page = self.store.scan(filter, cursor.as_ref(), PAGE)?;
+            page.tasks.into_iter().for_each(&mut see);
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Returns the URL that the arguments name.
+pub(crate) fn url(global: &Global) -> Result<&str, Failure> {
+    let missing = || Failure::new(Exit::Usage, "no store: give --url, or set VOTIVE_URL");
+    global.url.as_deref().ok_or_else(missing)
+}
+
+/// Whether the URL names a file that is not there.
+fn is_missing(url: &StoreUrl) -> bool {
+    url.scheme() == "sqlite" && url.file().is_ok_and(|file| !file.exists())
+}

@@ -1,0 +1,185 @@
+//! The shapes of JSON that programs may rely on; `docs/cli.md` describes them. Fields are added, never
+//! renamed or removed. Instants are RFC 3339 in UTC, durations are seconds.
+
+use std::fmt::Display;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use votive::store::Listed;
+use votive::task::{Format, Payload, Record};
+
+/// A value that is written as the text that it displays.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text<T>(pub(crate) T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+type Instant = Text<votive::time::Timestamp>;
+
+/// A task, without its payload's bytes.
+#[derive(Debug, Serialize)]
+pub(crate) struct TaskView<'a> {
+    id: Text<votive::id::TaskId>,
+    queue: &'a str,
+    kind: &'a str,
+    state: &'static str,
+    priority: u8,
+    enqueued_at: Instant,
+    published_at: Option<Instant>,
+    not_before: Option<Instant>,
+    expires_at: Option<Instant>,
+    ended_at: Option<Instant>,
+    claimed_at: Option<Instant>,
+    holder: Option<HolderView<'a>>,
+    attempts: u32,
+    attempts_max: u32,
+    conflicts: u32,
+    reclaims: u32,
+    failure: Option<FailureView<'a>>,
+    dead: Option<&'static str>,
+    progress: Option<&'a str>,
+    unique: Option<&'a str>,
+    group: Option<&'a str>,
+    about: &'a [String],
+    waits_for: Vec<Text<votive::id::TaskId>>,
+    user: Option<&'a str>,
+    timeout_seconds: Option<f64>,
+    retention_seconds: Option<f64>,
+    payload: PayloadView,
+}
+
+#[derive(Debug, Serialize)]
+struct HolderView<'a> {
+    name: &'a str,
+    incarnation: Text<votive::id::Incarnation>,
+}
+
+#[derive(Debug, Serialize)]
+struct FailureView<'a> {
+    at: Instant,
+    chain: &'a [String],
+}
+
+/// A payload: its value where it is JSON, its bytes in hexadecimal otherwise; neither in a listing.
+#[derive(Debug, Serialize)]
+struct PayloadView {
+    format: &'static str,
+    version: u32,
+    size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+}
+
+impl<'a> TaskView<'a> {
+    /// Shows a task in a listing.
+    pub(crate) fn brief(listed: &'a Listed) -> Self {
+        let Record {
+            options, counts, ..
+        } = &listed.record;
+        let record = &listed.record;
+        Self {
+            id: Text(record.id),
+            queue: &record.queue,
+            kind: &record.kind,
+            state: record.state.name(),
+            priority: options.priority,
+            enqueued_at: Text(record.enqueued_at),
+            published_at: record.published_at.map(Text),
+            not_before: record.not_before.map(Text),
+            expires_at: options.expires_at.map(Text),
+            ended_at: record.ended_at.map(Text),
+            claimed_at: listed.claimed_at.map(Text),
+            holder: holder(listed),
+            attempts: counts.attempts,
+            attempts_max: options.retry.attempts_max,
+            conflicts: counts.conflicts,
+            reclaims: counts.reclaims,
+            failure: failure(record),
+            dead: record.dead.map(votive::task::DeadReason::name),
+            progress: record.progress.as_deref(),
+            unique: options.unique.as_ref().map(|unique| unique.key.as_str()),
+            group: options.group.as_deref(),
+            about: &options.about,
+            waits_for: options.waits_for.iter().copied().map(Text).collect(),
+            user: options.user.as_deref(),
+            timeout_seconds: options.timeout.map(|timeout| timeout.as_secs_f64()),
+            retention_seconds: options.retention.map(|kept| kept.as_secs_f64()),
+            payload: PayloadView::brief(&record.payload),
+        }
+    }
+
+    /// Shows all of a task.
+    pub(crate) fn whole(listed: &'a Listed) -> Self {
+        Self {
+            payload: PayloadView::whole(&listed.record.payload),
+            ..Self::brief(listed)
+        }
+    }
+}
+
+fn holder(listed: &Listed) -> Option<HolderView<'_>> {
+    listed.holder.as_ref().map(|holder| HolderView {
+        name: &holder.name,
+        incarnation: Text(holder.incarnation),
+    })
+}
+
+fn failure(record: &Record) -> Option<FailureView<'_>> {
+    record.failure.as_ref().map(|failure| FailureView {
+        at: Text(failure.at),
+        chain: &failure.chain,
+    })
+}
+
+impl PayloadView {
+    fn brief(payload: &Payload) -> Self {
+        Self {
+            format: format_name(payload.format),
+            version: payload.version,
+            size: payload.bytes.len(),
+            json: None,
+            hex: None,
+        }
+    }
+
+    fn whole(payload: &Payload) -> Self {
+        let json = json(payload).and_then(|text| RawValue::from_string(text.to_owned()).ok());
+        let hex = json.is_none().then(|| hex(&payload.bytes));
+        Self {
+            json,
+            hex,
+            ..Self::brief(payload)
+        }
+    }
+}
+
+/// Returns the payload's text if it says that it is JSON.
+pub(crate) fn json(payload: &Payload) -> Option<&str> {
+    (payload.format == Format::Json)
+        .then(|| std::str::from_utf8(&payload.bytes).ok())
+        .flatten()
+}
+
+/// Returns bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
+}
+
+/// Returns the name of a format.
+pub(crate) fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Postcard => "postcard",
+        Format::Json => "json",
+        Format::Bytes => "bytes",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,9 @@
+//! The `votive` program, driven as a user drives it, on stores in files.
+#![cfg(test)]
+
+mod changing;
+mod desk;
+mod endings;
+mod enqueueing;
+mod in_doubt;
+mod looking;

@@ -1,0 +1,17 @@
+//! The consumer: what counts as what, what happens together, and how it stops.
+#![cfg(test)]
+
+#[path = "consumer/atomicity.rs"]
+mod atomicity;
+#[path = "consumer/counts.rs"]
+mod counts;
+#[path = "consumer/faulty.rs"]
+mod faulty;
+#[path = "consumer/flow.rs"]
+mod flow;
+#[path = "consumer/stop.rs"]
+mod stop;
+#[path = "consumer/timeouts.rs"]
+mod timeouts;
+#[path = "consumer/world.rs"]
+mod world;

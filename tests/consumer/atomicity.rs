@@ -1,0 +1,180 @@
+//! A task's effects, the tasks that it enqueues and its own completion are one step.
+#![cfg(test)]
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use votive::Task;
+use votive::id::ResourceId;
+use votive::register::Register;
+use votive::store::memory::MemoryStore;
+use votive::store::{Inspect, Kind};
+use votive::task::State;
+use votive::txn::{
+    Answer, BoxError, DataManager, JoinError, PrepareInfo, Prepared, Retryable, Role, Vote, Work,
+};
+
+use crate::faulty::Faulty;
+use crate::world::{World, sender, steps, until};
+
+/// A task that the steps enqueue.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Child;
+
+impl Task for Child {
+    const KIND: &'static str = "child";
+}
+
+/// What a participant votes in its transactions, the last vote first, and how often it finished.
+#[derive(Clone, Default)]
+struct Votes {
+    votes: Arc<Mutex<Vec<Answer>>>,
+    finished: Arc<Mutex<u32>>,
+}
+
+impl Votes {
+    fn new(votes: Vec<Answer>) -> Self {
+        Self {
+            votes: Arc::new(Mutex::new(votes)),
+            ..Self::default()
+        }
+    }
+
+    fn join(&self, work: &mut Work, role: Role) -> Result<(), JoinError> {
+        let votes = self.clone();
+        let key = role.resource().unwrap_or(ResourceId::from_bytes([0; 16]));
+        work.join_with(key, |_| Ok(Voter { role, votes })).map(drop)
+    }
+}
+
+struct Voter {
+    role: Role,
+    votes: Votes,
+}
+
+impl DataManager for Voter {
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn sort_key(&self) -> Result<String, BoxError> {
+        Ok("voter".to_owned())
+    }
+
+    fn prepare(&mut self, _: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
+        Ok(Prepared::Work)
+    }
+
+    fn vote(&mut self, _: Vote<'_>) -> Answer {
+        self.votes.votes.lock().pop().unwrap_or(Answer::Ok)
+    }
+
+    fn finish(&mut self) -> Result<(), BoxError> {
+        *self.votes.finished.lock() += 1;
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_task_enqueues_is_visible_once_the_task_is_done() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let handler = steps(|_, context| {
+        context.enqueue(&Child)?;
+        Ok(())
+    });
+    let running = world.consumer(handler).start().unwrap();
+    world.reaches(task, State::Done);
+    running.stop();
+    assert_eq!(world.count("child"), 1);
+}
+
+#[test]
+fn what_a_failed_task_enqueued_is_never_visible() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let handler = steps(|_, context| {
+        context.enqueue(&Child)?;
+        Err("after all, no".into())
+    });
+    let running = world.consumer(handler).start().unwrap();
+    world.reaches(task, State::Dead);
+    running.stop();
+    assert_eq!(world.count("child"), 0);
+}
+
+#[test]
+fn a_participant_that_says_no_keeps_the_task_and_its_children_back() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let votes = Votes::new(vec![Answer::Ok, Answer::Refused("no".into())]);
+    let voted = votes.clone();
+    let handler = steps(move |_, context| {
+        votes.join(context.work(), Role::Volatile)?;
+        context.enqueue(&Child)?;
+        Ok(())
+    });
+    let running = world.consumer(handler).start().unwrap();
+    assert_eq!(world.reaches(task, State::Done).counts.attempts, 1);
+    running.stop();
+    assert_eq!((world.count("child"), *voted.finished.lock()), (1, 1));
+}
+
+#[test]
+fn a_commit_refused_by_a_conflict_runs_the_task_again() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let conflict = || Answer::Refused(Retryable("no".into()).into());
+    let votes = Votes::new(vec![Answer::Ok, conflict(), conflict()]);
+    let handler = steps(move |_, context| Ok(votes.join(context.work(), Role::Volatile)?));
+    let running = world.consumer(handler).start().unwrap();
+    let counts = world.reaches(task, State::Done).counts;
+    assert_eq!((counts.attempts, counts.conflicts), (0, 2));
+    assert!(running.stop().is_clean());
+}
+
+#[test]
+fn a_task_whose_claim_was_lost_commits_nothing() {
+    let faulty = Arc::new(Faulty::default());
+    let world = World::of(Arc::clone(&faulty) as _);
+    let task = world.enqueue(1);
+    faulty.settlements.lock().push(Kind::ClaimLost(task));
+    let votes = Votes::default();
+    let voted = votes.clone();
+    let handler = steps(move |_, context| {
+        votes.join(context.work(), Role::Volatile)?;
+        context.enqueue(&Child)?;
+        Ok(())
+    });
+    let running = world.consumer(handler).start().unwrap();
+    until(|| running.stats().lost == 1);
+    assert_eq!((world.count("child"), *voted.finished.lock()), (0, 0));
+}
+
+#[test]
+fn a_task_whose_outcome_is_unknown_is_not_run_again_before_that_is_known() {
+    let (world, application) = (World::new(), Arc::new(MemoryStore::new()));
+    let task = world.enqueue(1);
+    let now = application.now().unwrap();
+    application
+        .enroll(world.manager.incarnation(), now)
+        .unwrap();
+    let votes = Votes::new(vec![Answer::Ok, Answer::Unknown("no answer".into())]);
+    let role = Role::OnePhase(application.id());
+    let (runs, counted) = sender();
+    let handler = steps(move |_, context| {
+        runs.send(context.attempt().number)?;
+        Ok(votes.join(context.work(), role)?)
+    });
+    let running = world.consumer(handler).start().unwrap();
+    until(|| running.stats().undecided == 1);
+    assert_eq!(world.record(task).state, State::Claimed);
+    assert_eq!(counted.len(), 1);
+    world.manager.registers().insert(application);
+    let counts = world.reaches(task, State::Done).counts;
+    assert_eq!((counts.attempts, counted.len()), (0, 2));
+}

@@ -1,0 +1,109 @@
+//! How a consumer stops: within a bound, and at the cost of no attempt.
+#![cfg(test)]
+
+use std::time::Duration;
+
+use votive::task::{Counts, State};
+
+use crate::world::{LONG, World, sender, steps, until};
+
+#[test]
+fn a_stop_lets_what_runs_end_and_gives_back_what_waits() {
+    let world = World::new();
+    let (first, second) = (world.enqueue(1), world.enqueue(2));
+    let ((begin, began), (leave, left)) = (sender(), sender::<()>());
+    let handler = steps(move |_, _| {
+        begin.send(())?;
+        Ok(left.recv()?)
+    });
+    let running = world.consumer(handler).start().unwrap();
+    began.recv_timeout(LONG).unwrap();
+    let stopping = std::thread::spawn(move || running.stop());
+    leave.send(()).unwrap();
+    let stopped = stopping.join().unwrap();
+    assert!(stopped.is_clean());
+    assert_eq!(stopped.stats.done, 1);
+    assert_eq!(world.record(first).state, State::Done);
+    assert_eq!(world.record(second).state, State::Ready);
+    assert_eq!(world.record(second).counts, Counts::default());
+}
+
+#[test]
+fn a_task_that_outlasts_the_stop_is_told_to_end_and_given_back_without_an_attempt() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let (begin, began) = sender();
+    let handler = steps(move |_, context| {
+        begin.send(())?;
+        until(|| context.cancellation().is_cancelled());
+        Err("told to stop".into())
+    });
+    let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
+    let running = consumer.start().unwrap();
+    began.recv_timeout(LONG).unwrap();
+    assert!(running.stop().is_clean());
+    let record = world.record(task);
+    assert_eq!(
+        (record.state, record.counts),
+        (State::Ready, Counts::default())
+    );
+}
+
+#[test]
+fn a_task_that_ends_well_after_it_was_told_to_stop_is_done() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let (begin, began) = sender();
+    let handler = steps(move |_, context| {
+        begin.send(())?;
+        until(|| context.cancellation().is_cancelled());
+        Ok(())
+    });
+    let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
+    let running = consumer.start().unwrap();
+    began.recv_timeout(LONG).unwrap();
+    assert!(running.stop().is_clean());
+    assert_eq!(world.record(task).state, State::Done);
+}
+
+#[test]
+fn a_handler_that_never_ends_does_not_keep_the_consumer_from_stopping() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let ((begin, began), (leave, left)) = (sender(), sender::<()>());
+    let handler = steps(move |_, _| {
+        begin.send(())?;
+        Ok(left.recv()?)
+    });
+    let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
+    let running = consumer.timeout_grace(Duration::ZERO).start().unwrap();
+    began.recv_timeout(LONG).unwrap();
+    let stopped = running.stop();
+    assert_eq!(stopped.stats.abandoned, 1);
+    assert_eq!(world.record(task).state, State::Ready);
+    drop(leave);
+}
+
+#[test]
+fn a_consumer_that_is_dropped_stops() {
+    let world = World::new();
+    let first = world.enqueue(1);
+    let running = world.consumer(steps(|_, _| Ok(()))).start().unwrap();
+    world.reaches(first, State::Done);
+    drop(running);
+    let second = world.enqueue(2);
+    let successor = world
+        .consumer(steps(|_, _| Err("not by me".into())))
+        .start()
+        .unwrap();
+    world.reaches(second, State::Dead);
+    assert_eq!(successor.stop().stats.failed, 2);
+}
+
+#[test]
+fn an_idle_consumer_stops_at_once() {
+    let world = World::new();
+    let consumer = world.consumer(steps(|_, _| Ok(())));
+    let running = consumer.poll_interval(LONG * 100).start().unwrap();
+    assert!(running.stop().is_clean());
+}

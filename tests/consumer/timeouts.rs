@@ -1,0 +1,81 @@
+//! What takes too long: it is told to stop, and done without if it does not.
+#![cfg(test)]
+
+use std::time::Duration;
+
+use votive::Task;
+use votive::task::{Options, State};
+use votive::txn::Cancellation;
+
+use crate::world::{LONG, Step, World, sender, steps, until};
+
+fn brief() -> Options {
+    Options {
+        timeout: Some(Duration::from_millis(20)),
+        ..Step::options()
+    }
+}
+
+#[test]
+fn a_handler_that_takes_too_long_is_told_to_stop_and_has_failed() {
+    let world = World::new();
+    let task = world.enqueue_with(1, brief());
+    let handler = steps(|_, context| {
+        assert!(context.attempt().deadline.is_some());
+        until(|| context.cancellation().is_cancelled());
+        Err("interrupted".into())
+    });
+    let running = world.consumer(handler).start().unwrap();
+    let record = world.reaches(task, State::Dead);
+    assert_eq!(record.counts.attempts, 2);
+    assert_eq!(
+        record.failure.unwrap().chain,
+        ["timed out after 20ms", "interrupted"]
+    );
+    let stats = running.stop().stats;
+    assert_eq!((stats.timeouts, stats.abandoned), (2, 0));
+}
+
+#[test]
+fn what_a_participant_waits_for_is_interrupted() {
+    let world = World::new();
+    let task = world.enqueue_with(1, brief());
+    let handler = steps(|_, context| {
+        let (interrupt, interrupted) = sender();
+        let cancellation = context.work().data::<Cancellation>().cloned();
+        cancellation
+            .unwrap()
+            .on_cancel(move || interrupt.send(()).unwrap());
+        interrupted.recv_timeout(LONG)?;
+        Err("interrupted".into())
+    });
+    let _running = world.consumer(handler).start().unwrap();
+    let chain = world.reaches(task, State::Dead).failure.unwrap().chain;
+    assert_eq!(chain[1], "interrupted");
+}
+
+#[test]
+fn a_handler_that_does_not_stop_is_done_without_and_voted_down_when_it_comes_back() {
+    let world = World::new();
+    let bad = world.enqueue_with(1, brief());
+    let ((leave, left), (end, ended)) = (sender::<()>(), sender());
+    let handler = steps(move |step, context| {
+        if step.number == 1 && context.attempt().number == 1 {
+            let come_back = left.recv_timeout(LONG);
+            context.enqueue(&Step { number: 3 })?;
+            end.send(come_back.is_ok())?;
+        }
+        Ok(())
+    });
+    let consumer = world
+        .consumer(handler)
+        .timeout_grace(Duration::from_millis(20));
+    let running = consumer.start().unwrap();
+    let record = world.reaches(bad, State::Done);
+    assert_eq!(record.counts.attempts, 1);
+    leave.send(()).unwrap();
+    assert!(ended.recv_timeout(LONG).unwrap());
+    let stats = running.stop().stats;
+    assert_eq!((stats.abandoned, stats.done), (1, 1));
+    assert_eq!(world.count("step"), 1);
+}

@@ -1,0 +1,130 @@
+//! A store is opened by its URL, and a wrong one says what is wrong and what would be right.
+#![cfg(test)]
+
+use std::error::Error;
+use std::sync::Arc;
+
+use votive::store::Store;
+use votive::store::memory::MemoryStore;
+use votive::{OpenError, Schemes};
+
+/// The whole chain of an error, as a program shows it.
+fn refusal(url: &str) -> String {
+    let error = votive::open(url).err().expect("a refusal");
+    let mut source: Option<&dyn Error> = Some(&error);
+    let chain = std::iter::from_fn(|| {
+        let error = source?;
+        source = error.source();
+        Some(error.to_string())
+    });
+    chain.collect::<Vec<_>>().join(": ")
+}
+
+fn backend(store: &Arc<dyn Store>) -> &'static str {
+    store.capabilities().backend
+}
+
+#[test]
+fn every_memory_url_is_a_store_of_its_own() {
+    let stores = ["memory://", "memory:"].map(|url| votive::open(url).unwrap());
+    assert_eq!(stores.each_ref().map(backend), ["memory", "memory"]);
+    assert_ne!(stores[0].id(), stores[1].id());
+}
+
+#[test]
+fn a_memory_store_has_no_name() {
+    let text = refusal("memory://jobs");
+    assert!(
+        text.ends_with("`memory://jobs` has a name: write `memory://`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_sqlite_url_opens_the_same_store_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/tasks.db", folder.path().display());
+    let first = votive::open(&url).unwrap();
+    let again = votive::open(&format!("{url}?busy_timeout=1s&create=false")).unwrap();
+    assert_eq!((backend(&first), first.id()), ("sqlite", again.id()));
+}
+
+#[test]
+fn a_file_that_must_be_there_is_not_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tasks.db");
+    let url = format!("sqlite://{}?create=false", file.display());
+    assert!(refusal(&url).starts_with("the store could not be opened: "));
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_host_in_a_sqlite_url_is_refused_with_the_right_forms() {
+    let text = refusal("sqlite://tmp/x.sqlite");
+    assert!(
+        text.contains("`sqlite:tmp/x.sqlite` for a relative path"),
+        "{text}"
+    );
+    assert!(
+        text.contains("`sqlite:///tmp/x.sqlite` for an absolute one"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_url_without_a_scheme_shows_what_is_supported() {
+    let text = refusal("tasks.db");
+    assert!(
+        text.contains("`memory://`") && text.contains("`sqlite:relative/path`"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("it has no scheme: it must begin with a name and `:`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_unknown_scheme_suggests_a_known_one() {
+    let text = refusal("sqlite3:tasks.db");
+    assert!(
+        text.contains("unknown scheme `sqlite3`: did you mean `sqlite`?"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_wrong_parameter_says_what_it_must_be() {
+    let unknown = refusal("sqlite:x.db?busy-timeout=5s");
+    assert!(
+        unknown.contains("did you mean `busy_timeout`?"),
+        "{unknown}"
+    );
+    let wrong = refusal("sqlite:x.db?busy_timeout=5");
+    assert!(
+        wrong.contains("must be a duration such as `500ms`"),
+        "{wrong}"
+    );
+    assert!(!std::path::Path::new("x.db").exists());
+}
+
+#[test]
+fn a_password_is_in_no_error() {
+    let text = refusal("sqlite://ann:geheim@host/x.db?password=geheim");
+    assert!(!text.contains("geheim"), "{text}");
+}
+
+#[test]
+fn others_add_schemes_but_take_none() {
+    let mut schemes = Schemes::default();
+    let add = |schemes: &mut Schemes, name: &str| {
+        schemes.add(name, "scratch://", |url| {
+            url.allow(&[])?;
+            Ok(Arc::new(MemoryStore::new()))
+        })
+    };
+    add(&mut schemes, "scratch").unwrap();
+    assert_eq!(backend(&schemes.open("scratch://").unwrap()), "memory");
+    let taken = add(&mut schemes, "SQLite");
+    assert!(matches!(taken, Err(OpenError::SchemeTaken(name)) if name == "sqlite"));
+}

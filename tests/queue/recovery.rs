@@ -1,0 +1,134 @@
+//! Recovery asks the register and obeys.
+#![cfg(test)]
+
+use std::time::Duration;
+
+use votive::queue::{Queue, Recovered, recover, recover_older_than};
+use votive::register::{Decision, Register, Tier};
+use votive::store::{Kind, Stage};
+use votive::txn::TransactionManager;
+
+use crate::faulty::{Fault, Faulty};
+use crate::fixture::{as_store, durable, orphan, stage, visible};
+
+/// Recovers a store at once, whatever the age of what is staged.
+fn recover_now(store: &std::sync::Arc<Faulty>, manager: &TransactionManager) -> Recovered {
+    recover_older_than(&as_store(store), manager, Duration::ZERO).unwrap()
+}
+
+/// A store with a greeting staged by a process that is no more, to be decided in another register that
+/// the manager knows.
+fn staged_elsewhere() -> (
+    std::sync::Arc<Faulty>,
+    std::sync::Arc<Faulty>,
+    TransactionManager,
+    votive::id::TxnId,
+) {
+    let (store, _, manager) = durable();
+    let register = Faulty::new(Tier::Enlisted);
+    manager.registers().insert(register.clone());
+    let txn = orphan(&*register);
+    stage(&store, &*register, txn, "ann");
+    (store, register, manager, txn)
+}
+
+#[test]
+fn what_committed_is_published() {
+    let (store, register, manager, txn) = staged_elsewhere();
+    register
+        .decide(txn, Decision::Committed, &[store.resource()])
+        .unwrap();
+    assert_eq!(recover_now(&store, &manager).published, 1);
+    assert_eq!(visible(&*store), ["ann"]);
+}
+
+#[test]
+fn what_did_not_commit_is_discarded_and_can_not_commit_any_more() {
+    let (store, register, manager, txn) = staged_elsewhere();
+    assert_eq!(recover_now(&store, &manager).discarded, 1);
+    assert!(visible(&*store).is_empty());
+    let answer = register.decide(txn, Decision::Committed, &[]).unwrap();
+    assert_eq!(answer.decision, Some(Decision::Aborted));
+}
+
+#[test]
+fn what_a_gone_incarnation_left_is_discarded() {
+    let (store, register, manager, txn) = staged_elsewhere();
+    assert!(register.drop_incarnation(txn.incarnation).unwrap());
+    assert_eq!(recover_now(&store, &manager).discarded, 1);
+}
+
+#[test]
+fn recovering_again_changes_nothing() {
+    let (store, register, manager, txn) = staged_elsewhere();
+    register
+        .decide(txn, Decision::Committed, &[store.resource()])
+        .unwrap();
+    recover_now(&store, &manager);
+    let again = recover_now(&store, &manager);
+    assert_eq!(
+        (again.published, again.discarded, again.in_doubt),
+        (0, 0, 0)
+    );
+    assert_eq!(visible(&*store), ["ann"]);
+}
+
+#[test]
+fn an_unknown_register_leaves_its_transactions_in_doubt() {
+    let (store, _, _, txn) = staged_elsewhere();
+    let recovered = recover_now(&store, &TransactionManager::new());
+    assert_eq!(recovered.in_doubt, 1);
+    let listed = store.in_doubt(None, 10).unwrap();
+    assert_eq!(recovered.in_doubt_since, Some(listed[0].staged_at));
+    assert_eq!(listed[0].txn, txn);
+}
+
+#[test]
+fn a_register_that_cannot_be_reached_leaves_its_transactions_in_doubt() {
+    let (store, register, manager, _) = staged_elsewhere();
+    register.fail("decide", Fault::Refused(Kind::Unavailable));
+    assert_eq!(recover_now(&store, &manager).in_doubt, 1);
+    assert_eq!(
+        recover_now(&store, &manager).discarded,
+        1,
+        "once it can be reached"
+    );
+}
+
+#[test]
+fn what_is_younger_than_the_grace_period_is_left_to_its_owner() {
+    let (store, _, manager, _) = staged_elsewhere();
+    store.clock.advance(Duration::from_secs(9));
+    let recovered = recover(&as_store(&store), &manager).unwrap();
+    assert_eq!((recovered.discarded, recovered.in_doubt), (0, 0));
+    store.clock.advance(Duration::from_secs(1));
+    let recovered = recover(&as_store(&store), &manager).unwrap();
+    assert_eq!(recovered.discarded, 1);
+}
+
+#[test]
+fn a_volatile_store_is_left_to_its_living_owner() {
+    let store = Faulty::new(Tier::Volatile);
+    let manager = TransactionManager::new();
+    stage(&store, &*store, orphan(&*store), "ann");
+    assert_eq!(recover_now(&store, &manager).in_doubt, 1);
+}
+
+#[test]
+fn what_is_decided_here_for_others_waits_for_them() {
+    let (store, _, manager) = durable();
+    let txn = orphan(&*store);
+    stage(&store, &*store, txn, "ann");
+    let database = Faulty::new(Tier::Enlisted).resource();
+    store.decide(txn, Decision::Committed, &[database]).unwrap();
+    assert_eq!(recover_now(&store, &manager).in_doubt, 1);
+    assert!(visible(&*store).is_empty());
+}
+
+#[test]
+fn opening_a_queue_recovers_its_store() {
+    let (store, _, manager, _) = staged_elsewhere();
+    store.clock.advance(Duration::from_secs(10));
+    Queue::open(as_store(&store), "default", &manager).unwrap();
+    assert!(store.in_doubt(None, 1).unwrap().is_empty());
+}

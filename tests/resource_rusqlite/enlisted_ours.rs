@@ -1,0 +1,256 @@
+//! *Enlisted, ours*: a session on the store's own file commits its rows and the tasks in one step.
+#![cfg(test)]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use votive::register::{Register, Tier};
+use votive::resource::rusqlite::{Database, Options};
+use votive::store::{Dispatch, Interest};
+use votive::task::{OnDuplicate, Unique};
+use votive::txn::{BoxError, CommitError};
+
+use crate::fixture::{Fixture, Tasks, fixture, note, remind};
+
+struct Shared {
+    fixture: Fixture,
+    tasks: Tasks,
+    database: Database,
+}
+
+fn shared() -> Shared {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let options = Options::default().busy_timeout(Duration::from_millis(50));
+    Shared {
+        database: Database::sharing_with(Arc::clone(&tasks.store), options).unwrap(),
+        fixture,
+        tasks,
+    }
+}
+
+#[test]
+fn rows_and_tasks_are_committed_together_as_enlisted() {
+    let shared = shared();
+    let mut txn = shared.fixture.manager.begin().unwrap();
+    note(&shared.database, &mut txn, "one").unwrap();
+    shared
+        .tasks
+        .queue
+        .enqueue(&mut txn, &remind("one"))
+        .unwrap();
+    assert!(shared.tasks.texts().is_empty());
+    let committed = txn.commit().unwrap();
+    assert_eq!(committed.tier, Tier::Enlisted);
+    assert_eq!(
+        (shared.fixture.notes(), shared.tasks.texts()),
+        (vec!["one".into()], vec!["one".into()])
+    );
+}
+
+#[test]
+fn the_order_of_joining_does_not_matter() {
+    let shared = shared();
+    let mut txn = shared.fixture.manager.begin().unwrap();
+    shared
+        .tasks
+        .queue
+        .enqueue(&mut txn, &remind("one"))
+        .unwrap();
+    note(&shared.database, &mut txn, "one").unwrap();
+    txn.commit().unwrap();
+    assert_eq!(
+        (shared.fixture.notes(), shared.tasks.texts()),
+        (vec!["one".into()], vec!["one".into()])
+    );
+}
+
+#[test]
+fn rows_and_tasks_are_aborted_together() {
+    let shared = shared();
+    let mut txn = shared.fixture.manager.begin().unwrap();
+    note(&shared.database, &mut txn, "one").unwrap();
+    shared
+        .tasks
+        .queue
+        .enqueue(&mut txn, &remind("one"))
+        .unwrap();
+    txn.abort().unwrap();
+    assert!(shared.fixture.notes().is_empty() && shared.tasks.texts().is_empty());
+}
+
+#[test]
+fn a_savepoint_takes_back_rows_and_tasks_together() {
+    let shared = shared();
+    let mut txn = shared.fixture.manager.begin().unwrap();
+    note(&shared.database, &mut txn, "kept").unwrap();
+    shared
+        .tasks
+        .queue
+        .enqueue(&mut txn, &remind("kept"))
+        .unwrap();
+    let mut savepoint = txn.savepoint().unwrap();
+    note(&shared.database, &mut savepoint, "undone").unwrap();
+    shared
+        .tasks
+        .queue
+        .enqueue(&mut savepoint, &remind("undone"))
+        .unwrap();
+    savepoint.rollback().unwrap();
+    drop(savepoint);
+    txn.commit().unwrap();
+    assert_eq!(
+        (shared.fixture.notes(), shared.tasks.texts()),
+        (vec!["kept".into()], vec!["kept".into()])
+    );
+}
+
+#[test]
+fn tasks_without_rows_are_committed_by_a_joined_session_too() {
+    let shared = shared();
+    let mut txn = shared.fixture.manager.begin().unwrap();
+    shared.database.join(&mut txn).unwrap();
+    shared
+        .tasks
+        .queue
+        .enqueue(&mut txn, &remind("one"))
+        .unwrap();
+    txn.commit().unwrap();
+    assert_eq!(shared.tasks.texts(), ["one"]);
+}
+
+#[test]
+fn a_task_that_the_store_refuses_takes_the_rows_with_it() {
+    let shared = shared();
+    let options = || votive::task::Options {
+        unique: Some(Unique {
+            key: "only".to_owned(),
+            on_duplicate: OnDuplicate::Refuse,
+        }),
+        ..votive::task::Options::default()
+    };
+    let enqueue = |text: &str| -> Result<(), BoxError> {
+        let mut txn = shared.fixture.manager.begin()?;
+        note(&shared.database, &mut txn, text)?;
+        shared
+            .tasks
+            .queue
+            .enqueue_with(&mut txn, &remind(text), options())?;
+        Ok(txn.commit().map(drop)?)
+    };
+    enqueue("one").unwrap();
+    let refused = enqueue("two").unwrap_err();
+    assert!(matches!(
+        refused.downcast_ref(),
+        Some(CommitError::Refused { .. })
+    ));
+    assert_eq!(
+        (shared.fixture.notes(), shared.tasks.texts()),
+        (vec!["one".into()], vec!["one".into()])
+    );
+}
+
+#[test]
+fn a_merged_task_is_reported() {
+    let shared = shared();
+    let options = || votive::task::Options {
+        unique: Some(Unique {
+            key: "only".to_owned(),
+            on_duplicate: OnDuplicate::Merge,
+        }),
+        ..votive::task::Options::default()
+    };
+    let enqueue = || {
+        let mut txn = shared.fixture.manager.begin().unwrap();
+        shared.database.join(&mut txn).unwrap();
+        let task = shared
+            .tasks
+            .queue
+            .enqueue_with(&mut txn, &remind("one"), options());
+        (task.unwrap(), txn.commit().unwrap().merged)
+    };
+    let ((first, _), (second, merged)) = (enqueue(), enqueue());
+    assert_eq!(merged, [(second, first)]);
+}
+
+#[test]
+fn a_commit_wakes_a_consumer_of_this_process() {
+    let shared = shared();
+    let interest = [Interest::Ready("default".to_owned())];
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| shared.tasks.store.wait(&interest, Duration::from_secs(60)));
+        let mut txn = shared.fixture.manager.begin().unwrap();
+        shared.database.join(&mut txn).unwrap();
+        shared
+            .tasks
+            .queue
+            .enqueue(&mut txn, &remind("one"))
+            .unwrap();
+        txn.commit().unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap().as_ref(), interest.first());
+    });
+}
+
+#[test]
+fn the_store_and_its_sessions_take_turns() {
+    let shared = shared();
+    let manager = &shared.fixture.manager;
+    let (database, queue) = (&shared.database, &shared.tasks.queue);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..20 {
+                let alone = manager.run(1, |txn| queue.enqueue(txn, &remind("alone")));
+                alone.unwrap();
+            }
+        });
+        for _ in 0..20 {
+            let both = manager.run(100, |txn| -> Result<(), BoxError> {
+                note(database, txn, "both")?;
+                queue.enqueue(txn, &remind("both"))?;
+                Ok(())
+            });
+            both.unwrap();
+        }
+    });
+    assert_eq!(
+        (shared.fixture.notes().len(), shared.tasks.texts().len()),
+        (20, 40)
+    );
+}
+
+#[test]
+fn only_the_last_commit_leaves_a_record() {
+    let shared = shared();
+    for _ in 0..3 {
+        let mut txn = shared.fixture.manager.begin().unwrap();
+        note(&shared.database, &mut txn, "one").unwrap();
+        shared
+            .tasks
+            .queue
+            .enqueue(&mut txn, &remind("one"))
+            .unwrap();
+        txn.commit().unwrap();
+    }
+    assert_eq!(shared.tasks.store.outcomes(None, 9).unwrap().len(), 1);
+}
+
+#[test]
+fn a_lock_that_is_not_released_is_a_conflict_by_name() {
+    let shared = shared();
+    let other = shared.fixture.raw();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let run = shared
+        .fixture
+        .manager
+        .run(2, |txn| note(&shared.database, txn, "one"));
+    let error = run.unwrap_err();
+    let chain = std::iter::successors(Some(&error as &dyn Error), |&error| error.source());
+    let texts: Vec<String> = chain.map(ToString::to_string).collect();
+    assert!(
+        texts
+            .iter()
+            .any(|text| text.contains("app.db could not begin a transaction")),
+        "{texts:?}"
+    );
+}

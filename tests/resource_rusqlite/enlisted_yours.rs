@@ -1,0 +1,164 @@
+//! *Enlisted, yours*: tasks in a transaction that the application holds and commits itself.
+#![cfg(test)]
+
+use std::sync::Arc;
+
+use votive::queue::{EnlistError, Queue};
+use votive::store::Kind;
+use votive::store::memory::MemoryStore;
+use votive::task::{OnDuplicate, Options, Unique};
+
+use crate::fixture::{fixture, remind};
+
+#[test]
+fn a_task_is_visible_once_the_application_s_transaction_has_committed() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let mut raw = fixture.raw();
+    let txn = raw.transaction().unwrap();
+    txn.execute("INSERT INTO note VALUES ('one')", []).unwrap();
+    let queue = tasks.queue.enlist(&txn).unwrap();
+    queue.enqueue(&remind("one")).unwrap();
+    assert!(tasks.texts().is_empty());
+    txn.commit().unwrap();
+    assert_eq!(
+        (fixture.notes(), tasks.texts()),
+        (vec!["one".into()], vec!["one".into()])
+    );
+}
+
+#[test]
+fn a_task_is_gone_with_the_application_s_transaction() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let mut raw = fixture.raw();
+    let txn = raw.transaction().unwrap();
+    tasks
+        .queue
+        .enlist(&txn)
+        .unwrap()
+        .enqueue(&remind("one"))
+        .unwrap();
+    txn.rollback().unwrap();
+    assert!(tasks.texts().is_empty());
+}
+
+#[test]
+fn a_savepoint_of_the_application_takes_back_its_tasks_alone() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let mut raw = fixture.raw();
+    let mut txn = raw.transaction().unwrap();
+    tasks
+        .queue
+        .enlist(&txn)
+        .unwrap()
+        .enqueue(&remind("kept"))
+        .unwrap();
+    let mut savepoint = txn.savepoint().unwrap();
+    let inner = tasks.queue.enlist(&savepoint).unwrap();
+    inner.enqueue(&remind("undone")).unwrap();
+    savepoint.rollback().unwrap();
+    drop(savepoint);
+    txn.commit().unwrap();
+    assert_eq!(tasks.texts(), ["kept"]);
+}
+
+#[test]
+fn a_connection_in_a_transaction_begun_by_hand_will_do() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let raw = fixture.raw();
+    raw.execute_batch("BEGIN").unwrap();
+    tasks
+        .queue
+        .enlist(&raw)
+        .unwrap()
+        .enqueue(&remind("one"))
+        .unwrap();
+    raw.execute_batch("COMMIT").unwrap();
+    assert_eq!(tasks.texts(), ["one"]);
+}
+
+#[test]
+fn a_connection_outside_a_transaction_is_refused() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let refused = tasks.queue.enlist(&fixture.raw()).err().unwrap();
+    assert!(matches!(refused, EnlistError::NoTransaction));
+    assert!(refused.to_string().contains("begin one"));
+}
+
+#[test]
+fn a_transaction_that_has_ended_takes_no_more_tasks() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let raw = fixture.raw();
+    raw.execute_batch("BEGIN").unwrap();
+    let queue = tasks.queue.enlist(&raw).unwrap();
+    raw.execute_batch("COMMIT").unwrap();
+    let refused = queue.enqueue(&remind("late")).unwrap_err();
+    assert!(matches!(refused, EnlistError::NoTransaction));
+    assert!(tasks.texts().is_empty());
+}
+
+#[test]
+fn a_connection_to_another_file_is_refused_by_name() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("tasks.db");
+    let mut raw = fixture.raw();
+    let txn = raw.transaction().unwrap();
+    let refused = tasks.queue.enlist(&txn).err().unwrap().to_string();
+    assert!(
+        refused.contains("app.db") && refused.contains("tasks.db"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn an_attached_store_does_not_count() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("tasks.db");
+    let mut raw = fixture.raw();
+    let attached = tasks.store.path().to_str().unwrap();
+    raw.execute("ATTACH ?1 AS tasks", [attached]).unwrap();
+    let txn = raw.transaction().unwrap();
+    let refused = tasks.queue.enlist(&txn).err().unwrap();
+    assert!(matches!(refused, EnlistError::OtherDatabase { .. }));
+}
+
+#[test]
+fn a_store_of_another_backend_is_refused_by_name() {
+    let fixture = fixture();
+    let queue = Queue::new(Arc::new(MemoryStore::new()), "default").unwrap();
+    let mut raw = fixture.raw();
+    let txn = raw.transaction().unwrap();
+    let refused = queue.enlist(&txn).err().unwrap();
+    assert!(matches!(
+        refused,
+        EnlistError::OtherBackend { backend: "memory" }
+    ));
+}
+
+#[test]
+fn a_refused_task_leaves_the_transaction_as_it_was() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let unique = || Options {
+        unique: Some(Unique {
+            key: "only".to_owned(),
+            on_duplicate: OnDuplicate::Refuse,
+        }),
+        ..Options::default()
+    };
+    let mut raw = fixture.raw();
+    let txn = raw.transaction().unwrap();
+    let queue = tasks.queue.enlist(&txn).unwrap();
+    queue.enqueue_with(&remind("one"), unique()).unwrap();
+    let refused = queue.enqueue_with(&remind("two"), unique()).unwrap_err();
+    assert!(
+        matches!(&refused, EnlistError::Store(error) if matches!(error.kind, Kind::NotUnique { .. }))
+    );
+    txn.commit().unwrap();
+    assert_eq!(tasks.texts(), ["one"]);
+}

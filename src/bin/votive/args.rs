@@ -31,7 +31,7 @@ pub(crate) struct Global {
     /// Print JSON for programs instead of text for people
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Log to standard error: -v warnings, -vv information, -vvv everything
+    /// Log more to standard error: -v information, -vv everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }

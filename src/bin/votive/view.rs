@@ -140,7 +140,7 @@ fn failure(record: &Record) -> Option<FailureView<'_>> {
 impl PayloadView {
     fn brief(payload: &Payload) -> Self {
         Self {
-            format: format_name(payload.format),
+            format: payload.format.name(),
             version: payload.version,
             size: payload.bytes.len(),
             json: None,
@@ -172,14 +172,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     digits
         .filter_map(|digit| char::from_digit(u32::from(digit), 16))
         .collect()
-}
-
-/// Returns the name of a format.
-pub(crate) fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Postcard => "postcard",
-        Format::Json => "json",
-        Format::Bytes => "bytes",
-        _ => "unknown",
-    }
 }

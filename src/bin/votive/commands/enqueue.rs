@@ -5,11 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use votive::id::TaskId;
 use votive::queue::{EnqueueError, Queue};
 use votive::register::Tier;
-use votive::task::{Format, OnDuplicate, Options, Payload, RetryPolicy, Unique};
+use votive::task::{OnDuplicate, Options, Payload, PayloadLimits, RetryPolicy, Unique};
 use votive::txn::{CommitError, RunError};
 
 use crate::args::{self, Global, TaskOptions};
@@ -123,14 +122,9 @@ fn read(typed: &args::Enqueue) -> Result<String, Failure> {
 }
 
 fn payload(json: &str, version: u32) -> Result<Payload, Failure> {
-    serde_json::from_str::<IgnoredAny>(json).map_err(|error| {
-        let message = "the payload is not JSON; nothing was enqueued";
-        Failure::because(message, error).exiting(Exit::Usage)
-    })?;
-    Ok(Payload {
-        format: Format::Json,
-        version,
-        bytes: json.as_bytes().to_vec(),
+    Payload::from_json(json, version, PayloadLimits::default()).map_err(|error| {
+        let context = "this cannot be a payload; nothing was enqueued";
+        Failure::because(context, error).exiting(Exit::Usage)
     })
 }
 

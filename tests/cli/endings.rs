@@ -159,6 +159,6 @@ fn a_damaged_store_is_unhealthy() {
         .open(desk.path().join("tasks.db"))
         .unwrap();
     file.seek(SeekFrom::Start(16 * 4096)).unwrap();
-    file.write_all(&[0xA5; 8 * 4096]).unwrap();
+    file.write_all(&vec![0xA5; 8 * 4096]).unwrap();
     assert_eq!(desk.run(&["check"]).exit, 4);
 }

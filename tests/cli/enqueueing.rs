@@ -34,6 +34,13 @@ fn standard_input_is_a_payload() {
 }
 
 #[test]
+fn a_negative_number_is_a_payload_and_no_option() {
+    let desk = Desk::new();
+    let task = desk.enqueue(&["index", "-5"]);
+    assert_eq!(desk.json(&["show", &task])["payload"]["json"], -5);
+}
+
+#[test]
 fn what_the_producer_says_is_kept() {
     let desk = Desk::new();
     let said = [

@@ -1,7 +1,7 @@
 //! The shapes of JSON that programs may rely on; `docs/cli.md` describes them. Fields are added, never
 //! renamed or removed. Instants are RFC 3339 in UTC, durations are seconds.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -12,9 +12,15 @@ use votive::task::{Format, Payload, Record};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Text<T>(pub(crate) T);
 
+impl<T: Display> Display for Text<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl<T: Display> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0)
+        to.collect_str(self)
     }
 }
 

@@ -69,10 +69,10 @@ pub(super) fn run(global: &Global, typed: &args::Enqueue) -> Result<Exit, Failur
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for task in &self.tasks {
-            writeln!(f, "{}", task.0)?;
+            writeln!(f, "{task}")?;
         }
         for Merged { task, into } in &self.merged {
-            writeln!(f, "{} merged into {}", task.0, into.0)?;
+            writeln!(f, "{task} merged into {into}")?;
         }
         Ok(())
     }

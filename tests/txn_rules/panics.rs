@@ -20,10 +20,7 @@ impl Drop for Bomb {
 }
 
 /// A participant that panics when it is dropped, and only then.
-struct Fragile(
-    Member,
-    #[expect(dead_code, reason = "it is there to be dropped")] Bomb,
-);
+struct Fragile(Member, Bomb);
 
 impl DataManager for Fragile {
     fn role(&self) -> Role {

@@ -206,7 +206,7 @@ fn capabilities(is_original: bool) -> Capabilities {
     capabilities.shared = true;
     capabilities.renders = true;
     if !is_original {
-        let caveat = "the file was copied or moved: decisions wait until it is adopted";
+        let caveat = "the file was copied or moved: decisions wait until it is opened with `adopt`";
         capabilities.caveats.push(caveat.to_owned());
     }
     capabilities

@@ -75,7 +75,7 @@ pub struct SqliteStore {
     /// Outcomes that their owner knows: their records go with the next write.
     known: Mutex<Vec<TxnId>>,
     bell: Arc<Bell>,
-    _watcher: Option<Watcher>,
+    watcher: Option<Watcher>,
 }
 
 impl SqliteStore {
@@ -112,7 +112,7 @@ impl SqliteStore {
             enrolled: Mutex::default(),
             known: Mutex::default(),
             bell,
-            _watcher: or_poll(watcher),
+            watcher: or_poll(watcher),
             path,
         })
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Fault, Result};
@@ -62,6 +63,8 @@ fn open(path: &Path, flags: OpenFlags, options: &Options) -> Result<Connection> 
         .map_err(|error| why_not_opened(path, flags, error))?;
     connection.busy_timeout(options.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Without this, binding another value may compile a cached statement again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     set(&connection, "foreign_keys", 1)?;
     set(&connection, "trusted_schema", 0)?;
     Ok(connection)

@@ -18,12 +18,12 @@ mod claim;
 mod commit_point;
 mod connection;
 mod dispatch;
-mod error;
+pub(crate) mod error;
 pub(crate) mod gate;
 mod inspect;
 mod notify;
 mod options;
-mod presence;
+pub(crate) mod presence;
 pub(crate) mod register;
 mod row;
 mod schema;
@@ -75,7 +75,7 @@ pub struct SqliteStore {
     /// Outcomes that their owner knows: their records go with the next write.
     known: Mutex<Vec<TxnId>>,
     bell: Arc<Bell>,
-    _watcher: Option<Watcher>,
+    watcher: Option<Watcher>,
 }
 
 impl SqliteStore {
@@ -112,7 +112,7 @@ impl SqliteStore {
             enrolled: Mutex::default(),
             known: Mutex::default(),
             bell,
-            _watcher: or_poll(watcher),
+            watcher: or_poll(watcher),
             path,
         })
     }

@@ -47,10 +47,20 @@ fn main() -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     if let Some(kills) = arguments.kill {
-        let killed = kill::run(kills, &arguments.of_child())?;
-        println!("killed {killed} times; now to the end");
+        kill::run(kills, &arguments.of_child(), || afresh(&arguments, &folder))?;
     }
     job(&arguments, &folder)
+}
+
+/// Proves the work that is done, and removes it.
+fn afresh(arguments: &Arguments, folder: &Path) -> Result<()> {
+    let application = Application::open(folder, arguments.layout)?;
+    prove(&Proof::read(
+        &application.reader()?,
+        &**application.queue.store(),
+    )?)?;
+    drop(application);
+    Ok(fs::remove_dir_all(folder)?)
 }
 
 /// Does the whole job and proves it.

@@ -87,6 +87,10 @@ fn job(arguments: &Arguments, folder: &Path) -> Result<()> {
     let reader = application.reader()?;
     search(&reader, "transaction")?;
     println!("try: cargo run --example indexer -- --search \"savepoint rollback\"");
+    prove(&proof)
+}
+
+fn prove(proof: &Proof) -> Result<()> {
     println!("{proof}");
     if proof.holds() {
         Ok(())

@@ -88,7 +88,7 @@ macro_rules! cases {
 
         const CASES: &[(&str, Case)] = &[$($((stringify!($case), $module::$case)),*),*];
 
-        /// Makes a test of every case of the [`conformance`](crate::conformance) suite. Takes an
+        /// Makes a test of every case of the [`conformance`](mod@crate::conformance) suite. Takes an
         /// expression that makes a [`Harness`](crate::conformance::Harness).
         #[macro_export]
         macro_rules! conformance {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::timer::{instant, within};
+use crate::id::Token;
 use crate::queue;
 use crate::store::Result;
 
@@ -37,9 +38,12 @@ fn extend(core: &Core) -> Result<()> {
     let lost = core
         .store
         .extend(&keys, core.settings.lease, core.store.now()?)?;
-    let lost: BTreeSet<_> = lost.into_iter().collect();
-    core.backlog.remove(&lost);
-    core.watch.stop_lost(&lost, core.settings.timeout_grace);
+    // By token: the same task may have been settled and claimed anew since the keys were listed.
+    let lost_keys = keys.iter().filter(|key| lost.contains(&key.task));
+    let lost_tokens: BTreeSet<Token> = lost_keys.map(|key| key.token).collect();
+    core.backlog.remove(&lost_tokens);
+    core.watch
+        .stop_lost(&lost_tokens, core.settings.timeout_grace);
     Ok(())
 }
 

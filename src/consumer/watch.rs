@@ -13,7 +13,7 @@ use super::core::Core;
 use super::roll::Role;
 use super::timer::{instant, later, within};
 use super::verdict::End;
-use crate::id::{TaskId, Token};
+use crate::id::Token;
 use crate::store::{Claim, ClaimKey};
 use crate::txn::Cancellation;
 
@@ -147,11 +147,12 @@ impl Watch {
     }
 
     /// Tells the runs to stop whose claims were lost.
-    pub(super) fn stop_lost(&self, lost: &BTreeSet<TaskId>, grace: Duration) {
+    pub(super) fn stop_lost(&self, lost: &BTreeSet<Token>, grace: Duration) {
         let mut state = self.state.lock();
-        let runs = state.runs.values_mut();
-        for run in runs.filter(|run| lost.contains(&run.claim.record.id)) {
-            run.stop(Reason::Lost, grace);
+        for token in lost {
+            if let Some(run) = state.runs.get_mut(token) {
+                run.stop(Reason::Lost, grace);
+            }
         }
         self.changed.notify_one();
     }

@@ -379,20 +379,21 @@ impl<'a> Execution<'a> {
         Event::Done
     }
 
+    /// Gives those who voted to the manager, in the order of calls, and lets go of those who left.
     fn keep(&mut self) -> Event<Refusal> {
-        let mut seats: Vec<Option<Seat>> = std::mem::take(&mut self.work.seats)
-            .into_iter()
-            .map(|seat| (seat.prepared != Prepared::Nothing).then_some(seat))
-            .collect();
-        let order = self.order.iter();
+        let seats = std::mem::take(&mut self.work.seats);
+        let mut seats: Vec<Option<Seat>> = seats.into_iter().map(Some).collect();
+        let sorted = self.order.iter();
+        let (left, seats) = sorted
+            .filter_map(|number| seats.get_mut(*number)?.take())
+            .partition(|seat| seat.prepared == Prepared::Nothing);
         self.manager.keep(Undecided {
             txn: self.work.id(),
             commit_point: self.plan.commit_point,
-            seats: order
-                .filter_map(|number| seats.get_mut(*number)?.take())
-                .collect(),
+            seats,
         });
-        Event::Done
+        self.work.seats = left;
+        self.release()
     }
 
     fn seat(&mut self, number: usize) -> Result<&mut Seat, BoxError> {

@@ -32,6 +32,15 @@ pub(super) struct HookLists {
     pub(super) after_abort: HookList<EndHook>,
 }
 
+impl HookLists {
+    pub(super) fn are_empty(&self) -> bool {
+        self.before_commit.waiting.is_empty()
+            && self.after_commit.waiting.is_empty()
+            && self.before_abort.waiting.is_empty()
+            && self.after_abort.waiting.is_empty()
+    }
+}
+
 /// A list that may grow while it is worked off.
 pub(super) struct HookList<H> {
     waiting: VecDeque<H>,

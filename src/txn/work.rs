@@ -292,10 +292,9 @@ impl Work {
         Plan::make(&candidates).map(|(plan, _)| plan)
     }
 
-    /// Whether nobody has joined: a commit would change nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+    /// Whether there is neither a participant nor a hook.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seats.is_empty() && self.hooks.are_empty()
     }
 
     /// Whether the work may succeed if it is done again after `error`: because an error in its chain

@@ -71,8 +71,7 @@ impl Pool {
         } else {
             "BEGIN IMMEDIATE"
         };
-        loan.execute_batch(begin)
-            .map_err(self.fails("begin a transaction"))?;
+        execute(&loan, begin).map_err(self.fails("begin a transaction"))?;
         Ok((loan, pass))
     }
 
@@ -87,8 +86,7 @@ impl Pool {
     /// Makes a connection that is not lent to anybody else.
     pub(super) fn connect(&self) -> Result<Connection, DatabaseError> {
         self.check_process()?;
-        let connection = connect(&self.path, &self.options, OpenFlags::empty())
-            .map_err(self.fails("be opened"))?;
+        let connection = connect(&self.path, &self.options).map_err(self.fails("be opened"))?;
         let identity = verify(&self.path, &connection)?;
         if self.identity.is_some() && identity != self.identity {
             return Err(DatabaseError::Replaced(self.path.clone()));
@@ -133,9 +131,14 @@ impl Pool {
     }
 }
 
+/// Runs a statement that is run again and again.
+pub(super) fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
 /// Opens a connection to a file, which is made if it is missing.
 pub(super) fn create(path: &Path, options: &Options) -> Result<Connection, DatabaseError> {
-    connect(path, options, OpenFlags::SQLITE_OPEN_CREATE).map_err(sqlite(path, "be opened"))
+    open(path, options, OpenFlags::SQLITE_OPEN_CREATE).map_err(sqlite(path, "be opened"))
 }
 
 /// Names the database and what was being done in an error of the driver.
@@ -151,9 +154,14 @@ pub(super) fn sqlite(
     }
 }
 
+/// Opens a connection to a file that is there.
+pub(super) fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
+    open(path, options, OpenFlags::empty())
+}
+
 /// `synchronous` is EXTRA because a rollback journal needs it for a commit to be durable; with
 /// write-ahead logging it is the same as FULL.
-fn connect(path: &Path, options: &Options, extra: OpenFlags) -> rusqlite::Result<Connection> {
+fn open(path: &Path, options: &Options, extra: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags | extra)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

@@ -126,7 +126,9 @@ impl<'c> Performer<'c> {
     fn amend(&self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
         let row = tasks::follow(self.connection, task, Bytes::Left)?;
         let amended = row.ok_or_else(|| missing(task)).and_then(|row| {
-            refuse_busy(self.connection, &row, self.txn)?;
+            if !matches!(amendment, Amendment::Progress(_)) {
+                refuse_busy(self.connection, &row, self.txn)?;
+            }
             self.amend_row(row, expect, amendment)
         });
         match amended {

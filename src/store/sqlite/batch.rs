@@ -353,10 +353,9 @@ fn refuse_busy(connection: &Connection, row: &TaskRow, txn: Option<TxnId>) -> Re
         Some(_) => return Err(Kind::Conflict.into()),
         None => {}
     }
-    let pending = StateSet::PENDING.contains(row.record.state);
     match &row.record.options.unique {
         Some(unique)
-            if pending
+            if tasks::holds_key(connection, row.record.id, &unique.key)?
                 && tasks::is_reserved(connection, Reservation::UniqueKey, &unique.key, txn)? =>
         {
             Err(Kind::Conflict.into())

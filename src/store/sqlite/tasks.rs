@@ -348,6 +348,14 @@ pub(super) fn key_holder(connection: &Connection, key: &str) -> Result<Option<Ta
     }
 }
 
+/// Whether this task holds the key: one that came back may go on without.
+pub(super) fn holds_key(connection: &Connection, id: TaskId, key: &str) -> Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?1 AND task = ?2)",
+    )?;
+    Ok(select.query_row(params![key, Sql(id)], |row| row.get(0))?)
+}
+
 fn take_key(connection: &Connection, record: &Record) -> Result<()> {
     if let Some(unique) = &record.options.unique {
         connection

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use votive::register::{Register, RegisterErrorKind};
+use votive::resource::rusqlite::Database;
 use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{Inspect, Kind};
 use votive::time::ManualClock;
@@ -197,7 +198,7 @@ fn a_copy_refuses_to_decide_until_it_is_adopted() {
     fs::copy(&original.path, &copy.path).unwrap();
     let unusable = copy.open().unwrap().incarnations().unwrap_err();
     assert_eq!(unusable.kind, RegisterErrorKind::Unusable);
-    drop(SqliteStore::open(&copy.path, Options::default().adopt(true)).unwrap());
+    Database::adopt(&copy.path).unwrap();
     assert_eq!(copy.open().unwrap().incarnations().unwrap(), []);
 }
 

@@ -91,9 +91,6 @@ impl SqliteStore {
     fn open_file(path: &Path, options: Options) -> Result<Self> {
         let writer = connection::open_writer(path, &options)?;
         let path = path.canonicalize()?;
-        if options.adopt {
-            register::adopt(&writer)?;
-        }
         let identity = register::identity(&writer)?
             .ok_or_else(|| Fault::corrupt("the identity of the store is missing"))?;
         let is_original = register::fingerprint(&writer)? == identity.fingerprint;
@@ -206,7 +203,7 @@ fn capabilities(is_original: bool) -> Capabilities {
     capabilities.shared = true;
     capabilities.renders = true;
     if !is_original {
-        let caveat = "the file was copied or moved: decisions wait until it is opened with `adopt`";
+        let caveat = "the file was copied or moved: decisions wait until it is adopted";
         capabilities.caveats.push(caveat.to_owned());
     }
     capabilities

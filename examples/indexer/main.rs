@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rusqlite::Connection;
 use votive::consumer::{Consumer, Running};
 use votive::handler::{Context, Registry};
+use votive::queue;
 use votive::txn::BoxError;
 
 use application::{Application, Rejected};
@@ -55,6 +56,12 @@ fn main() -> Result<()> {
 /// Does the whole job and proves it.
 fn job(arguments: &Arguments, folder: &Path) -> Result<()> {
     let application = Application::open(folder, arguments.layout)?;
+    // Whoever was killed before is gone: there is nobody to leave time to.
+    queue::recover_older_than(
+        application.queue.store(),
+        &application.manager,
+        Duration::ZERO,
+    )?;
     let (indexed, done) = mpsc::channel();
     let running = consume(&application, indexed)?;
     let files = files(&arguments.path)?;
@@ -96,6 +103,8 @@ fn consume(application: &Application, indexed: mpsc::Sender<()>) -> Result<Runni
         .queue(application.queue.name())
         .concurrent_limit(4)
         .retry_max_count(100)
+        // With `--kill` it is never the task's fault that its consumer dies.
+        .reclaims_max(u32::MAX)
         .start()?;
     Ok(running)
 }

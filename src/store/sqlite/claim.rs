@@ -218,7 +218,7 @@ mod tests {
                       s (s) AS (VALUES (1), (2), (3), (6))
                  INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts,
                     conflicts, reclaims, enqueued_at, published_at, options, format, version, payload)
-                 SELECT CAST(printf('%016d', 4 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
+                 SELECT CAST(printf('%016d', 10 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
                     0, 0, 0, 0, x'{options}', 0, 0, zeroblob(100) FROM n, s",
                 options = hex(&crate::codec::encode(&crate::task::Options::default()).unwrap()),
             ))

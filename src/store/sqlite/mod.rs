@@ -91,12 +91,16 @@ impl SqliteStore {
     fn open_file(path: &Path, options: Options) -> Result<Self> {
         let writer = connection::open_writer(path, &options)?;
         let path = path.canonicalize()?;
+        if options.adopt {
+            register::adopt(&writer)?;
+        }
         let identity = register::identity(&writer)?
             .ok_or_else(|| Fault::corrupt("the identity of the store is missing"))?;
         let is_original = register::fingerprint(&writer)? == identity.fingerprint;
         let clock = Monotonic::new(Arc::clone(&options.clock), latest(&writer)?);
         let writer = Writer::new(writer, Gate::of(&path)?, options.busy_timeout);
-        let readers = Readers::new(&path, options.clone());
+        let poll_interval = options.poll_interval;
+        let readers = Readers::new(&path, options);
         let bell = Arc::new(Bell::default());
         let watcher = Watcher::start(&path, readers.open()?, Arc::clone(&bell));
         Ok(Self {
@@ -106,7 +110,7 @@ impl SqliteStore {
             identity,
             is_original,
             clock,
-            poll_interval: options.poll_interval,
+            poll_interval,
             writer,
             readers,
             enrolled: Mutex::default(),
@@ -202,7 +206,7 @@ fn capabilities(is_original: bool) -> Capabilities {
     capabilities.shared = true;
     capabilities.renders = true;
     if !is_original {
-        let caveat = "the file was copied or moved: decisions wait until it is adopted";
+        let caveat = "the file was copied or moved: decisions wait until it is opened with `adopt`";
         capabilities.caveats.push(caveat.to_owned());
     }
     capabilities

@@ -13,6 +13,7 @@ pub struct Options {
     pub(super) wal_autocheckpoint: u32,
     pub(super) max_page_count: Option<u32>,
     pub(super) create: bool,
+    pub(super) adopt: bool,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -24,6 +25,7 @@ impl Default for Options {
             wal_autocheckpoint: 1_000,
             max_page_count: None,
             create: true,
+            adopt: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -67,6 +69,15 @@ impl Options {
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
+        self
+    }
+
+    /// Whether a file that was copied, restored or moved is taken for the store that it says it is. Of
+    /// several copies adopt one, and never a second: what one decides the other does not know.
+    /// Defaults to no: such a store refuses to decide.
+    #[must_use]
+    pub fn adopt(mut self, adopt: bool) -> Self {
+        self.adopt = adopt;
         self
     }
 

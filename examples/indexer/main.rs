@@ -133,7 +133,7 @@ fn produce(application: &Application, root: &Path, files: &[PathBuf]) -> Result<
             .unwrap_or(file)
             .display()
             .to_string();
-        if application.knows(&reader, &name)? {
+        if application::knows(&reader, &name)? {
             continue;
         }
         match application.take(file, &name)? {

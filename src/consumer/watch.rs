@@ -203,7 +203,9 @@ impl State {
         let working: Vec<_> = stopping
             .filter_map(|run| run.cancellation.as_ref())
             .collect();
-        working.iter().for_each(|work| work.cancel());
+        for work in &working {
+            work.cancel();
+        }
         !working.is_empty()
     }
 

@@ -227,7 +227,9 @@ mod tests {
     }
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits =
+            |byte: &u8| [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[digit as usize]);
+        String::from_utf8(bytes.iter().flat_map(digits).collect()).unwrap()
     }
 
     fn request() -> ClaimRequest {

@@ -330,16 +330,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder);
         std::thread::scope(|threads| {
-            let (begin, begun) = mpsc::channel();
+            let (started, start) = mpsc::channel();
             let (go, gone) = mpsc::channel::<()>();
             let leader = threads.spawn(|| {
                 writer.run(WRITE, move |_| -> Result<()> {
-                    begin.send(()).unwrap();
+                    started.send(()).unwrap();
                     gone.recv().unwrap();
                     panic!("on purpose");
                 })
             });
-            begun.recv().unwrap();
+            start.recv().unwrap();
             let follower = threads.spawn(|| writer.run(WRITE, count_up));
             while writer.waiting() < 2 {
                 std::thread::yield_now();

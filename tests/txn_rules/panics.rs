@@ -22,7 +22,6 @@ impl Drop for Bomb {
 /// A participant that panics when it is dropped, and only then.
 struct Fragile(
     Member,
-    #[expect(dead_code, reason = "it is there to be dropped")] Bomb,
 );
 
 impl DataManager for Fragile {

@@ -19,10 +19,7 @@ fn t1_a_participant_is_asked_whether_to_retry_before_it_is_aborted() {
         Err::<(), BoxError>("odd".into())
     });
     assert!(matches!(result, Err(RunError::Work(_))));
-    assert_eq!(
-        scene.heard(),
-        "a.is_retryable a.abort a.is_retryable a.abort"
-    );
+    assert_eq!(scene.heard(), "a.is_retryable a.abort a.abort");
 }
 
 #[test]

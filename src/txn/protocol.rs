@@ -552,8 +552,9 @@ mod tests {
     fn each_phase_begins_when_the_one_before_has_ended() {
         fn phase(action: Action) -> usize {
             match action {
-                Action::CheckDoom | Action::Hooks(Hooks::BeforeCommit) => 0,
-                Action::BeforeCompletion(_) => 0,
+                Action::CheckDoom
+                | Action::Hooks(Hooks::BeforeCommit)
+                | Action::BeforeCompletion(_) => 0,
                 Action::Sort => 1,
                 Action::Prepare(_) => 2,
                 Action::Accept => 3,

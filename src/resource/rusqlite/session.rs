@@ -12,6 +12,7 @@ use rusqlite::{Connection, InterruptHandle, TransactionState};
 use super::database::Database;
 use super::error::{DatabaseError, is_conflict, report};
 use super::pool::Loan;
+use crate::failpoint;
 use crate::id::{ResourceId, TxnId};
 use crate::queue::{HandedBatch, garbage};
 use crate::register::{self, Decision, OutcomeRow, Registers};
@@ -114,7 +115,9 @@ impl Session {
             return Answer::Refused(error);
         }
         // SQLite itself waits here for readers that are in the way, for the busy timeout.
+        failpoint::hit("rusqlite.commit.before_commit");
         let Err(error) = self.connection.execute_batch("COMMIT") else {
+            failpoint::hit("rusqlite.commit.after_commit");
             self.leave();
             self.database.inner().forgot(&spent);
             self.decided = Some(prepared.to_vec());

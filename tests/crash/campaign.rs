@@ -3,25 +3,22 @@
 #![cfg(test)]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::LazyLock;
 
 use votive::failpoint;
 
 use crate::child::{self, End};
 use crate::dice::Dice;
-use crate::inspection;
 use crate::layout::{Effects, Layout, Producer};
-use crate::world::acknowledgements;
 
 /// How many children are to die if the environment variable `VOTIVE_CRASHES` does not say.
 const CRASHES: usize = 1_000;
 
-/// How often each point is to be died at.
+/// How often each point is to be died at. At least two layouts come to each, and share this.
 const HITS_MIN: usize = 20;
 
 /// How many children work on the same files before these are inspected, at most.
-const CHAIN_MAX: usize = 4;
+const CHAIN_MAX: usize = 6;
 
 /// A child dies at this visit of its point at the latest.
 const VISIT_MAX: usize = 4;
@@ -64,7 +61,8 @@ fn run(layout: Layout) -> Report {
     let share = crashes().div_ceil(Layout::ALL.len());
     let mut report = Report::default();
     for _ in 0..3 * share {
-        let is_enough = report.hits.values().sum::<usize>() >= share;
+        let died: usize = report.hits.values().sum();
+        let is_enough = died >= share && points.iter().all(|at| report.hits(at) >= HITS_MIN / 2);
         if is_enough || !report.complaints.is_empty() {
             break;
         }
@@ -80,29 +78,30 @@ impl Report {
         let mut history = Vec::new();
         for _ in 0..=dice.below(CHAIN_MAX) {
             let point = self.rarest(points, dice);
-            let count = 1 + dice.below(VISIT_MAX);
-            history.push(format!("{point}:{count}"));
-            match child::run(folder.path(), layout, &point, count) {
+            let visit = 1 + dice.below(VISIT_MAX).min(dice.below(VISIT_MAX));
+            history.push(format!("{point}:{visit}"));
+            match child::run(folder.path(), layout, &point, visit) {
                 End::Crashed => *self.hits.entry(point).or_default() += 1,
                 End::Finished => {}
                 End::Failed(how) => self.complaints.push(how),
             }
         }
-        let told = fs::read_to_string(acknowledgements(folder.path())).unwrap_or_default();
-        let told: Vec<_> = told.lines().map(str::to_owned).collect();
-        let found = inspection::complaints(folder.path(), layout, &told);
+        let found = child::inspect(folder.path(), layout);
         let described = found
             .into_iter()
             .map(|what| format!("{what} after {history:?}"));
         self.complaints.extend(described);
     }
 
-    /// Draws two points, and takes the one that fewer have died at.
+    /// Draws three points, and takes the one that fewer have died at.
     fn rarest(&self, points: &[String], dice: &mut Dice) -> String {
-        let drawn = [dice.below(points.len()), dice.below(points.len())];
-        let hits = |at: &usize| self.hits.get(&points[*at]).copied().unwrap_or_default();
-        let rarest = drawn.into_iter().min_by_key(hits).unwrap();
-        points[rarest].clone()
+        let drawn = [(); 3].map(|()| dice.below(points.len()));
+        let rarest = drawn.into_iter().min_by_key(|at| self.hits(&points[*at]));
+        points[rarest.unwrap()].clone()
+    }
+
+    fn hits(&self, point: &str) -> usize {
+        self.hits.get(point).copied().unwrap_or_default()
     }
 }
 
@@ -142,14 +141,10 @@ fn prepared_with_effects_in_a_third_file_survives_every_crash() {
     survives(Producer::Prepared, Effects::Apart);
 }
 
-fn hits(point: &str) -> usize {
-    let of = |report: &Report| report.hits.get(point).copied().unwrap_or_default();
-    REPORTS.values().map(of).sum()
-}
-
 #[test]
 fn processes_died_at_every_durable_step() {
-    let counted = failpoint::ALL.map(|point| (point, hits(point)));
+    let hits = |point: &str| REPORTS.values().map(|report| report.hits(point)).sum();
+    let counted: [(&str, usize); _] = failpoint::ALL.map(|point| (point, hits(point)));
     let rare = counted.iter().filter(|(_, count)| *count < HITS_MIN);
     let rare: Vec<_> = rare.collect();
     assert!(rare.is_empty(), "{rare:?}");

@@ -3,7 +3,7 @@
 
 use votive::id::Incarnation;
 
-/// SplitMix64 (Steele, Lea, Flood: *Fast splittable pseudorandom number generators*, 2014).
+/// `SplitMix64` (Steele, Lea, Flood: *Fast splittable pseudorandom number generators*, 2014).
 #[derive(Debug)]
 pub(crate) struct Dice(u64);
 

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -12,7 +13,7 @@ use votive::task::State;
 
 use crate::layout::Layout;
 use crate::work::is_committed;
-use crate::world::{Answer, Result, World};
+use crate::world::{Answer, Result, World, acknowledgements};
 
 /// What was found in the files.
 struct Findings {
@@ -22,10 +23,10 @@ struct Findings {
 }
 
 /// Opens the files in `folder`, recovers, inspects, lets a consumer run what is left, and inspects
-/// again; returns what is wrong, a line each. `acknowledged` are the notes that must be there.
-pub(crate) fn complaints(folder: &Path, layout: Layout, acknowledged: &[String]) -> Vec<String> {
+/// again; returns what is wrong, a line each.
+pub(crate) fn complaints(folder: &Path, layout: Layout) -> Vec<String> {
     let mut complaints = Vec::new();
-    if let Err(error) = inspect_all(folder, layout, acknowledged, &mut complaints) {
+    if let Err(error) = inspect(folder, layout, &mut complaints) {
         let causes = std::iter::successors(Some(&*error as &dyn std::error::Error), |error| {
             error.source()
         });
@@ -35,12 +36,9 @@ pub(crate) fn complaints(folder: &Path, layout: Layout, acknowledged: &[String])
     complaints
 }
 
-fn inspect_all(
-    folder: &Path,
-    layout: Layout,
-    acknowledged: &[String],
-    complaints: &mut Vec<String>,
-) -> Result<()> {
+fn inspect(folder: &Path, layout: Layout, complaints: &mut Vec<String>) -> Result<()> {
+    let told = fs::read_to_string(acknowledgements(folder)).unwrap_or_default();
+    let acknowledged: Vec<_> = told.lines().map(str::to_owned).collect();
     let world = World::open(folder, layout)?;
     let recovered = world.recover()?;
     complain(
@@ -51,11 +49,11 @@ fn inspect_all(
     );
     complaints.extend(world.store.check()?);
     let before = Findings::read(&world)?;
-    before.judge(acknowledged, complaints);
+    before.judge(&acknowledged, complaints);
     world.drain()?;
     complaints.extend(world.store.check()?);
     let after = Findings::read(&world)?;
-    after.judge(acknowledged, complaints);
+    after.judge(&acknowledged, complaints);
     complain(
         complaints,
         before.notes == after.notes,

@@ -126,24 +126,15 @@ impl File {
 
     fn after_failure(&self, dice: &mut Dice) -> Option<Vec<u8>> {
         let mut content = self.flushed.clone();
+        let fate = dice.pick(&[Fate::Lost, Fate::Kept, Fate::Scattered, Fate::Torn]);
         let torn = dice.below(self.pending.len() + 1);
-        match dice.pick(&[Fate::Lost, Fate::Kept, Fate::Scattered, Fate::Torn]) {
-            Fate::Lost => {}
-            Fate::Kept => self
-                .pending
-                .iter()
-                .for_each(|change| change.make(&mut content)),
-            Fate::Scattered => self
-                .pending
-                .iter()
-                .filter(|_| dice.below(2) == 0)
-                .for_each(|change| change.make(&mut content)),
-            Fate::Torn => {
-                let (whole, rest) = self.pending.split_at(torn);
-                whole.iter().for_each(|change| change.make(&mut content));
-                if let Some(Change::Write { at, bytes }) = rest.first() {
-                    tear(*at, bytes, &mut content, dice);
-                }
+        for (number, change) in self.pending.iter().enumerate() {
+            match fate {
+                Fate::Kept => change.make(&mut content),
+                Fate::Scattered if dice.below(2) == 0 => change.make(&mut content),
+                Fate::Torn if number < torn => change.make(&mut content),
+                Fate::Torn if number == torn => change.make_in_part(&mut content, dice),
+                Fate::Lost | Fate::Scattered | Fate::Torn => {}
             }
         }
         content
@@ -158,6 +149,22 @@ impl Change {
             Self::Remove => *content = None,
         }
     }
+
+    /// Writes only some of the sectors.
+    fn make_in_part(&self, content: &mut Option<Vec<u8>>, dice: &mut Dice) {
+        let Self::Write { at, bytes } = self else {
+            return;
+        };
+        let mut done = 0;
+        while done < bytes.len() {
+            let here = at + done;
+            let end = bytes.len().min(done + SECTOR - here % SECTOR);
+            if dice.below(2) == 0 {
+                write(content, here, &bytes[done..end]);
+            }
+            done = end;
+        }
+    }
 }
 
 fn write(content: &mut Option<Vec<u8>>, at: usize, bytes: &[u8]) {
@@ -167,19 +174,6 @@ fn write(content: &mut Option<Vec<u8>>, at: usize, bytes: &[u8]) {
         content.resize(end, 0);
     }
     content[at..end].copy_from_slice(bytes);
-}
-
-/// Writes only some of the sectors.
-fn tear(at: usize, bytes: &[u8], content: &mut Option<Vec<u8>>, dice: &mut Dice) {
-    let mut done = 0;
-    while done < bytes.len() {
-        let here = at + done;
-        let end = bytes.len().min(done + SECTOR - here % SECTOR);
-        if dice.below(2) == 0 {
-            write(content, here, &bytes[done..end]);
-        }
-        done = end;
-    }
 }
 
 /// The files in a folder that a process could have lost something of.

@@ -11,15 +11,16 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::child::{self, End};
+use crate::child::{self, End, Role};
 use crate::dice::Dice;
-use crate::inspection::{self, LOST};
+use crate::inspection::LOST;
 use crate::layout::{Effects, Layout, Producer};
-use crate::world::{World, acknowledgements};
+use crate::world::acknowledgements;
 use disk::Disk;
 use trace::Event;
 
-/// How often the power fails in each layout if `VOTIVE_OUTAGES` does not say.
+/// How often the power fails in each layout if the environment variable `VOTIVE_OUTAGES` does not say.
+/// So many failures are of the same work.
 const OUTAGES: usize = 30;
 
 /// How what a child does is to differ from what it should do.
@@ -32,25 +33,35 @@ enum Flaw {
     Unflushed,
 }
 
+/// Has the power fail as often as asked for, until something is wrong, and returns what.
+fn complaints(layout: Layout, flaw: Flaw) -> Vec<String> {
+    let given = std::env::var("VOTIVE_OUTAGES").ok();
+    let outages = given.map_or(OUTAGES, |count| {
+        count.parse().expect("VOTIVE_OUTAGES is a number")
+    });
+    let mut dice = Dice::new();
+    (0..outages.div_ceil(OUTAGES))
+        .map(|_| fail(layout, flaw, &mut dice))
+        .find(|complaints| !complaints.is_empty())
+        .unwrap_or_default()
+}
+
 /// Has a child work on files that another one died on, then has the power fail again and again at any
 /// instant of that, and returns what was wrong afterwards.
-fn complaints(layout: Layout, flaw: Flaw) -> Vec<String> {
+fn fail(layout: Layout, flaw: Flaw, dice: &mut Dice) -> Vec<String> {
     let place = tempfile::tempdir().unwrap();
     let folder = &place.path().canonicalize().unwrap();
-    let mut dice = Dice::new();
-    drop(World::open(folder, layout).unwrap());
+    let mut complaints = child::inspect(folder, layout);
     let point = format!("{}.after_commit", dice.pick(&layout.steps()));
     child::run(folder, layout, &point, 1);
     let mut disk = Disk::of(folder);
     let events = work(folder, layout, flaw);
-    let outages = std::env::var("VOTIVE_OUTAGES").map_or(OUTAGES, |count| count.parse().unwrap());
-    let instants: BTreeSet<_> = (0..outages).map(|_| dice.below(events.len())).collect();
-    let mut complaints = Vec::new();
+    let instants: BTreeSet<_> = (0..OUTAGES).map(|_| dice.below(events.len())).collect();
     for (instant, event) in events.iter().enumerate() {
         if instants.contains(&instant) {
-            disk.fail(folder, &mut dice);
-            let told = told(folder, &events[..instant]);
-            complaints.extend(inspection::complaints(folder, layout, &told));
+            disk.fail(folder, dice);
+            fs::write(acknowledgements(folder), told(folder, &events[..instant])).unwrap();
+            complaints.extend(child::inspect(folder, layout));
         }
         disk.perform(event);
     }
@@ -60,11 +71,13 @@ fn complaints(layout: Layout, flaw: Flaw) -> Vec<String> {
 /// Has a child do all its work, and returns its steps.
 fn work(folder: &Path, layout: Layout, flaw: Flaw) -> Vec<Event> {
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut command = child::command(&trace::strace(log.path()), folder, layout);
-    if flaw == Flaw::Careless {
-        command = child::careless(command);
-    }
-    assert_eq!(child::ended(&command.output().unwrap()), End::Finished);
+    let role = if flaw == Flaw::Careless {
+        Role::WorkCarelessly
+    } else {
+        Role::Work
+    };
+    let output = child::command(&trace::strace(log.path()), role, folder, layout).output();
+    assert_eq!(child::ended(&output.unwrap()), End::Finished);
     let mut events = trace::read(&fs::read_to_string(log.path()).unwrap(), folder);
     if flaw == Flaw::Unflushed {
         let log = folder.join("tasks.db-wal");
@@ -76,8 +89,8 @@ fn work(folder: &Path, layout: Layout, flaw: Flaw) -> Vec<Event> {
     events
 }
 
-/// What a child had been told to be committed, here by its own word.
-fn told(folder: &Path, events: &[Event]) -> Vec<String> {
+/// What a child had been told to be committed, by its own word.
+fn told(folder: &Path, events: &[Event]) -> Vec<u8> {
     let file = acknowledgements(folder);
     let said = events.iter().filter_map(|event| match event {
         Event::Write {
@@ -85,9 +98,7 @@ fn told(folder: &Path, events: &[Event]) -> Vec<String> {
         } if *to == file => Some(bytes.as_slice()),
         _ => None,
     });
-    let said = said.flatten().copied().collect();
-    let lines = String::from_utf8(said).unwrap();
-    lines.lines().map(str::to_owned).collect()
+    said.flatten().copied().collect()
 }
 
 /// Whether the tests can be run here; they must be where servers are required.

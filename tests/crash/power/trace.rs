@@ -193,10 +193,11 @@ fn written(arguments: &str, length: usize) -> Vec<u8> {
 
 /// Reads `\x2f\x74`.
 fn bytes(hexadecimal: &str) -> Vec<u8> {
-    let digit = |letter: u8| char::from(letter).to_digit(16).unwrap() as u8;
-    let pairs = hexadecimal.as_bytes().chunks_exact(4);
-    pairs
-        .map(|pair| digit(pair[2]) << 4 | digit(pair[3]))
+    let digits = (2..hexadecimal.len())
+        .step_by(4)
+        .map(|at| &hexadecimal[at..at + 2]);
+    digits
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
         .collect()
 }
 

@@ -80,7 +80,7 @@ fn payloads() -> io::Result<()> {
 /// Programs as `bin/programs` reads them: an operation in the lower half of a byte, its parameter in the
 /// upper one.
 fn programs() -> io::Result<()> {
-    let programs: [(&str, &[u8]); 8] = [
+    let programs: [(&str, &[u8]); 9] = [
         // Enqueue two, claim one, settle it with a child.
         ("one-store", &[0, 0, 0, 13, 6, 0, 4, 0, 13]),
         // Enqueue into both, claim from both, settle both at once.
@@ -89,6 +89,13 @@ fn programs() -> io::Result<()> {
         ("abort-drop-doom", &[0, 0, 10, 0, 0, 11, 0, 0, 9, 13]),
         // The fourth call of the first store is done and its answer lost; then a crash and a recovery.
         ("answer-lost", &[0x4d, 3, 0, 0, 0x10, 13, 10, 9, 0x19]),
+        // The same, and then it is down.
+        (
+            "answer-lost-and-down",
+            &[
+                0xcd, 7, 0, 0, 0x10, 13, 12, 8, 0xcd, 9, 0, 0, 13, 10, 12, 9, 0x19,
+            ],
+        ),
         ("request-lost", &[0x2d, 3, 0, 0, 0x10, 13, 8, 10, 12, 9]),
         // The second store goes down inside a transaction.
         ("down", &[0, 0, 0x10, 0x7c, 0, 13, 12, 9, 0x19, 6, 0x16]),

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use votive::id::{Incarnation, ResourceId, StoreId, TaskId, TxnId};
@@ -30,11 +30,22 @@ pub enum Fault {
     AnswerLost,
 }
 
+/// A fault to come.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many calls go well before.
+    pub calls: u8,
+    /// How the next one fails.
+    pub fault: Fault,
+    /// Whether the store is down from then on.
+    pub stays_down: bool,
+}
+
 /// A memory store that says it is durable, and fails at chosen calls. While it is down every call fails.
 pub struct FaultyStore {
     inner: MemoryStore,
     capabilities: Capabilities,
-    armed: Mutex<Option<(u8, Fault)>>,
+    plan: Mutex<Option<Plan>>,
     down: AtomicBool,
 }
 
@@ -48,44 +59,44 @@ impl FaultyStore {
         Self {
             inner,
             capabilities,
-            armed: Mutex::new(None),
+            plan: Mutex::new(None),
             down: AtomicBool::new(false),
         }
     }
 
-    /// Lets the next call but `calls` fail, instead of what was planned before.
-    pub fn arm(&self, calls: u8, fault: Fault) {
-        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some((calls, fault));
+    /// Plans a fault, instead of what was planned before.
+    pub fn plan(&self, plan: Plan) {
+        *self.lock() = Some(plan);
     }
 
-    /// Takes the store down, or brings it up again.
-    pub fn set_down(&self, down: bool) {
-        self.down.store(down, Ordering::Relaxed);
+    /// Takes the store down at once.
+    pub fn take_down(&self) {
+        self.down.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets all faults.
+    /// Brings the store up again, and plans no fault.
     pub fn heal(&self) {
-        self.set_down(false);
-        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.down.store(false, Ordering::Relaxed);
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Plan>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn strike(&self) -> Option<Fault> {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        let planned = match *armed {
-            Some((0, fault)) => {
-                *armed = None;
-                Some(fault)
-            }
-            Some((calls, fault)) => {
-                *armed = Some((calls - 1, fault));
-                None
-            }
-            None => None,
-        };
         if self.down.load(Ordering::Relaxed) {
             return Some(Fault::Refused);
         }
-        planned
+        let mut plan = self.lock();
+        let due = plan.take_if(|plan| plan.calls == 0);
+        if let Some(plan) = &mut *plan {
+            plan.calls -= 1;
+        }
+        if due.is_some_and(|plan| plan.stays_down) {
+            self.take_down();
+        }
+        due.map(|plan| plan.fault)
     }
 
     /// A call that changes something.

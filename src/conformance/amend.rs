@@ -89,6 +89,17 @@ pub(super) fn a_claimed_task_tells_its_progress(scene: &mut Scene<'_>) {
     scene.done(&claim);
 }
 
+pub(super) fn a_pinned_claim_tells_its_progress(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let task = scene.enqueue_any();
+    let claim = scene.claim_one(&worker);
+    let txn = scene.staged(vec![settle(&claim, Verdict::Release { at: None })]);
+    scene.amend(task, Amendment::Progress("half".to_owned())).unwrap();
+    scene.publish(txn);
+    let record = scene.found(task).unwrap();
+    assert_eq!((record.state, record.progress.as_deref()), (State::Ready, Some("half")));
+}
+
 pub(super) fn a_removed_task_is_gone(scene: &mut Scene<'_>) {
     let worker = scene.worker();
     for task in [scene.enqueue_any(), scheduled(scene)] {

@@ -193,6 +193,16 @@ pub(super) fn a_reclaimed_task_keeps_its_place(scene: &mut Scene<'_>) {
     assert_eq!(scene.claimed_ids(&living), [first, second]);
 }
 
+pub(super) fn a_task_of_the_dead_stays_theirs_until_it_is_claimed(scene: &mut Scene<'_>) {
+    let (dead, living) = (scene.worker(), scene.worker());
+    let tasks = scene.enqueue_many(2);
+    scene.claim(&dead, 2);
+    drop(dead);
+    assert_eq!(scene.claim_one(&living).record.id, tasks[0]);
+    assert_eq!(scene.state(tasks[1]), Some(State::Claimed));
+    assert_eq!(scene.found(tasks[1]).unwrap().counts.reclaims, 0);
+}
+
 pub(super) fn the_dead_are_named(scene: &mut Scene<'_>) {
     let (dead, living) = (scene.worker(), scene.worker());
     scene.enqueue_many(2);

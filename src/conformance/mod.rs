@@ -88,7 +88,7 @@ macro_rules! cases {
 
         const CASES: &[(&str, Case)] = &[$($((stringify!($case), $module::$case)),*),*];
 
-        /// Makes a test of every case of the [`conformance`](crate::conformance) suite. Takes an
+        /// Makes a test of every case of the [`conformance`](mod@crate::conformance) suite. Takes an
         /// expression that makes a [`Harness`](crate::conformance::Harness).
         #[macro_export]
         macro_rules! conformance {
@@ -147,6 +147,7 @@ cases! { $
         an_ended_task_does_not_hold_its_key
         a_merge_is_judged_again_at_publish
         a_returning_task_takes_its_key_only_if_it_is_free
+        several_staged_tasks_may_merge_into_a_visible_one
         no_task_merges_into_one_that_is_being_cancelled
     }
     claim {
@@ -166,6 +167,7 @@ cases! { $
         the_claims_of_the_dead_are_reclaimed
         the_claims_of_the_living_are_not_reclaimed
         a_reclaimed_task_keeps_its_place
+        a_task_of_the_dead_stays_theirs_until_it_is_claimed
         the_dead_are_named
         extending_names_the_claims_that_were_lost
         no_task_goes_to_two_of_many_threads
@@ -198,6 +200,7 @@ cases! { $
         a_scheduled_task_is_brought_forward
         a_moved_task_is_claimed_from_its_new_queue
         a_claimed_task_tells_its_progress
+        a_pinned_claim_tells_its_progress
         a_removed_task_is_gone
         an_unexpected_state_is_refused
         a_missing_task_is_refused

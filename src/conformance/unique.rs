@@ -111,3 +111,15 @@ pub(super) fn no_task_merges_into_one_that_is_being_cancelled(scene: &mut Scene<
     let second = scene.enqueue(merging(scene));
     assert_eq!(scene.state(second), Some(State::Ready));
 }
+
+pub(super) fn several_staged_tasks_may_merge_into_a_visible_one(scene: &mut Scene<'_>) {
+    let holder = scene.enqueue(merging(scene));
+    let staged = [(); 2].map(|()| {
+        let record = merging(scene);
+        (record.id, scene.staged(vec![insert(record)]))
+    });
+    for (id, txn) in staged {
+        let merged = vec![(id, holder)];
+        assert_eq!(scene.publish(txn), Published::Now(Applied { merged }));
+    }
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::timer::{instant, within};
-use crate::id::TaskId;
+use crate::id::Token;
 use crate::store::{Claim, ClaimKey};
 
 /// How much work is claimed ahead of the running tasks, in time: enough to cover a claim, and too
@@ -144,10 +144,10 @@ impl Backlog {
     }
 
     /// Forgets waiting claims that were lost.
-    pub(super) fn remove(&self, lost: &BTreeSet<TaskId>) {
+    pub(super) fn remove(&self, lost: &BTreeSet<Token>) {
         for lane in &mut self.state.lock().lanes {
             lane.waiting
-                .retain(|waiting| !lost.contains(&waiting.claim.record.id));
+                .retain(|waiting| !lost.contains(&waiting.claim.token));
         }
     }
 

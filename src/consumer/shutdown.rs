@@ -42,6 +42,7 @@ pub(super) fn stop(core: &Core) -> Stopped {
     for claim in core.backlog.close() {
         core.release(claim);
     }
+    core.store.interrupt();
     if !core.backlog.idle_by(polite) {
         core.watch.stop_all(core.settings.timeout_grace);
         core.backlog.idle_by(last);

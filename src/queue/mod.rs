@@ -40,6 +40,30 @@ pub const NAME_MAX: usize = 255;
 /// A named queue in a store. Cheap to clone.
 ///
 /// Several queues may share a store; whatever one transaction enqueues into them is one batch.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use votive::queue::Queue;
+/// use votive::store::memory::MemoryStore;
+/// use votive::txn::TransactionManager;
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Greet {
+///     name: String,
+/// }
+///
+/// impl votive::Task for Greet {
+///     const KIND: &'static str = "greet";
+/// }
+///
+/// let queue = Queue::new(Arc::new(MemoryStore::new()), "default")?;
+/// let mut txn = TransactionManager::new().begin()?;
+/// let task = queue.enqueue(&mut txn, &Greet { name: "Ann".into() })?;
+/// assert!(queue.store().get(task)?.is_none());
+/// txn.commit()?;
+/// assert!(queue.store().get(task)?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Queue {
     store: Arc<dyn Store>,

@@ -32,8 +32,9 @@ pub struct Recovered {
     pub in_doubt: usize,
     /// When the oldest of those was staged.
     pub in_doubt_since: Option<Timestamp>,
-    /// Batches that vanished between being listed and being published: another recovery was faster.
-    pub vanished: usize,
+    /// Batches of committed transactions that the store did not know any more when they were to be
+    /// published: another recovery was much faster, or tasks are lost.
+    pub unknown: usize,
     /// Outcome records that were forgotten, and incarnations that were dropped with theirs.
     pub garbage: Collected,
 }
@@ -140,7 +141,11 @@ fn carry_out(
     match action {
         Action::Publish => match store.publish(in_doubt.txn, store.now()?)? {
             Published::Now(_) => recovered.published += 1,
-            Published::Already | Published::Unknown => recovered.vanished += 1,
+            Published::Already => {}
+            Published::Unknown => {
+                tracing::error!(txn = %in_doubt.txn, "committed, but the store does not know its batch");
+                recovered.unknown += 1;
+            }
         },
         Action::Discard => {
             store.discard(in_doubt.txn)?;

@@ -169,8 +169,7 @@ pub trait DataManager: Any + Send {
     ///
     /// # Errors
     /// The commit is refused.
-    fn accept(&mut self, work: Box<dyn Any + Send>) -> Result<(), BoxError> {
-        let _unused = work;
+    fn accept(&mut self, _work: Box<dyn Any + Send>) -> Result<(), BoxError> {
         Err("this participant takes no work of others".into())
     }
 
@@ -201,8 +200,7 @@ pub trait DataManager: Any + Send {
     ///
     /// # Errors
     /// The transaction fails.
-    fn rollback(&mut self, mark: Mark) -> Result<(), BoxError> {
-        let _unused = mark;
+    fn rollback(&mut self, _mark: Mark) -> Result<(), BoxError> {
         Err(Box::new(NoSavepoints))
     }
 
@@ -211,8 +209,7 @@ pub trait DataManager: Any + Send {
     ///
     /// # Errors
     /// The transaction fails.
-    fn release(&mut self, mark: Mark) -> Result<(), BoxError> {
-        let _unused = mark;
+    fn release(&mut self, _mark: Mark) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -223,8 +220,7 @@ pub trait DataManager: Any + Send {
 
     /// Whether the work may succeed if it is done again after this error, asked before any abort, and
     /// of each error in a chain of causes. Provided: no.
-    fn is_retryable(&self, error: &(dyn StdError + 'static)) -> bool {
-        let _unused = error;
+    fn is_retryable(&self, _error: &(dyn StdError + 'static)) -> bool {
         false
     }
 }

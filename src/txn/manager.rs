@@ -176,11 +176,15 @@ impl TransactionManager {
         id
     }
 
-    /// Removes a synchronizer and returns it; `None` if it was removed before.
-    pub fn remove_synchronizer(&self, id: SynchronizerId) -> Option<Arc<dyn Synchronizer>> {
-        let present = &mut self.0.synchronizers.lock().present;
-        let position = present.iter().position(|(other, _)| *other == id)?;
-        Some(present.remove(position).1)
+    /// Removes a synchronizer; it is told of nothing any more.
+    pub fn remove_synchronizer(&self, id: SynchronizerId) {
+        let removed = {
+            let present = &mut self.0.synchronizers.lock().present;
+            let position = present.iter().position(|(other, _)| *other == id);
+            position.map(|position| present.remove(position))
+        };
+        // Its drop is foreign code, and runs without the lock.
+        drop(removed);
     }
 
     pub(super) fn synchronizers(&self) -> Vec<Arc<dyn Synchronizer>> {
@@ -200,6 +204,10 @@ impl TransactionManager {
     ///
     /// # Blocking
     /// As long as the registers take to answer; not at all if nothing was left undecided.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it is called for what it does; the count is for those who report it"
+    )]
     pub fn settle_undecided(&self) -> usize {
         let asked = std::mem::take(&mut *self.0.undecided.lock());
         for undecided in asked {

@@ -3,6 +3,8 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 
+use crate::txn::error::discard;
+
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) description: String,
@@ -25,6 +27,11 @@ impl Notes {
 
     pub(super) fn set_data<T: Any + Send>(&mut self, value: T) {
         self.data.insert(TypeId::of::<T>(), Box::new(value));
+    }
+
+    /// Drops the values, each by itself: a panic of one does not keep the next.
+    pub(super) fn discard(&mut self) {
+        self.data.drain().for_each(|(_, value)| discard(value));
     }
 
     pub(super) fn data<T: Any>(&self) -> Option<&T> {

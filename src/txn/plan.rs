@@ -76,7 +76,7 @@ fn commit_point(candidates: &[Candidate]) -> Result<Option<(usize, ResourceId)>,
             .filter(|c| matches!(c.role, Role::OnePhase(_)))
     };
     if only_decide().count() > 1 {
-        let names = only_decide().map(|c| c.name.to_owned()).collect();
+        let names = only_decide().map(|c| c.name.clone()).collect();
         return Err(PlanError::TwoOnePhase(names));
     }
     let either = candidates

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use crate::txn::data_manager::{BoxError, Mark, NoSavepoints};
+use crate::txn::data_manager::{BoxError, DataManager, Mark, NoSavepoints};
 use crate::txn::error::SavepointError;
 use crate::txn::work::{Seat, Work, abort_early};
 
@@ -64,7 +64,7 @@ fn check(work: &Work) -> Result<(), SavepointError> {
 }
 
 fn mark(seat: &mut Seat, unsupported: Unsupported) -> Result<Option<Mark>, SavepointError> {
-    match seat.call(|participant| participant.savepoint()) {
+    match seat.call(DataManager::savepoint) {
         Ok(mark) => Ok(Some(mark)),
         Err(error) if error.is::<NoSavepoints>() && unsupported == Unsupported::Tolerated => {
             Ok(None)

@@ -21,8 +21,7 @@ pub trait Synchronizer: Send + Sync {
     ///
     /// # Errors
     /// The transaction is aborted, and `begin` fails.
-    fn new_transaction(&self, work: &mut Work) -> Result<(), BoxError> {
-        let _unused = work;
+    fn new_transaction(&self, _work: &mut Work) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -30,17 +29,15 @@ pub trait Synchronizer: Send + Sync {
     ///
     /// # Errors
     /// A commit is refused, and the synchronizers that follow are not called. An abort goes on.
-    fn before_completion(&self, work: &mut Work) -> Result<(), BoxError> {
-        let _unused = work;
+    fn before_completion(&self, _work: &mut Work) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// A transaction ended. `outcome` is that of a commit; `None` if the application aborted.
+    /// A transaction ended. The outcome is that of a commit; `None` if the application aborted.
     ///
     /// # Errors
     /// Logged. Changes no outcome.
-    fn after_completion(&self, txn: TxnId, outcome: Option<Outcome>) -> Result<(), BoxError> {
-        let _unused = (txn, outcome);
+    fn after_completion(&self, _txn: TxnId, _outcome: Option<Outcome>) -> Result<(), BoxError> {
         Ok(())
     }
 }

@@ -28,6 +28,12 @@ impl Transaction {
         }
     }
 
+    /// Whether a commit would call nobody: there is no participant, no hook and no synchronizer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.work.is_empty() && self.manager.synchronizers().is_empty()
+    }
+
     /// Commits: prepares and votes, decides, and finishes.
     ///
     /// # Errors

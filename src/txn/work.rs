@@ -10,7 +10,7 @@ use crate::register::Registers;
 use crate::txn::data_manager::{BoxError, DataManager, Prepared, Role};
 use crate::txn::error::{
     FailedEarlier, IncarnationGone, JoinError, Panicked, PlanError, Retryable, SavepointError,
-    chain, find, guarded,
+    chain, discard, find, guarded,
 };
 use crate::txn::hooks::{HookLists, Outcome};
 use crate::txn::notes::Notes;
@@ -292,10 +292,9 @@ impl Work {
         Plan::make(&candidates).map(|(plan, _)| plan)
     }
 
-    /// Whether nobody has joined: a commit would change nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+    /// Whether there is neither a participant nor a hook.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seats.is_empty() && self.hooks.are_empty()
     }
 
     /// Whether the work may succeed if it is done again after `error`: because an error in its chain
@@ -322,6 +321,12 @@ impl Work {
     /// Lets nobody join any more.
     pub(super) fn close(&mut self) {
         self.phase = Phase::Closed;
+    }
+
+    /// Drops what hooks and data are left.
+    pub(super) fn discard(&mut self) {
+        self.hooks.discard();
+        self.notes.discard();
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -433,7 +438,11 @@ impl Seat {
 pub(super) fn abort_early(seats: Vec<Seat>) -> Vec<BoxError> {
     seats
         .into_iter()
-        .filter_map(|mut seat| seat.abort().err())
+        .filter_map(|mut seat| {
+            let aborted = seat.abort();
+            discard(seat.participant);
+            aborted.err()
+        })
         .collect()
 }
 

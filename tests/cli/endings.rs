@@ -1,6 +1,8 @@
 //! Exit codes and errors: what a script and a person learn from a failure.
 #![cfg(test)]
 
+use std::fs::OpenOptions;
+use std::io::{Seek, SeekFrom, Write};
 use std::process::Stdio;
 
 use crate::desk::{Desk, NOBODY, Said};
@@ -145,4 +147,18 @@ fn a_copy_of_a_store_takes_no_tasks_until_it_is_adopted() {
         0
     );
     assert_eq!(desk.run(&enqueue).exit, 0);
+}
+
+#[test]
+fn a_damaged_store_is_unhealthy() {
+    let desk = Desk::new();
+    let lines = "{}\n".repeat(500);
+    desk.run_with_input(&["enqueue", "index", "-", "--lines"], &lines);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .open(desk.path().join("tasks.db"))
+        .unwrap();
+    file.seek(SeekFrom::Start(16 * 4096)).unwrap();
+    file.write_all(&vec![0xA5; 8 * 4096]).unwrap();
+    assert_eq!(desk.run(&["check"]).exit, 4);
 }

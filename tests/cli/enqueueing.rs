@@ -17,7 +17,11 @@ fn one_bad_line_keeps_all_from_being_enqueued() {
     let desk = Desk::new();
     let said = desk.run_with_input(&["enqueue", "index", "-", "--lines"], "{}\n{oops\n");
     assert_eq!(said.exit, 2);
-    assert!(said.error.contains("not JSON"), "{}", said.error);
+    assert!(
+        said.error.contains("nothing was enqueued"),
+        "{}",
+        said.error
+    );
     assert_eq!(desk.json(&["stats"])["pending"], 0);
 }
 
@@ -27,6 +31,13 @@ fn standard_input_is_a_payload() {
     let said = desk.run_with_input(&["enqueue", "index", "-"], "[1, 2]\n");
     let shown = desk.json(&["show", said.text.trim()]);
     assert_eq!(shown["payload"]["json"], serde_json::json!([1, 2]));
+}
+
+#[test]
+fn a_negative_number_is_a_payload_and_no_option() {
+    let desk = Desk::new();
+    let task = desk.enqueue(&["index", "-5"]);
+    assert_eq!(desk.json(&["show", &task])["payload"]["json"], -5);
 }
 
 #[test]
@@ -86,4 +97,13 @@ fn the_first_task_makes_the_store() {
     let desk = Desk::empty();
     desk.enqueue(&["index", "{}"]);
     assert_eq!(desk.json(&["stats"])["pending"], 1);
+}
+
+#[test]
+fn a_payload_that_is_nested_too_deeply_is_refused() {
+    let desk = Desk::new();
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let said = desk.run(&["enqueue", "index", &deep]);
+    assert_eq!(said.exit, 2, "{}", said.error);
+    assert_eq!(desk.json(&["stats"])["pending"], 0);
 }

@@ -60,8 +60,10 @@ fn a_staged_transaction_is_listed_with_its_register() {
 
 #[test]
 fn what_cannot_be_asked_stays_in_doubt() {
-    let (desk, _, _) = desk();
+    let (desk, database, _) = desk();
     let said = desk.run(&[&["recover"][..], &AT_ONCE].concat());
+    let register = database.id().to_string();
+    assert!(said.error.contains(&register), "{}", said.error);
     assert_eq!(said.exit, 4, "{}", said.error);
     assert_eq!(said.text, "0 published, 0 discarded, 1 still in doubt\n");
 }

@@ -11,11 +11,12 @@ use votive::store::memory::MemoryStore;
 use votive::store::{Inspect, Kind};
 use votive::task::State;
 use votive::txn::{
-    Answer, BoxError, DataManager, JoinError, PrepareInfo, Prepared, Retryable, Role, Vote, Work,
+    Answer, BoxError, DataManager, JoinError, Outcome, PrepareInfo, Prepared, Retryable, Role,
+    Vote, Work,
 };
 
 use crate::faulty::Faulty;
-use crate::world::{World, sender, steps, until};
+use crate::world::{LONG, World, sender, steps, until};
 
 /// A task that the steps enqueue.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -112,7 +113,7 @@ fn a_participant_that_says_no_keeps_the_task_and_its_children_back() {
     let world = World::new();
     let task = world.enqueue(1);
     let votes = Votes::new(vec![Answer::Ok, Answer::Refused("no".into())]);
-    let voted = votes.clone();
+    let observer = votes.clone();
     let handler = steps(move |_, context| {
         votes.join(context.work(), Role::Volatile)?;
         context.enqueue(&Child)?;
@@ -121,7 +122,7 @@ fn a_participant_that_says_no_keeps_the_task_and_its_children_back() {
     let running = world.consumer(handler).start().unwrap();
     assert_eq!(world.reaches(task, State::Done).counts.attempts, 1);
     running.stop();
-    assert_eq!((world.count("child"), *voted.finished.lock()), (1, 1));
+    assert_eq!((world.count("child"), *observer.finished.lock()), (1, 1));
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn a_task_whose_claim_was_lost_commits_nothing() {
     let task = world.enqueue(1);
     faulty.settlements.lock().push(Kind::ClaimLost(task));
     let votes = Votes::default();
-    let voted = votes.clone();
+    let observer = votes.clone();
     let handler = steps(move |_, context| {
         votes.join(context.work(), Role::Volatile)?;
         context.enqueue(&Child)?;
@@ -152,7 +153,7 @@ fn a_task_whose_claim_was_lost_commits_nothing() {
     });
     let running = world.consumer(handler).start().unwrap();
     until(|| running.stats().lost == 1);
-    assert_eq!((world.count("child"), *voted.finished.lock()), (0, 0));
+    assert_eq!((world.count("child"), *observer.finished.lock()), (0, 0));
 }
 
 #[test]
@@ -177,4 +178,23 @@ fn a_task_whose_outcome_is_unknown_is_not_run_again_before_that_is_known() {
     world.manager.registers().insert(application);
     let counts = world.reaches(task, State::Done).counts;
     assert_eq!((counts.attempts, counted.len()), (0, 2));
+}
+
+#[test]
+fn a_hook_of_a_task_without_participants_is_told_of_the_commit_that_completes_the_task() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let (told, outcomes) = sender();
+    let store = Arc::clone(&world.store);
+    let handler = steps(move |_, context| {
+        let (told, store) = (told.clone(), Arc::clone(&store));
+        context.work().after_commit(move |outcome| {
+            let state = store.get(task)?.map(|listed| listed.record.state);
+            Ok(told.send((outcome, state))?)
+        });
+        Ok(())
+    });
+    let _running = world.consumer(handler).start().unwrap();
+    let told = outcomes.recv_timeout(LONG).unwrap();
+    assert_eq!(told, (Outcome::Committed, Some(State::Done)));
 }

@@ -25,6 +25,8 @@ pub(crate) struct Faulty {
     pub(crate) settlements: Mutex<Vec<Kind>>,
     /// Batches with settlements that were taken.
     pub(crate) settled: AtomicU32,
+    /// How often those who wait were woken.
+    pub(crate) interrupts: AtomicU32,
 }
 
 impl Faulty {
@@ -84,8 +86,12 @@ impl Dispatch for Faulty {
     pass_on! {
         extend(claims: &[ClaimKey], lease: Duration, now: Timestamp) -> Result<Vec<TaskId>>;
         wait(interests: &[Interest], timeout: Duration) -> Result<Option<Interest>>;
-        interrupt() -> ();
         attend(incarnation: Incarnation, lease: Duration) -> Result<Presence>;
+    }
+
+    fn interrupt(&self) {
+        self.interrupts.fetch_add(1, Ordering::Relaxed);
+        self.inner.interrupt();
     }
 
     fn departed(&self, now: Timestamp) -> Result<BTreeSet<Incarnation>> {

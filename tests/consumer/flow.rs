@@ -57,9 +57,9 @@ fn a_queue_never_has_more_tasks_running_than_its_limit_and_does_reach_it() {
         world.enqueue(number);
     }
     let gauge = Arc::new(Gauge::default());
-    let (measured, (leave, left)) = (Arc::clone(&gauge), sender::<()>());
+    let (measured, (leave, released)) = (Arc::clone(&gauge), sender::<()>());
     let handler = steps(move |_, _| {
-        measured.measure(|| assert!(left.recv().is_ok()));
+        measured.measure(|| assert!(released.recv().is_ok()));
         Ok(())
     });
     let consumer = world.consumer(handler).queue("default").concurrent_limit(2);
@@ -80,10 +80,10 @@ fn a_queue_that_is_held_up_does_not_hold_up_another() {
     }
     txn.commit().unwrap();
     let fast = world.enqueue(1);
-    let (leave, left) = sender::<()>();
+    let (leave, released) = sender::<()>();
     let handler = steps(move |step, _| {
         if step.number >= 100 {
-            left.recv()?;
+            released.recv()?;
         }
         Ok(())
     });
@@ -226,4 +226,20 @@ fn the_banner_shows_the_settings_and_warns_of_what_cannot_fit() {
             .iter()
             .any(|line| line.contains("a stop waits only"))
     );
+}
+
+#[test]
+fn a_live_namesake_gets_a_suffix_until_the_name_is_free_again() {
+    let world = World::new();
+    let start = || {
+        world
+            .consumer(steps(|_, _| Ok(())))
+            .name("web")
+            .start()
+            .unwrap()
+    };
+    let (first, second) = (start(), start());
+    assert_eq!((&*first.id().name, &*second.id().name), ("web", "web-2"));
+    first.stop();
+    assert_eq!(start().id().name, "web");
 }

@@ -1,26 +1,31 @@
 //! How a consumer stops: within a bound, and at the cost of no attempt.
 #![cfg(test)]
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use votive::task::{Counts, State};
 
+use crate::faulty::Faulty;
 use crate::world::{LONG, World, sender, steps, until};
 
 #[test]
 fn a_stop_lets_what_runs_end_and_gives_back_what_waits() {
-    let world = World::new();
+    let faulty = Arc::new(Faulty::default());
+    let world = World::of(Arc::clone(&faulty) as _);
     let (first, second) = (world.enqueue(1), world.enqueue(2));
-    let ((begin, began), (leave, left)) = (sender(), sender::<()>());
+    let ((start, started), (leave, released)) = (sender(), sender::<()>());
     let handler = steps(move |_, _| {
-        begin.send(())?;
-        Ok(left.recv()?)
+        start.send(())?;
+        Ok(released.recv()?)
     });
     let running = world.consumer(handler).start().unwrap();
-    began.recv_timeout(LONG).unwrap();
-    let stopping = std::thread::spawn(move || running.stop());
+    started.recv_timeout(LONG).unwrap();
+    let stopping = std::thread::Builder::new().spawn(move || running.stop());
+    until(|| faulty.interrupts.load(Ordering::Relaxed) > 0);
     leave.send(()).unwrap();
-    let stopped = stopping.join().unwrap();
+    let stopped = stopping.unwrap().join().unwrap();
     assert!(stopped.is_clean());
     assert_eq!(stopped.stats.done, 1);
     assert_eq!(world.record(first).state, State::Done);
@@ -32,15 +37,15 @@ fn a_stop_lets_what_runs_end_and_gives_back_what_waits() {
 fn a_task_that_outlasts_the_stop_is_told_to_end_and_given_back_without_an_attempt() {
     let world = World::new();
     let task = world.enqueue(1);
-    let (begin, began) = sender();
+    let (start, started) = sender();
     let handler = steps(move |_, context| {
-        begin.send(())?;
+        start.send(())?;
         until(|| context.cancellation().is_cancelled());
         Err("told to stop".into())
     });
     let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
     let running = consumer.start().unwrap();
-    began.recv_timeout(LONG).unwrap();
+    started.recv_timeout(LONG).unwrap();
     assert!(running.stop().is_clean());
     let record = world.record(task);
     assert_eq!(
@@ -53,15 +58,15 @@ fn a_task_that_outlasts_the_stop_is_told_to_end_and_given_back_without_an_attemp
 fn a_task_that_ends_well_after_it_was_told_to_stop_is_done() {
     let world = World::new();
     let task = world.enqueue(1);
-    let (begin, began) = sender();
+    let (start, started) = sender();
     let handler = steps(move |_, context| {
-        begin.send(())?;
+        start.send(())?;
         until(|| context.cancellation().is_cancelled());
         Ok(())
     });
     let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
     let running = consumer.start().unwrap();
-    began.recv_timeout(LONG).unwrap();
+    started.recv_timeout(LONG).unwrap();
     assert!(running.stop().is_clean());
     assert_eq!(world.record(task).state, State::Done);
 }
@@ -70,14 +75,14 @@ fn a_task_that_ends_well_after_it_was_told_to_stop_is_done() {
 fn a_handler_that_never_ends_does_not_keep_the_consumer_from_stopping() {
     let world = World::new();
     let task = world.enqueue(1);
-    let ((begin, began), (leave, left)) = (sender(), sender::<()>());
+    let ((start, started), (leave, released)) = (sender(), sender::<()>());
     let handler = steps(move |_, _| {
-        begin.send(())?;
-        Ok(left.recv()?)
+        start.send(())?;
+        Ok(released.recv()?)
     });
     let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
     let running = consumer.timeout_grace(Duration::ZERO).start().unwrap();
-    began.recv_timeout(LONG).unwrap();
+    started.recv_timeout(LONG).unwrap();
     let stopped = running.stop();
     assert_eq!(stopped.stats.abandoned, 1);
     assert_eq!(world.record(task).state, State::Ready);

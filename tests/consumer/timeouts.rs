@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use votive::Task;
-use votive::task::{Options, State};
+use votive::task::{Options, RetryPolicy, State};
 use votive::txn::Cancellation;
 
 use crate::world::{LONG, Step, World, sender, steps, until};
@@ -37,7 +37,7 @@ fn a_handler_that_takes_too_long_is_told_to_stop_and_has_failed() {
 }
 
 #[test]
-fn what_a_participant_waits_for_is_interrupted() {
+fn what_a_participant_waits_for_is_interrupted_again_and_again() {
     let world = World::new();
     let task = world.enqueue_with(1, brief());
     let handler = steps(|_, context| {
@@ -45,8 +45,10 @@ fn what_a_participant_waits_for_is_interrupted() {
         let cancellation = context.work().data::<Cancellation>().cloned();
         cancellation
             .unwrap()
-            .on_cancel(move || interrupt.send(()).unwrap());
-        interrupted.recv_timeout(LONG)?;
+            .on_cancel(move || interrupt.send(()).unwrap_or_default());
+        for _ in 0..2 {
+            interrupted.recv_timeout(LONG)?;
+        }
         Err("interrupted".into())
     });
     let _running = world.consumer(handler).start().unwrap();
@@ -57,11 +59,15 @@ fn what_a_participant_waits_for_is_interrupted() {
 #[test]
 fn a_handler_that_does_not_stop_is_done_without_and_voted_down_when_it_comes_back() {
     let world = World::new();
-    let bad = world.enqueue_with(1, brief());
-    let ((leave, left), (end, ended)) = (sender::<()>(), sender());
+    let retry = RetryPolicy {
+        attempts_max: u32::MAX,
+        ..brief().retry
+    };
+    let bad = world.enqueue_with(1, Options { retry, ..brief() });
+    let ((leave, released), (end, ended)) = (sender::<()>(), sender());
     let handler = steps(move |step, context| {
         if step.number == 1 && context.attempt().number == 1 {
-            let come_back = left.recv_timeout(LONG);
+            let come_back = released.recv_timeout(LONG);
             context.enqueue(&Step { number: 3 })?;
             end.send(come_back.is_ok())?;
         }
@@ -71,11 +77,10 @@ fn a_handler_that_does_not_stop_is_done_without_and_voted_down_when_it_comes_bac
         .consumer(handler)
         .timeout_grace(Duration::from_millis(20));
     let running = consumer.start().unwrap();
-    let record = world.reaches(bad, State::Done);
-    assert_eq!(record.counts.attempts, 1);
+    assert!(world.reaches(bad, State::Done).counts.attempts >= 1);
     leave.send(()).unwrap();
     assert!(ended.recv_timeout(LONG).unwrap());
     let stats = running.stop().stats;
-    assert_eq!((stats.abandoned, stats.done), (1, 1));
+    assert!(stats.abandoned >= 1 && stats.done == 1, "{stats:?}");
     assert_eq!(world.count("step"), 1);
 }

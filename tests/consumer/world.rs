@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, after, select, tick};
+use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
 use votive::Task;
 use votive::consumer::{Builder, Consumer};
@@ -102,12 +102,13 @@ impl World {
 
     /// Waits until the task is in this state, and returns its record.
     pub(crate) fn reaches(&self, task: TaskId, state: State) -> Record {
-        let mut record = self.record(task);
-        until(|| {
-            record = self.record(task);
-            record.state == state
-        });
-        record
+        until_ok(|| {
+            let record = self.record(task);
+            if record.state == state {
+                return Ok(record);
+            }
+            Err(format!("{record:?} at {:?}", self.store.now()))
+        })
     }
 
     /// Counts the tasks of a kind that are visible.
@@ -131,13 +132,27 @@ pub(crate) fn steps(
 
 /// Looks again and again until `done`, and fails if that takes long.
 pub(crate) fn until(mut done: impl FnMut() -> bool) {
-    let (again, late) = (tick(Duration::from_millis(2)), after(LONG));
-    while !done() {
-        select! {
-            recv(again) -> _ => {}
-            recv(late) -> _ => panic!("it takes too long"),
+    until_ok(|| {
+        if done() {
+            Ok(())
+        } else {
+            Err("it takes too long".to_owned())
         }
+    });
+}
+
+/// Looks again and again until there is a result, and fails with the last reason if that takes long.
+fn until_ok<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
+    let pause = Duration::from_millis(2);
+    let mut found = look();
+    for _ in 0..LONG.as_millis() / pause.as_millis() {
+        match found {
+            Ok(found) => return found,
+            Err(_) => std::thread::park_timeout(pause),
+        }
+        found = look();
     }
+    found.expect("it takes too long")
 }
 
 /// A channel without a bound; its sender can be shared by handlers.

@@ -29,16 +29,12 @@ fn a_transaction_over_two_stores_is_visible_in_both_or_neither() {
 
 #[test]
 fn two_transactions_under_one_incarnation_do_not_disturb_each_other() {
-    assert_holds(TwoTransactions {
-        recoverers: 1,
-        ..TwoTransactions::sound()
-    });
+    assert_holds(TwoTransactions::sound());
 }
 
 #[test]
 fn two_transactions_with_the_same_unique_key_are_never_both_visible() {
     assert_holds(TwoTransactions {
-        recoverers: 1,
         unique: true,
         ..TwoTransactions::sound()
     });

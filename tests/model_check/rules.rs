@@ -102,21 +102,37 @@ impl End {
     };
 }
 
-/// What happens to everything that is under way when faults stop: one bit each.
-#[derive(Clone, Copy)]
-pub(crate) struct Fate(u32);
+/// What happens to everything that is under way when faults stop: each thing does, or does not.
+#[derive(Default)]
+pub(crate) struct Fate {
+    path: Vec<bool>,
+    next: usize,
+}
 
 impl Fate {
-    /// Every fate of this many things.
-    pub(crate) fn all(count: usize) -> impl Iterator<Item = Self> {
-        (0..1 << count).map(Self)
+    /// Calls `live` with every possible fate of whatever it asks about.
+    pub(crate) fn each(mut live: impl FnMut(&mut Self)) {
+        let mut fate = Self::default();
+        loop {
+            fate.next = 0;
+            live(&mut fate);
+            while fate.path.last() == Some(&true) {
+                fate.path.pop();
+            }
+            match fate.path.last_mut() {
+                Some(last) => *last = true,
+                None => return,
+            }
+        }
     }
 
     /// Whether the next thing happens.
     pub(crate) fn decides(&mut self) -> bool {
-        let bit = self.0 & 1 == 1;
-        self.0 >>= 1;
-        bit
+        if self.next == self.path.len() {
+            self.path.push(false);
+        }
+        self.next += 1;
+        self.path[self.next - 1]
     }
 }
 

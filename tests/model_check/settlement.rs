@@ -140,6 +140,16 @@ impl World {
         self.attempts[attempt] = Attempt::Dead;
     }
 
+    fn is_alive(&self, attempt: usize) -> bool {
+        !matches!(self.attempts[attempt], Attempt::NotBegun | Attempt::Dead)
+    }
+
+    /// Whether the attempt has steps of its own left, whose outcomes are checked anyway.
+    fn is_busy(&self, attempt: usize) -> bool {
+        let of = self.attempts[attempt];
+        matches!(of, Attempt::Running | Attempt::Voted | Attempt::Open)
+    }
+
     fn count_committed(&self) -> usize {
         let committed = self.register.committed.iter();
         committed.filter(|&&is_committed| is_committed).count()
@@ -231,25 +241,23 @@ impl Settlement {
     /// Lets faults stop in every possible way, and recovery run to its end.
     fn ends(&self, world: &World) -> End {
         let mut end = End::GOOD;
-        for mut fate in Fate::all(3 * ATTEMPTS) {
+        Fate::each(|fate| {
             let mut world = *world;
             for attempt in 0..ATTEMPTS {
-                if fate.decides() && world.attempts[attempt] != Attempt::NotBegun {
+                if world.is_alive(attempt) && fate.decides() {
                     world.crash(attempt);
                 }
-                if std::mem::take(&mut world.orphans[attempt]) & fate.decides() {
+                if std::mem::take(&mut world.orphans[attempt]) && fate.decides() {
                     world.commit(attempt);
                 }
-                if std::mem::take(&mut world.late[attempt]) & fate.decides() {
+                if std::mem::take(&mut world.late[attempt]) && fate.decides() {
                     self.stage(&mut world, attempt);
                 }
             }
-            let is_busy =
-                |of: &Attempt| matches!(of, Attempt::Running | Attempt::Voted | Attempt::Open);
-            if !world.attempts.iter().any(is_busy) {
+            if !(0..ATTEMPTS).any(|attempt| world.is_busy(attempt)) {
                 end.is_atomic &= self.run_out(&mut world);
             }
-        }
+        });
         end
     }
 

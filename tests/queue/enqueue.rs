@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use votive::queue::{EnqueueError, Pending, Queue};
 use votive::register::Tier;
-use votive::task::{Options, Payload, PayloadLimits};
+use votive::store::Change;
+use votive::task::{OnDuplicate, Options, Payload, PayloadLimits, Unique};
 use votive::txn::TransactionManager;
 
 use crate::faulty::Faulty;
@@ -198,4 +199,39 @@ fn transactions_of_two_managers_share_a_store() {
         txn.commit().unwrap();
     }
     assert_eq!(visible(&*store), ["ann", "bob"]);
+}
+
+#[test]
+fn a_task_that_merged_is_named_with_the_one_that_stays() {
+    let (queue, manager) = volatile();
+    let only = || Options {
+        unique: Some(Unique {
+            key: "ann".into(),
+            on_duplicate: OnDuplicate::Merge,
+        }),
+        ..Options::default()
+    };
+    let enqueue = || {
+        let mut txn = manager.begin().unwrap();
+        let task = queue.enqueue_with(&mut txn, &greet("ann"), only()).unwrap();
+        (task, txn.commit().unwrap().merged)
+    };
+    let (stays, none) = enqueue();
+    let (merges, pairs) = enqueue();
+    assert_eq!((none, pairs), (vec![], vec![(merges, stays)]));
+}
+
+#[test]
+fn changes_of_every_kind_travel_with_the_transaction() {
+    let (queue, manager) = volatile();
+    let mark = Change::Mark {
+        key: "leader".into(),
+        expect: None,
+        value: Some(b"me".to_vec()),
+    };
+    let mut txn = manager.begin().unwrap();
+    votive::queue::change(queue.store(), &mut txn, mark).unwrap();
+    assert_eq!(queue.store().mark("leader").unwrap(), None);
+    txn.commit().unwrap();
+    assert_eq!(queue.store().mark("leader").unwrap(), Some(b"me".to_vec()));
 }

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use votive::queue::{Queue, recover_older_than};
+use votive::queue::{Queue, apply, recover_older_than};
 use votive::register::{Register, Tier};
 use votive::store::{Kind, Stage};
 use votive::txn::{CommitError, Committed, TransactionManager};
 
 use crate::faulty::{Fault, Faulty};
-use crate::fixture::{as_store, durable, greet, queue, visible};
+use crate::fixture::{as_store, batch, durable, greet, queue, visible};
 
 fn commit(queues: &[&Queue], manager: &TransactionManager) -> Result<Committed, CommitError> {
     let mut txn = manager.begin().unwrap();
@@ -135,5 +135,19 @@ fn a_gone_incarnation_is_renewed_and_the_work_done_again() {
         .run(2, |txn| queue.enqueue(txn, &greet("bob")).map(drop))
         .unwrap();
     assert_ne!(committed.txn.incarnation, gone);
+    assert_eq!(visible(&*store), ["ann", "bob"]);
+}
+
+#[test]
+fn a_batch_applied_alone_gets_a_new_incarnation_after_one_that_is_gone() {
+    let (store, queue, manager) = durable();
+    commit(&[&queue], &manager).unwrap();
+    let gone = store.incarnations().unwrap()[0].incarnation;
+    store.forget_all();
+    assert!(store.drop_incarnation(gone).unwrap());
+    let (store, batch) = (as_store(&store), batch(&*store, "bob"));
+    let error = apply(&store, &manager, &batch).unwrap_err();
+    assert_eq!(error.kind, Kind::IncarnationGone(gone));
+    apply(&store, &manager, &batch).unwrap();
     assert_eq!(visible(&*store), ["ann", "bob"]);
 }

@@ -8,3 +8,4 @@ mod fixture;
 mod garbage;
 mod operator;
 mod recovery;
+mod restart;

@@ -9,9 +9,9 @@ use votive::register::{Register, Tier};
 use votive::resource::rusqlite::{Database, Options};
 use votive::store::{Dispatch, Interest};
 use votive::task::{OnDuplicate, Unique};
-use votive::txn::{BoxError, CommitError};
+use votive::txn::{BoxError, CommitError, Work};
 
-use crate::fixture::{Fixture, Tasks, fixture, note, remind};
+use crate::fixture::{Fixture, Tasks, cause, fixture, note, remind};
 
 struct Shared {
     fixture: Fixture,
@@ -238,6 +238,8 @@ fn only_the_last_commit_leaves_a_record() {
 #[test]
 fn a_lock_that_is_not_released_is_a_conflict_by_name() {
     let shared = shared();
+    let enrolled = |work: &mut Work| note(&shared.database, work, "one");
+    shared.fixture.manager.run(1, |txn| enrolled(txn)).unwrap();
     let other = shared.fixture.raw();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let run = shared
@@ -253,4 +255,17 @@ fn a_lock_that_is_not_released_is_a_conflict_by_name() {
             .any(|text| text.contains("app.db could not begin a transaction")),
         "{texts:?}"
     );
+}
+
+#[test]
+fn a_store_s_file_that_was_opened_as_another_is_refused_with_the_remedy() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let database = fixture.open(Options::default());
+    let mut txn = fixture.manager.begin().unwrap();
+    note(&database, &mut txn, "one").unwrap();
+    tasks.queue.enqueue(&mut txn, &remind("one")).unwrap();
+    let error = txn.commit().unwrap_err();
+    assert!(cause(&error).to_string().contains("`Database::sharing`"));
+    assert!(fixture.notes().is_empty() && tasks.texts().is_empty());
 }

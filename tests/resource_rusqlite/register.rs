@@ -4,10 +4,10 @@
 use std::sync::atomic::Ordering;
 
 use votive::id::Incarnation;
-use votive::register::{Decision, Register, RegisterErrorKind, Standing};
+use votive::register::{Decision, Register, RegisterErrorKind, Standing, Tier};
 use votive::resource::rusqlite::{Database, Options};
 use votive::time::Timestamp;
-use votive::txn::CommitError;
+use votive::txn::{CommitError, TransactionManager};
 
 use crate::fixture::{Promising, cause, failing, fixture, impatience, note, undecided};
 
@@ -41,6 +41,16 @@ fn a_database_whose_commits_may_be_lost_does_not_decide_for_others() {
         "{text}"
     );
     assert!(fixture.notes().is_empty());
+}
+
+#[test]
+fn a_database_with_a_rollback_journal_decides_for_others_too() {
+    let fixture = fixture().with_register();
+    let database = fixture.open(Options::default().wal(false));
+    let mut txn = fixture.manager.begin().unwrap();
+    note(&database, &mut txn, "one").unwrap();
+    Promising::join(&mut txn);
+    assert_eq!(txn.commit().unwrap().tier, Tier::Prepared);
 }
 
 #[test]
@@ -220,4 +230,25 @@ fn an_undecided_commit_that_reached_the_disk_is_finished() {
         .unwrap();
     let records = database.outcomes(None, 9).unwrap();
     assert!(records.iter().all(|record| record.txn != txn));
+}
+
+#[test]
+fn a_manager_that_is_gone_is_proved_dead_and_a_living_one_is_not() {
+    let fixture = fixture().with_register();
+    let gone = TransactionManager::new();
+    let database = fixture.open(Options::default());
+    gone.run(1, |txn| note(&database, txn, "one")).unwrap();
+    drop((gone, database));
+    let database = fixture.open(Options::default());
+    fixture
+        .manager
+        .run(1, |txn| note(&database, txn, "two"))
+        .unwrap();
+    let (known, departed) = (
+        database.incarnations().unwrap(),
+        database.departed().unwrap(),
+    );
+    assert_eq!((known.len(), departed.len()), (2, 1));
+    let now = fixture.manager.begin().unwrap().id().incarnation;
+    assert!(!departed.contains(&now));
 }

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use votive::resource::rusqlite::{Database, DatabaseError, Options};
-use votive::txn::{BoxError, CommitError};
+use votive::txn::{BoxError, Cancellation, CommitError};
 
 use crate::fixture::{cause, fixture, impatience, note};
 
@@ -254,8 +254,38 @@ fn a_copy_is_refused_until_it_is_adopted() {
 }
 
 #[test]
+fn nothing_is_adopted_that_holds_no_register() {
+    let fixture = fixture();
+    let error = Database::adopt(fixture.path()).unwrap_err();
+    assert!(matches!(error, DatabaseError::NoRegister(_)));
+    let missing = fixture.folder.path().join("missing.db");
+    Database::adopt(&missing).unwrap_err();
+    assert!(!missing.exists());
+}
+
+#[test]
 fn a_second_migration_changes_nothing() {
     let fixture = fixture().with_register();
     let id = fixture.open(Options::default()).id();
     assert_eq!(Database::migrate(fixture.path()).unwrap(), id);
+}
+
+#[test]
+fn a_statement_that_is_running_ends_when_its_work_is_cancelled() {
+    let fixture = fixture();
+    let (running, started) = crossbeam_channel::unbounded();
+    let database = fixture.open(Options::default().setup(move |connection| {
+        let running = running.clone();
+        connection.progress_handler(1_000, Some(move || running.send(()).is_err()))
+    }));
+    let cancellation = Cancellation::new();
+    let mut txn = fixture.manager.begin().unwrap();
+    txn.set_data(cancellation.clone());
+    let session = database.join(&mut txn).unwrap();
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+         SELECT count(*) FROM n";
+    std::thread::scope(|scope| {
+        scope.spawn(|| started.recv().map(|()| cancellation.cancel()));
+        session.query_row(endless, [], |_| Ok(())).unwrap_err();
+    });
 }

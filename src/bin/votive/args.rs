@@ -31,7 +31,7 @@ pub(crate) struct Global {
     /// Print JSON for programs instead of text for people
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Log to standard error: -v warnings, -vv information, -vvv everything
+    /// Log more to standard error: -v information, -vv everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -130,7 +130,7 @@ pub(crate) struct Enqueue {
     /// The task's kind, which finds its handler
     pub(crate) kind: String,
     /// The payload as JSON; `-` reads it from standard input
-    #[arg(required_unless_present = "file")]
+    #[arg(required_unless_present = "file", allow_negative_numbers = true)]
     pub(crate) payload: Option<String>,
     /// Read the payload from a file
     #[arg(long, conflicts_with = "payload")]

@@ -14,17 +14,18 @@ mod table;
 mod target;
 mod view;
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
 
-use crate::args::Args;
+use crate::args::{Args, Global};
 use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    listen(args.global.verbose);
+    listen(&args.global);
     let exit = match commands::run(&args) {
         Ok(exit) => exit,
         Err(failure) => report(&failure, args.global.json),
@@ -32,17 +33,21 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// Sends the library's own log to standard error.
-fn listen(verbose: u8) {
-    let level = match verbose {
-        0 => tracing::Level::ERROR,
-        1 => tracing::Level::WARN,
-        2 => tracing::Level::INFO,
-        _ => tracing::Level::DEBUG,
+/// Sends the library's own log to standard error: warnings for people, nothing for programs, which
+/// read errors there, and more for whoever asks.
+fn listen(global: &Global) {
+    let level = match (global.verbose, global.json) {
+        (0, true) => LevelFilter::OFF,
+        (0, false) => LevelFilter::WARN,
+        (1, _) => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
         .init();
 }
 
@@ -57,7 +62,7 @@ fn report(failure: &Failure, json: bool) -> Exit {
         failure.to_text()
     };
     // If standard error is closed too there is nobody left to tell but the caller, by the exit code.
-    match writeln!(std::io::stderr(), "{text}") {
+    match writeln!(io::stderr(), "{text}") {
         Ok(()) | Err(_) => failure.exit,
     }
 }

@@ -1,7 +1,7 @@
 //! The shapes of JSON that programs may rely on; `docs/cli.md` describes them. Fields are added, never
 //! renamed or removed. Instants are RFC 3339 in UTC, durations are seconds.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -12,9 +12,15 @@ use votive::task::{Format, Payload, Record};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Text<T>(pub(crate) T);
 
+impl<T: Display> Display for Text<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl<T: Display> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0)
+        to.collect_str(self)
     }
 }
 
@@ -140,7 +146,7 @@ fn failure(record: &Record) -> Option<FailureView<'_>> {
 impl PayloadView {
     fn brief(payload: &Payload) -> Self {
         Self {
-            format: format_name(payload.format),
+            format: payload.format.name(),
             version: payload.version,
             size: payload.bytes.len(),
             json: None,
@@ -172,14 +178,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     digits
         .filter_map(|digit| char::from_digit(u32::from(digit), 16))
         .collect()
-}
-
-/// Returns the name of a format.
-pub(crate) fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Postcard => "postcard",
-        Format::Json => "json",
-        Format::Bytes => "bytes",
-        _ => "unknown",
-    }
 }

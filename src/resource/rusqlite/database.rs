@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use super::alive::Alive;
 use super::error::{DatabaseError, report};
 use super::options::Options;
 use super::pool::{self, Pool};
@@ -22,6 +23,31 @@ use crate::txn::{BoxError, Cancellation, IncarnationGone, JoinError, Work};
 
 /// An application's SQLite database, whose transactions take part in ours. Cheap to clone; clones
 /// share its connections.
+///
+/// # Examples
+/// An account is opened, and its owner is greeted if and only if it was:
+/// ```
+/// # use std::sync::Arc;
+/// # use votive::{queue::Queue, store::{Inspect, sqlite::{self, SqliteStore}}};
+/// # use votive::{resource::rusqlite::Database, txn::TransactionManager};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Greet { name: String }
+/// # impl votive::Task for Greet { const KIND: &'static str = "greet"; }
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("bank.db");
+/// let store = Arc::new(SqliteStore::open(path, sqlite::Options::default())?);
+/// let database = Database::sharing(Arc::clone(&store))?;
+/// let queue = Queue::new(store.clone(), "default")?;
+///
+/// let mut txn = TransactionManager::new().begin()?;
+/// let session = database.join(&mut txn)?;
+/// session.execute_batch("CREATE TABLE account (name); INSERT INTO account VALUES ('Ada')")?;
+/// let task = queue.enqueue(&mut txn, &Greet { name: "Ada".to_owned() })?;
+/// assert!(store.get(task)?.is_none());
+/// txn.commit()?;
+/// assert!(store.get(task)?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
@@ -29,6 +55,7 @@ pub(super) struct Inner {
     id: ResourceId,
     pub(super) pool: Pool,
     pub(super) desk: Desk,
+    pub(super) alive: Alive,
     pub(super) store: Option<Arc<SqliteStore>>,
     /// Own commit records that nobody will ever ask for; they go with the next own commit.
     pub(super) spent: Mutex<Vec<TxnId>>,
@@ -76,6 +103,7 @@ impl Database {
             id: recorded.unwrap_or_else(ResourceId::random),
             pool,
             desk: Desk::default(),
+            alive: Alive::default(),
             store,
             spent: Mutex::default(),
         }))
@@ -103,8 +131,12 @@ impl Database {
     /// Nothing changed.
     pub fn adopt(path: impl AsRef<Path>) -> Result<(), DatabaseError> {
         let path = path.as_ref();
-        let connection = pool::create(path, &Options::default().wal(false))?;
-        transact(&connection, Flush::Now, register::adopt).map_err(pool::sqlite(path, "be adopted"))
+        let fails = |error| pool::sqlite(path, "be adopted")(error);
+        let connection = pool::connect(path, &Options::default().wal(false)).map_err(fails)?;
+        if register::identity(&connection).map_err(fails)?.is_none() {
+            return Err(DatabaseError::NoRegister(path.to_owned()));
+        }
+        transact(&connection, Flush::Now, register::adopt).map_err(fails)
     }
 
     /// Returns the identity of the database: the register's, or a passing one if it has none.
@@ -131,7 +163,7 @@ impl Database {
     /// for the disk.
     pub fn join<'w>(&self, work: &'w mut Work) -> Result<&'w mut Session, JoinError> {
         let registers = work.registers().clone();
-        let cancellation = None::<Cancellation>;
+        let cancellation = work.data::<Cancellation>().cloned();
         work.join_with(self.id(), |txn| self.begin(registers, txn, cancellation))
     }
 

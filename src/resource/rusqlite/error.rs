@@ -68,10 +68,17 @@ pub enum DatabaseError {
         /// Its settings.
         setting: String,
     },
-    /// The transaction is over before its time: SQLite rolled it back after an error, or a statement
-    /// of the application's ended it.
+    /// The transaction is over before its time: SQLite rolled it back after an error, such as a full
+    /// disk, or a statement of the application's ended it. What was executed after that, against the
+    /// error or in spite of it, was committed statement by statement.
     #[error("the transaction in {path} was ended by SQLite or by hand", path = .0.display())]
     Ended(PathBuf),
+    /// The file is a store too, but was opened as if it were not.
+    #[error(
+        "{path} is a store too: open it with `Database::sharing`, so that tasks travel in its commit",
+        path = .0.display()
+    )]
+    NotShared(PathBuf),
     /// Recovery was faster and has decided to abort.
     #[error("transaction {0} was aborted by recovery before it could commit")]
     Decided(TxnId),

@@ -10,6 +10,7 @@
 //! decision: it writes the tasks that share its file and the outcome record, then commits, so all of
 //! them are there or none.
 
+mod alive;
 mod database;
 mod enlist;
 mod error;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::DatabaseError;
@@ -71,8 +72,7 @@ impl Pool {
         } else {
             "BEGIN IMMEDIATE"
         };
-        loan.execute_batch(begin)
-            .map_err(self.fails("begin a transaction"))?;
+        execute(&loan, begin).map_err(self.fails("begin a transaction"))?;
         Ok((loan, pass))
     }
 
@@ -87,8 +87,7 @@ impl Pool {
     /// Makes a connection that is not lent to anybody else.
     pub(super) fn connect(&self) -> Result<Connection, DatabaseError> {
         self.check_process()?;
-        let connection = connect(&self.path, &self.options, OpenFlags::empty())
-            .map_err(self.fails("be opened"))?;
+        let connection = connect(&self.path, &self.options).map_err(self.fails("be opened"))?;
         let identity = verify(&self.path, &connection)?;
         if self.identity.is_some() && identity != self.identity {
             return Err(DatabaseError::Replaced(self.path.clone()));
@@ -133,9 +132,14 @@ impl Pool {
     }
 }
 
+/// Runs a statement that is run again and again.
+pub(super) fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
 /// Opens a connection to a file, which is made if it is missing.
 pub(super) fn create(path: &Path, options: &Options) -> Result<Connection, DatabaseError> {
-    connect(path, options, OpenFlags::SQLITE_OPEN_CREATE).map_err(sqlite(path, "be opened"))
+    open(path, options, OpenFlags::SQLITE_OPEN_CREATE).map_err(sqlite(path, "be opened"))
 }
 
 /// Names the database and what was being done in an error of the driver.
@@ -151,12 +155,19 @@ pub(super) fn sqlite(
     }
 }
 
+/// Opens a connection to a file that is there.
+pub(super) fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
+    open(path, options, OpenFlags::empty())
+}
+
 /// `synchronous` is EXTRA because a rollback journal needs it for a commit to be durable; with
 /// write-ahead logging it is the same as FULL.
-fn connect(path: &Path, options: &Options, extra: OpenFlags) -> rusqlite::Result<Connection> {
+fn open(path: &Path, options: &Options, extra: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags | extra)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Without this, binding another value may compile a cached statement again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_timeout(options.busy_timeout)?;
     if options.wal {
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;

@@ -14,6 +14,7 @@ use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{
     Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError, RegisterErrorKind,
 };
+use crate::store;
 use crate::store::sqlite::register;
 use crate::time::Timestamp;
 
@@ -66,7 +67,8 @@ fn open(pool: &Pool, timeout: Duration) -> Result<Connection, DatabaseError> {
     let connection = pool.connect()?;
     connection
         .busy_timeout(timeout)
-        .map_err(pool.fails("take a timeout"))?;
+        .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
+        .map_err(pool.fails("be set up"))?;
     Ok(connection)
 }
 
@@ -106,6 +108,31 @@ impl Inner {
             .write(&self.pool, flush, question)
             .map_err(unusable)
     }
+
+    fn prove_alive(
+        &self,
+        operation: &'static str,
+        incarnation: Incarnation,
+    ) -> Result<(), RegisterError> {
+        self.alive
+            .prove(self.pool.path(), incarnation)
+            .map_err(|error| self.failed(operation, error))
+    }
+
+    fn is_departed(&self, incarnation: Incarnation) -> Result<bool, RegisterError> {
+        self.alive
+            .is_departed(self.pool.path(), incarnation)
+            .map_err(|error| self.failed("look who has departed", error))
+    }
+
+    fn failed(&self, operation: &'static str, source: store::Error) -> RegisterError {
+        RegisterError {
+            kind: RegisterErrorKind::Failed,
+            resource: self.id(),
+            operation,
+            source: Some(source.into()),
+        }
+    }
 }
 
 fn register_error(
@@ -136,10 +163,12 @@ impl Register for Database {
     }
 
     fn enroll(&self, incarnation: Incarnation, now: Timestamp) -> Result<(), RegisterError> {
-        self.inner()
-            .ask("enroll an incarnation", Flush::Now, |connection| {
-                register::enroll(connection, incarnation, now)
-            })
+        let operation = "enroll an incarnation";
+        // Before anybody can look whether it is alive.
+        self.inner().prove_alive(operation, incarnation)?;
+        self.inner().ask(operation, Flush::Now, |connection| {
+            register::enroll(connection, incarnation, now)
+        })
     }
 
     fn decide(
@@ -169,9 +198,14 @@ impl Register for Database {
             .ask("list incarnations", Flush::Now, register::incarnations)
     }
 
-    /// Returns none: an application's processes hold nothing here that proves their lives.
     fn departed(&self) -> Result<Vec<Incarnation>, RegisterError> {
-        Ok(Vec::new())
+        let mut departed = Vec::new();
+        for row in self.incarnations()? {
+            if self.inner().is_departed(row.incarnation)? {
+                departed.push(row.incarnation);
+            }
+        }
+        Ok(departed)
     }
 
     fn close(&self, incarnation: Incarnation) -> Result<(), RegisterError> {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, InterruptHandle, TransactionState};
 
 use super::database::Database;
 use super::error::{DatabaseError, is_conflict, report};
-use super::pool::Loan;
+use super::pool::{Loan, execute};
 use crate::failpoint;
 use crate::id::{ResourceId, TxnId};
 use crate::queue::{HandedBatch, garbage};
@@ -64,8 +64,8 @@ impl Session {
         }
     }
 
-    /// Returns what makes a statement that is running fail, as a conflict of nobody's making.
-    pub(super) fn interrupter(&self) -> impl FnOnce() + Send + use<> {
+    /// Returns what ends, from another thread, the statement that is running.
+    pub(super) fn interrupter(&self) -> impl Fn() + Send + use<> {
         let interrupt = Arc::clone(&self.interrupt);
         move || {
             if let Some(handle) = &*interrupt.lock() {
@@ -85,8 +85,7 @@ impl Session {
     }
 
     fn execute(&self, sql: &str, operation: &'static str) -> Result<(), BoxError> {
-        self.connection
-            .execute_batch(sql)
+        execute(&self.connection, sql)
             .map_err(|error| report(self.database.inner().pool.fails(operation)(error)))
     }
 
@@ -114,9 +113,9 @@ impl Session {
         if let Err(error) = self.write_before_commit(prepared, &spent) {
             return Answer::Refused(error);
         }
-        // SQLite itself waits here for readers that are in the way, for the busy timeout.
         failpoint::hit("rusqlite.commit.before_commit");
-        let Err(error) = self.connection.execute_batch("COMMIT") else {
+        // SQLite itself waits here for readers that are in the way, for the busy timeout.
+        let Err(error) = execute(&self.connection, "COMMIT") else {
             failpoint::hit("rusqlite.commit.after_commit");
             self.leave();
             self.database.inner().forgot(&spent);
@@ -145,9 +144,9 @@ impl Session {
     }
 
     fn write_handed(&self, handed: &HandedBatch) -> Result<(), BoxError> {
-        let store = self.database.inner().store.as_ref();
-        let store =
-            store.ok_or("a batch was handed to a database that shares no file with a store")?;
+        let Some(store) = &self.database.inner().store else {
+            return Err(DatabaseError::NotShared(self.database.path().to_owned()).into());
+        };
         let applied = sqlite::write_batch(&self.connection, &handed.batch, store.now()?)?;
         *handed.applied.lock() = Some(applied);
         Ok(())
@@ -193,11 +192,11 @@ impl Session {
     }
 
     fn settings(&self) -> rusqlite::Result<(String, i64)> {
-        self.connection.query_row(
-            "SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+        self.connection
+            .prepare_cached(
+                "SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous",
+            )?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     /// Finds out whether the transaction was committed, by trying to write that it was not.

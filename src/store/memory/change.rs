@@ -53,7 +53,11 @@ impl Content {
                 task,
                 expect,
                 amendment,
-            } => self.amend(task, expect, &amendment, now),
+            } => match self.amend(task, expect, &amendment, now) {
+                // How far a task was pins nothing, and means nothing once it has ended.
+                Err(_) if self.is_judged && matches!(amendment, Amendment::Progress(_)) => Ok(()),
+                amended => amended,
+            },
             Change::Arrive { task, done } => self.arrive(task, done, now),
             Change::Mark { key, expect, value } => {
                 self.compare_and_set(key, expect.as_ref(), value)
@@ -85,19 +89,17 @@ impl Content {
         let Some(unique) = &record.options.unique else {
             return Ok(None);
         };
-        if self.reserved.keys.contains(&unique.key) {
-            return Err(Kind::Conflict);
-        }
         let holder = self.index.keys.get(&unique.key);
         let holder = holder.and_then(|sequence| Some((*sequence, self.entries.get(sequence)?)));
         match (holder, unique.on_duplicate) {
+            (None, _) if self.reserved.keys.contains_key(&unique.key) => Err(Kind::Conflict),
             (None, _) => Ok(None),
-            (Some((_, entry)), _) if entry.pinned => Err(Kind::Conflict),
-            (Some((sequence, entry)), OnDuplicate::Merge) => Ok(Some((sequence, entry.record.id))),
             (Some((_, entry)), OnDuplicate::Refuse) => Err(Kind::NotUnique {
                 key: unique.key.clone(),
                 holder: entry.record.id,
             }),
+            (Some((_, entry)), OnDuplicate::Merge) if entry.pinned => Err(Kind::Conflict),
+            (Some((sequence, entry)), OnDuplicate::Merge) => Ok(Some((sequence, entry.record.id))),
         }
     }
 
@@ -131,13 +133,14 @@ impl Content {
             found: "missing",
         };
         let (sequence, entry) = self.find(task).ok_or(missing)?;
-        self.refuse_staged(entry)?;
+        if !matches!(amendment, Amendment::Progress(_)) {
+            self.refuse_staged(entry)?;
+        }
         let is_busy = self.index.is_busy_for(sequence, &entry.record);
         let fate = self.update(sequence, |entry| {
             let fate = lifecycle::amend(&mut entry.record, expect, amendment, is_busy, now)?;
             if matches!(amendment, Amendment::Revive) {
                 entry.unmet.clear();
-                entry.reclaimed = false;
             }
             Ok(fate)
         })?;
@@ -150,7 +153,7 @@ impl Content {
             return Err(Kind::Pinned(entry.record.id));
         }
         let key = entry.held_key();
-        if entry.pinned || key.is_some_and(|key| self.reserved.keys.contains(key)) {
+        if entry.pinned || key.is_some_and(|key| self.reserved.keys.contains_key(key)) {
             return Err(Kind::Conflict);
         }
         Ok(())
@@ -206,10 +209,10 @@ impl Content {
 
     /// Lets a task go on if nothing holds it back any more.
     pub(super) fn go_on(&mut self, sequence: Sequence, now: Timestamp) -> Judged<()> {
-        let is_free = self.entries.get(&sequence).is_some_and(|entry| {
-            let is_waiting = entry.record.state == State::Waiting && entry.unmet.is_empty();
-            is_waiting && !entry.pinned && !self.index.is_busy(&entry.record)
-        });
+        let is_free = self
+            .entries
+            .get(&sequence)
+            .is_some_and(|entry| entry.waits_for_group() && !self.index.is_busy(&entry.record));
         if is_free {
             self.update(sequence, |entry| lifecycle::unblock(&mut entry.record, now))?;
         }

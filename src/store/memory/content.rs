@@ -7,7 +7,7 @@ use super::Judged;
 use super::index::{Index, Sequence};
 use crate::id::{ConsumerId, TaskId, Token};
 use crate::store::{Batch, Change, Kind};
-use crate::task::{Record, StateSet};
+use crate::task::{Record, State, StateSet};
 use crate::time::Timestamp;
 
 /// A visible task.
@@ -18,8 +18,6 @@ pub(super) struct Entry {
     pub(super) unmet: BTreeSet<TaskId>,
     /// Who has claimed it.
     pub(super) claim: Option<Holding>,
-    /// Whether it was taken from a consumer that died, and not given out since.
-    pub(super) reclaimed: bool,
     /// Whether a staged batch settles or amends it: nothing else may move it.
     pub(super) pinned: bool,
     /// Whether it holds its unique key.
@@ -44,7 +42,6 @@ impl Entry {
             holds_key: record.options.unique.is_some(),
             record,
             claim: None,
-            reclaimed: false,
             pinned: false,
             aliases: Vec::new(),
         }
@@ -52,6 +49,11 @@ impl Entry {
 
     pub(super) fn key(&self) -> Option<&String> {
         unique_key(&self.record)
+    }
+
+    /// Whether nothing but its busy group holds it back, and no staged batch settles its fate.
+    pub(super) fn waits_for_group(&self) -> bool {
+        self.record.state == State::Waiting && self.unmet.is_empty() && !self.pinned
     }
 
     pub(super) fn held_key(&self) -> Option<&String> {
@@ -63,7 +65,8 @@ impl Entry {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Reserved {
     pub(super) ids: HashSet<TaskId>,
-    pub(super) keys: HashSet<String>,
+    /// By how many batches: several may be about to merge into the same visible task.
+    pub(super) keys: HashMap<String, usize>,
     pub(super) marks: HashSet<String>,
 }
 
@@ -71,14 +74,23 @@ impl Reserved {
     pub(super) fn add(&mut self, batch: &Batch) {
         let records = || batch.inserts();
         self.ids.extend(records().map(|record| record.id));
-        self.keys.extend(records().filter_map(unique_key).cloned());
+        for key in records().filter_map(unique_key) {
+            *self.keys.entry(key.clone()).or_default() += 1;
+        }
         self.marks.extend(marked(batch).cloned());
     }
 
     pub(super) fn remove(&mut self, batch: &Batch) {
         for record in batch.inserts() {
             self.ids.remove(&record.id);
-            unique_key(record).map(|key| self.keys.remove(key));
+            if let Some(key) = unique_key(record)
+                && let Some(count) = self.keys.get_mut(key)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.keys.remove(key);
+                }
+            }
         }
         for key in marked(batch) {
             self.marks.remove(key);
@@ -107,6 +119,8 @@ pub(super) struct Content {
     pub(super) marks: BTreeMap<String, Vec<u8>>,
     pub(super) index: Index,
     pub(super) reserved: Reserved,
+    /// Whether the batch that is being made was judged before: then nothing refuses it any more.
+    pub(super) is_judged: bool,
     journal: Option<Vec<Undo>>,
 }
 
@@ -192,7 +206,7 @@ impl Content {
         entry.holds_key = is_pending
             && entry.key().is_some_and(|key| {
                 let is_free = || !self.index.keys.contains_key(key);
-                entry.holds_key || (is_free() && !self.reserved.keys.contains(key))
+                entry.holds_key || (is_free() && !self.reserved.keys.contains_key(key))
             });
         self.index.add(sequence, entry);
         if let Some(before) = before {

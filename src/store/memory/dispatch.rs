@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::content::Holding;
-use super::index::{Line, Sequence};
+use super::index::Sequence;
 use super::{Judged, MemoryStore, Shared, State, refused};
 use crate::id::{ConsumerId, Incarnation, TaskId, Token};
 use crate::store::{
     Arrival, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence, Result, lifecycle,
 };
+use crate::task;
 use crate::time::Timestamp;
 
 /// How many tasks whose time came one claim promotes, so that none holds the lock for long.
@@ -23,14 +24,12 @@ impl State {
             let text = format!("incarnation {incarnation} claims without being attended");
             return Err(Kind::Invalid(text));
         }
-        self.promote(now)?;
-        self.reclaim()?;
         let consumer = Arc::new(request.consumer.clone());
         let mut claims = Vec::new();
         for want in &request.wants {
+            self.promote(&want.queue, now)?;
             for _ in 0..want.count {
-                let line = self.content.index.lines.get(&want.queue);
-                let Some(sequence) = line.and_then(Line::first) else {
+                let Some(sequence) = self.first(&want.queue) else {
                     break;
                 };
                 claims.push(self.give(sequence, &consumer, now)?);
@@ -39,10 +38,11 @@ impl State {
         Ok(claims)
     }
 
-    /// Lets go on the tasks whose time came.
-    fn promote(&mut self, now: Timestamp) -> Judged<()> {
+    /// Lets go on the tasks of a queue whose time came.
+    fn promote(&mut self, queue: &str, now: Timestamp) -> Judged<()> {
         for _ in 0..PROMOTIONS_MAX {
-            let Some((_, sequence)) = self.content.index.first_due(now) else {
+            let line = self.content.index.lines.get(queue);
+            let Some(sequence) = line.and_then(|line| line.first_due(now)) else {
                 break;
             };
             self.visit_count += 1;
@@ -51,29 +51,10 @@ impl State {
         Ok(())
     }
 
-    /// Takes back what is held by the dead.
-    fn reclaim(&mut self) -> Judged<()> {
-        let departed: Vec<_> = self.departed().collect();
-        for incarnation in departed {
-            let held = self.content.index.held.get(&incarnation).cloned();
-            for sequence in held.into_iter().flatten() {
-                self.visit_count += 1;
-                self.content.update(sequence, |entry| {
-                    lifecycle::reclaim(&mut entry.record)?;
-                    entry.claim = None;
-                    entry.reclaimed = true;
-                    Ok(())
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns who holds claims but is not present. Claims that are pinned do not count.
-    pub(super) fn departed(&self) -> impl Iterator<Item = Incarnation> {
-        let holders = self.content.index.held.keys();
-        let absent = |incarnation: &&Incarnation| !self.present.contains_key(incarnation);
-        holders.filter(absent).copied()
+    /// Returns the task that is next in a queue, be it Ready or held by the dead.
+    pub(super) fn first(&self, queue: &str) -> Option<Sequence> {
+        let line = self.content.index.lines.get(queue)?;
+        line.first(|holder| !self.present.contains_key(holder))
     }
 
     fn give(
@@ -85,20 +66,22 @@ impl State {
         self.visit_count += 1;
         let token = Token::next(consumer.incarnation);
         self.content.update(sequence, |entry| {
+            let is_reclaimed = entry.record.state == task::State::Claimed;
+            if is_reclaimed {
+                lifecycle::reclaim(&mut entry.record)?;
+            }
             lifecycle::claim(&mut entry.record)?;
             entry.claim = Some(Holding {
                 consumer: Arc::clone(consumer),
                 token,
                 claimed_at: now,
             });
-            let expires_at = entry.record.options.expires_at;
-            let was_reclaimed = std::mem::take(&mut entry.reclaimed);
             Ok(Claim {
                 record: (*entry.record).clone(),
                 token,
-                arrival: match expires_at {
+                arrival: match entry.record.options.expires_at {
                     Some(at) if at <= now => Arrival::Expired,
-                    _ if was_reclaimed => Arrival::Reclaimed,
+                    _ if is_reclaimed => Arrival::Reclaimed,
                     _ => Arrival::Fresh,
                 },
             })
@@ -163,6 +146,10 @@ impl Dispatch for MemoryStore {
     }
 
     fn departed(&self, _: Timestamp) -> Result<BTreeSet<Incarnation>> {
-        Ok(self.shared.state.lock().departed().collect())
+        let state = self.shared.state.lock();
+        let lines = state.content.index.lines.values();
+        let holders = lines.flat_map(|line| line.held.keys());
+        let departed = holders.filter(|holder| !state.present.contains_key(*holder));
+        Ok(departed.copied().collect())
     }
 }

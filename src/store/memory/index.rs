@@ -19,13 +19,9 @@ pub(super) type Place = (i64, Sequence);
 pub(super) struct Index {
     /// By queue.
     pub(super) lines: BTreeMap<String, Line>,
-    /// Scheduled tasks by their time.
-    pub(super) due: BTreeSet<(Timestamp, Sequence)>,
-    /// Claimed tasks by their holder.
-    pub(super) held: BTreeMap<Incarnation, BTreeSet<Sequence>>,
     /// The Ready or Claimed task of each group.
     pub(super) group_holders: BTreeMap<String, Sequence>,
-    /// The tasks that nothing but their busy group holds back.
+    /// The tasks that nothing but their busy group holds back, and that may be moved.
     pub(super) group_waiters: BTreeMap<String, BTreeSet<Place>>,
     /// Who holds a unique key.
     pub(super) keys: BTreeMap<String, Sequence>,
@@ -41,17 +37,30 @@ pub(super) struct Line {
     pub(super) counts: BTreeMap<State, u64>,
     /// Ready tasks by priority, because the first of each priority is the one that waits longest.
     ready: BTreeMap<u8, BTreeSet<Place>>,
+    /// Scheduled tasks by their time.
+    pub(super) due: BTreeSet<(Timestamp, Sequence)>,
+    /// Claimed tasks by their holder.
+    pub(super) held: BTreeMap<Incarnation, BTreeSet<Place>>,
 }
 
 impl Line {
-    /// Returns the task that is next in the line.
-    pub(super) fn first(&self) -> Option<Sequence> {
-        self.heads().min().map(|(_, sequence)| sequence)
+    /// Returns the task that is next in the line: Ready, or held by somebody who `is_departed`.
+    pub(super) fn first(&self, is_departed: impl Fn(&Incarnation) -> bool) -> Option<Sequence> {
+        let departed = self.held.iter().filter(|(holder, _)| is_departed(holder));
+        let held = departed.filter_map(|(_, held)| held.first()).copied();
+        let first = self.heads().chain(held).min();
+        first.map(|(_, sequence)| sequence)
     }
 
-    /// Returns the first place of each priority.
+    /// Returns the first Ready place of each priority.
     pub(super) fn heads(&self) -> impl Iterator<Item = Place> {
         self.ready.values().filter_map(BTreeSet::first).copied()
+    }
+
+    /// Returns a scheduled task whose time came.
+    pub(super) fn first_due(&self, now: Timestamp) -> Option<Sequence> {
+        let first = self.due.first().filter(|(at, _)| *at <= now);
+        first.map(|(_, sequence)| *sequence)
     }
 }
 
@@ -75,11 +84,6 @@ impl Index {
         group.is_some_and(|group| self.group_holders.contains_key(group))
     }
 
-    /// Returns a scheduled task whose time came.
-    pub(super) fn first_due(&self, now: Timestamp) -> Option<(Timestamp, Sequence)> {
-        self.due.first().copied().filter(|(at, _)| *at <= now)
-    }
-
     pub(super) fn add(&mut self, sequence: Sequence, entry: &Entry) {
         self.turn(Way::In, sequence, entry);
     }
@@ -99,58 +103,53 @@ impl Index {
         if let (Some(group), State::Ready | State::Claimed) = (&options.group, entry.record.state) {
             turn(&mut self.group_holders, group, sequence, way);
         }
-        self.turn_line(way, sequence, entry);
-        if !entry.pinned {
-            self.turn_movable(way, sequence, entry);
+        let at = (place(&entry.record), sequence);
+        if let (Some(group), true) = (&options.group, entry.waits_for_group()) {
+            turn_in(&mut self.group_waiters, group, at, way);
         }
+        if let Some(kept_until) = lifecycle::kept_until(&entry.record) {
+            turn_set(&mut self.leaving, (kept_until, sequence), way);
+        }
+        self.turn_line(way, at, entry);
     }
 
-    /// Counts every task of a queue; puts into the line those that may be claimed.
-    fn turn_line(&mut self, way: Way, sequence: Sequence, entry: &Entry) {
+    fn turn_line(&mut self, way: Way, at: Place, entry: &Entry) {
+        let queue = &entry.record.queue;
+        if !self.lines.contains_key(queue) {
+            self.lines.insert(queue.clone(), Line::default());
+        }
+        if let Some(line) = self.lines.get_mut(queue) {
+            line.turn(way, at, entry);
+            if line.counts.is_empty() {
+                self.lines.remove(queue);
+            }
+        }
+    }
+}
+
+impl Line {
+    /// Counts every task, and lists those that a claim may move; it may move none that is pinned.
+    fn turn(&mut self, way: Way, at: Place, entry: &Entry) {
         let record = &entry.record;
-        if !self.lines.contains_key(&record.queue) {
-            self.lines.insert(record.queue.clone(), Line::default());
-        }
-        let Some(line) = self.lines.get_mut(&record.queue) else {
-            return;
-        };
-        if record.state == State::Ready && !entry.pinned {
-            let priority = record.options.priority;
-            turn_in(&mut line.ready, &priority, (place(record), sequence), way);
-        }
-        let count = line.counts.entry(record.state).or_default();
+        let count = self.counts.entry(record.state).or_default();
         match way {
             Way::In => *count += 1,
-            Way::Out if *count > 1 => *count -= 1,
-            Way::Out => {
-                line.counts.remove(&record.state);
-            }
+            Way::Out => *count -= 1,
         }
-        if line.counts.is_empty() {
-            self.lines.remove(&record.queue);
+        if *count == 0 {
+            self.counts.remove(&record.state);
         }
-    }
-
-    /// Lists what time, a group or a death may move; a pinned task is moved by nothing.
-    fn turn_movable(&mut self, way: Way, sequence: Sequence, entry: &Entry) {
-        let record = &entry.record;
-        match (record.state, &record.options.group, &entry.claim) {
-            (State::Scheduled, ..) => {
-                let at = record.not_before.unwrap_or_default();
-                turn_set(&mut self.due, (at, sequence), way);
+        match (record.state, &entry.claim) {
+            _ if entry.pinned => {}
+            (State::Ready, _) => turn_in(&mut self.ready, &record.options.priority, at, way),
+            (State::Claimed, Some(claim)) => {
+                turn_in(&mut self.held, &claim.token.incarnation, at, way);
             }
-            (State::Waiting, Some(group), _) if entry.unmet.is_empty() => {
-                let place = (place(record), sequence);
-                turn_in(&mut self.group_waiters, group, place, way);
+            (State::Scheduled, _) => {
+                let due_at = record.not_before.unwrap_or_default();
+                turn_set(&mut self.due, (due_at, at.1), way);
             }
-            (State::Claimed, _, Some(claim)) => {
-                turn_in(&mut self.held, &claim.token.incarnation, sequence, way);
-            }
-            _ => {
-                if let Some(at) = lifecycle::kept_until(record) {
-                    turn_set(&mut self.leaving, (at, sequence), way);
-                }
-            }
+            _ => {}
         }
     }
 }

@@ -155,7 +155,7 @@ impl Inspect for MemoryStore {
         let mut found = Vec::new();
         loop {
             // One more than asked for tells whether there is a next page.
-            let wanted = limit + 1 - found.len();
+            let wanted = limit.saturating_add(1) - found.len();
             let state = self.shared.state.lock();
             let (mut some, next) = state.content.glance(filter, after, wanted);
             drop(state);

@@ -18,9 +18,8 @@ impl State {
         match interest {
             Interest::Ready(queue) => {
                 let line = self.content.index.lines.get(queue);
-                line.is_some_and(|line| line.first().is_some())
-                    || self.content.index.first_due(now).is_some()
-                    || self.departed().next().is_some()
+                let is_due = line.is_some_and(|line| line.first_due(now).is_some());
+                is_due || self.first(queue).is_some()
             }
             Interest::Settled(task) => match self.content.find(*task) {
                 Some((_, entry)) => entry.record.state.is_ended(),
@@ -41,7 +40,8 @@ impl State {
 
     /// How long nothing but a notification can serve anybody.
     fn quiet_for(&self, now: Timestamp) -> Option<Duration> {
-        let (at, _) = self.content.index.due.first()?;
+        let lines = self.content.index.lines.values();
+        let (at, _) = lines.filter_map(|line| line.due.first()).min()?;
         Some(at.since(now).clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL_MAX))
     }
 }

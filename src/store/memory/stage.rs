@@ -7,7 +7,7 @@ use super::content::Content;
 use super::{Judged, MemoryStore, State, refused};
 use crate::codec;
 use crate::id::{ResourceId, TaskId, TxnId};
-use crate::store::{Applied, Batch, Change, InDoubt, Kind, Published, Result, Stage};
+use crate::store::{Amendment, Applied, Batch, Change, InDoubt, Kind, Published, Result, Stage};
 use crate::time::{Clock, Timestamp};
 
 /// How many ended transactions are remembered, to tell a repeated call from an unknown one.
@@ -82,9 +82,10 @@ impl State {
         };
         self.content.unlock(&staged.batch, now)?;
         let changes = staged.batch.changes.iter().cloned();
-        let applied = self.content.execute(changes, now).inspect_err(|_| {
-            self.content.lock(&staged.batch);
-        })?;
+        self.content.is_judged = true;
+        let applied = self.content.execute(changes, now);
+        self.content.is_judged = false;
+        let applied = applied.inspect_err(|_| self.content.lock(&staged.batch))?;
         self.staged.remove(&txn);
         self.ended.insert(txn, End::Published);
         self.content.drop_expired(now);
@@ -152,6 +153,10 @@ impl Content {
 fn pinned(batch: &Batch) -> impl Iterator<Item = TaskId> {
     batch.changes.iter().filter_map(|change| match change {
         Change::Settle(settlement) => Some(settlement.task),
+        Change::Amend {
+            amendment: Amendment::Progress(_),
+            ..
+        } => None,
         Change::Amend { task, .. } => Some(*task),
         _ => None,
     })

@@ -18,12 +18,12 @@ mod claim;
 mod commit_point;
 mod connection;
 mod dispatch;
-mod error;
+pub(crate) mod error;
 pub(crate) mod gate;
 mod inspect;
 mod notify;
 mod options;
-mod presence;
+pub(crate) mod presence;
 pub(crate) mod register;
 mod row;
 mod schema;
@@ -75,7 +75,7 @@ pub struct SqliteStore {
     /// Outcomes that their owner knows: their records go with the next write.
     known: Mutex<Vec<TxnId>>,
     bell: Arc<Bell>,
-    _watcher: Option<Watcher>,
+    watcher: Option<Watcher>,
 }
 
 impl SqliteStore {
@@ -96,7 +96,8 @@ impl SqliteStore {
         let is_original = register::fingerprint(&writer)? == identity.fingerprint;
         let clock = Monotonic::new(Arc::clone(&options.clock), latest(&writer)?);
         let writer = Writer::new(writer, Gate::of(&path)?, options.busy_timeout);
-        let readers = Readers::new(&path, options.clone());
+        let poll_interval = options.poll_interval;
+        let readers = Readers::new(&path, options);
         let bell = Arc::new(Bell::default());
         let watcher = Watcher::start(&path, readers.open()?, Arc::clone(&bell));
         Ok(Self {
@@ -106,13 +107,13 @@ impl SqliteStore {
             identity,
             is_original,
             clock,
-            poll_interval: options.poll_interval,
+            poll_interval,
             writer,
             readers,
             enrolled: Mutex::default(),
             known: Mutex::default(),
             bell,
-            _watcher: or_poll(watcher),
+            watcher: or_poll(watcher),
             path,
         })
     }

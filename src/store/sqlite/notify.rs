@@ -7,10 +7,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OptionalExtension};
@@ -81,6 +82,7 @@ impl SqliteStore {
         timeout: Duration,
     ) -> Result<Option<Interest>> {
         let started = Instant::now();
+        let _waiting = self.watcher.as_ref().map(Watcher::wait);
         let first = self.bell.rings();
         let marks = self.read(|connection| marks(connection, interests))?;
         loop {
@@ -157,10 +159,35 @@ fn is_settled(connection: &Connection, task: TaskId) -> Result<bool> {
 }
 
 /// Watches the write-ahead log for commits of other processes; has the only thread of the store.
+///
+/// The kernel is asked only while somebody waits: a log that is written by those who are busy wakes
+/// nobody.
 pub(super) struct Watcher {
-    /// `None` once it is told to stop.
-    watcher: Option<RecommendedWatcher>,
+    shared: Arc<Watching>,
+    nudge: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+struct Watching {
+    log: PathBuf,
+    bell: Arc<Bell>,
+    waiters: AtomicUsize,
+    watch: Mutex<Watch>,
+}
+
+struct Watch {
+    /// `None` when the store is being closed.
+    watcher: Option<RecommendedWatcher>,
+    is_on: bool,
+}
+
+/// Somebody waits for as long as this lives.
+pub(super) struct Waiting<'w>(&'w Watcher);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.shared.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Watcher {
@@ -171,39 +198,89 @@ impl Watcher {
     )]
     pub(super) fn start(path: &Path, connection: Connection, bell: Arc<Bell>) -> Result<Self> {
         let version = data_version(&connection)?;
-        let (written, writes) = crossbeam_channel::bounded::<()>(1);
-        let log = log_of(path);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<_>| {
-            if let Err(TrySendError::Disconnected(())) = written.try_send(()) {
-                tracing::debug!(?event, "nobody waits for this event any more");
-            }
-        })
-        .map_err(not_watching)?;
-        watcher
-            .watch(&log, RecursiveMode::NonRecursive)
-            .map_err(not_watching)?;
+        let (nudge, nudges) = crossbeam_channel::bounded(1);
+        let written = nudge.clone();
+        let watcher = notify::recommended_watcher(move |_: notify::Result<_>| send(&written));
+        let shared = Arc::new(Watching {
+            log: log_of(path),
+            bell,
+            waiters: AtomicUsize::new(0),
+            watch: Mutex::new(Watch {
+                watcher: Some(watcher.map_err(not_watching)?),
+                is_on: false,
+            }),
+        });
         let follower = Follower {
             connection,
             version,
-            bell,
+            shared: Arc::clone(&shared),
         };
-        let thread = std::thread::spawn(move || follower.follow(&writes));
+        let thread = std::thread::spawn(move || follower.follow(&nudges));
         Ok(Self {
-            watcher: Some(watcher),
+            shared,
+            nudge: Some(nudge),
             thread: Some(thread),
         })
     }
+
+    /// Has the log watched while the caller waits.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.shared.waiters.fetch_add(1, Ordering::SeqCst);
+        if self.shared.turn_on() {
+            // What was written before may become visible only now.
+            self.nudge.iter().for_each(send);
+        }
+        Waiting(self)
+    }
 }
 
-/// Without the watcher nobody sends any more, which ends the thread.
+/// One nudge that is not yet taken stands for all, and nobody takes one when the store is closed.
+fn send(nudge: &Sender<()>) {
+    if let Err(TrySendError::Disconnected(())) = nudge.try_send(()) {
+        tracing::trace!("nobody waits for the write-ahead log any more");
+    }
+}
+
+impl Watching {
+    /// Returns whether the watch was off.
+    fn turn_on(&self) -> bool {
+        let mut watch = self.watch.lock();
+        let was_off = !std::mem::replace(&mut watch.is_on, true);
+        if was_off && let Some(watcher) = &mut watch.watcher {
+            let on = watcher.watch(&self.log, RecursiveMode::NonRecursive);
+            self.complain(on);
+        }
+        was_off
+    }
+
+    /// Ends the watch unless somebody waits.
+    fn turn_off(&self) {
+        let mut watch = self.watch.lock();
+        if self.waiters.load(Ordering::SeqCst) > 0 || !watch.is_on {
+            return;
+        }
+        watch.is_on = false;
+        if let Some(watcher) = &mut watch.watcher {
+            let off = watcher.unwatch(&self.log);
+            self.complain(off);
+        }
+    }
+
+    fn complain(&self, done: notify::Result<()>) {
+        if let Err(error) = done {
+            let log = self.log.display();
+            tracing::warn!(%error, %log, "commits of other processes may be noticed only by polling");
+        }
+    }
+}
+
+/// Without anybody left to nudge it the thread ends.
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.watcher = None;
-        if self
-            .thread
-            .take()
-            .is_some_and(|thread| thread.join().is_err())
-        {
+        self.shared.watch.lock().watcher = None;
+        self.nudge = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        if let Some(Err(_)) = ended {
             tracing::error!("the thread that watches the write-ahead log panicked");
         }
     }
@@ -212,29 +289,32 @@ impl Drop for Watcher {
 struct Follower {
     connection: Connection,
     version: i64,
-    bell: Arc<Bell>,
+    shared: Arc<Watching>,
 }
 
 impl Follower {
-    fn follow(mut self, writes: &Receiver<()>) {
-        while writes.recv().is_ok() {
-            if let Err(fault) = self.await_commit(writes) {
+    fn follow(mut self, nudges: &Receiver<()>) {
+        while nudges.recv().is_ok() {
+            if self.shared.waiters.load(Ordering::SeqCst) == 0 {
+                self.shared.turn_off();
+            } else if let Err(fault) = self.await_commit(nudges) {
                 tracing::warn!(?fault, "a commit may be noticed only by polling");
             }
         }
     }
 
-    /// Asks at growing intervals until the write that was told of can be seen.
-    fn await_commit(&mut self, writes: &Receiver<()>) -> Result<()> {
-        let [mut pause, last] = LOOK_PAUSES;
-        while pause < last {
+    /// Asks at growing intervals whether what was written can be seen, until nothing has come for long.
+    fn await_commit(&mut self, nudges: &Receiver<()>) -> Result<()> {
+        let [first, last] = LOOK_PAUSES;
+        let mut pause = first;
+        while pause < last && self.shared.waiters.load(Ordering::SeqCst) > 0 {
             let version = data_version(&self.connection)?;
             if version != self.version {
                 self.version = version;
-                self.bell.ring();
-                return Ok(());
+                self.shared.bell.ring();
+                pause = first;
             }
-            match writes.recv_timeout(pause) {
+            match nudges.recv_timeout(pause) {
                 Ok(()) => {}
                 Err(RecvTimeoutError::Timeout) => pause *= 2,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),

@@ -17,15 +17,18 @@ use crate::store::Kind;
 
 /// What an incarnation lives as. The two lives of one incarnation end apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// It holds claims.
     Consumer,
     /// It begins transactions.
     Manager,
 }
 
+/// How often a lock is tried before it counts as held.
+const MOMENTS: usize = 1_000;
+
 /// The locks that this process holds on behalf of one store, and the folder with everybody's.
-pub(super) struct Presences {
+pub(crate) struct Presences {
     folder: PathBuf,
     held: Arc<Held>,
 }
@@ -43,7 +46,7 @@ struct Lock {
 }
 
 /// Holds the lock of one incarnation.
-pub(super) struct Guard {
+pub(crate) struct Guard {
     held: Arc<Held>,
     role: Role,
     incarnation: Incarnation,
@@ -52,7 +55,7 @@ pub(super) struct Guard {
 
 impl Presences {
     /// Keeps the locks of the database at `path`, and clears away those of the dead.
-    pub(super) fn new(path: &Path) -> Result<Self> {
+    pub(crate) fn new(path: &Path) -> Result<Self> {
         let mut folder = path.as_os_str().to_owned();
         folder.push("-votive");
         let folder = PathBuf::from(folder);
@@ -69,7 +72,7 @@ impl Presences {
     }
 
     /// Takes the lock of an incarnation, or shares it if this store holds it already.
-    pub(super) fn attend(&self, role: Role, incarnation: Incarnation) -> Result<Guard> {
+    pub(crate) fn attend(&self, role: Role, incarnation: Incarnation) -> Result<Guard> {
         let path = self.path(role, incarnation);
         let taken = || Kind::Invalid(format!("incarnation {incarnation} is attended elsewhere"));
         let mut locks = self.held.locks.lock();
@@ -97,7 +100,7 @@ impl Presences {
     }
 
     /// Whether an incarnation is proved dead: nobody holds its lock, or there is none.
-    pub(super) fn is_departed(&self, role: Role, incarnation: Incarnation) -> Result<bool> {
+    pub(crate) fn is_departed(&self, role: Role, incarnation: Incarnation) -> Result<bool> {
         if self.is_attended(role, incarnation) {
             return Ok(false);
         }
@@ -144,13 +147,24 @@ fn lock_new(path: &Path) -> io::Result<Option<File>> {
             .truncate(false)
             .write(true)
             .open(path)?;
-        if !try_lock(&file)? {
+        if !try_lock_patiently(&file)? {
             return Ok(None);
         }
         if is_same(&file, path)? {
             return Ok(Some(file));
         }
     }
+}
+
+/// Whoever only asks if a lock is free holds it for a moment.
+fn try_lock_patiently(file: &File) -> io::Result<bool> {
+    for _ in 0..MOMENTS {
+        if try_lock(file)? {
+            return Ok(true);
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {

@@ -309,10 +309,11 @@ pub(crate) fn error_kind(error: &rusqlite::Error) -> RegisterErrorKind {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => RegisterErrorKind::Locked,
         Some(ErrorCode::CannotOpen) => RegisterErrorKind::Unreachable,
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => RegisterErrorKind::Unusable,
+        // Without a code the driver could not make sense of what it read.
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) | None => {
+            RegisterErrorKind::Unusable
+        }
         Some(_) => RegisterErrorKind::Failed,
-        // The driver could not make sense of what it read.
-        None => RegisterErrorKind::Unusable,
     }
 }
 

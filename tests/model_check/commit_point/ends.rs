@@ -13,26 +13,26 @@ impl<const D: usize> CommitPoint<D> {
     /// garbage collection run to their end.
     pub(super) fn ends(&self, world: &World<D>) -> End {
         let mut end = End::GOOD;
-        for fate in Fate::all(2 + D) {
+        Fate::each(|fate| {
             let mut world = *world;
             if self.settle_messages(&mut world, fate) {
                 end.is_atomic &= self.run_out(&mut world);
                 end.is_clean &= self.clean(&mut world);
             }
-        }
+        });
         end
     }
 
     /// Returns whether the owner has no steps of its own left, whose outcomes are checked anyway.
-    fn settle_messages(&self, world: &mut World<D>, mut fate: Fate) -> bool {
+    fn settle_messages(&self, world: &mut World<D>, fate: &mut Fate) -> bool {
         if fate.decides() {
             world.owner = Owner::Dead;
         }
-        if std::mem::take(&mut world.orphan) & fate.decides() {
+        if std::mem::take(&mut world.orphan) && fate.decides() {
             self.arrive(world);
         }
         for database in 0..D {
-            if std::mem::take(&mut world.late[database]) & fate.decides() {
+            if std::mem::take(&mut world.late[database]) && fate.decides() {
                 world.parts[database] = Part::Prepared;
             }
         }

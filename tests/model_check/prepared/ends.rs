@@ -13,32 +13,31 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
     /// garbage collection run to their end.
     pub(super) fn ends(&self, world: &World<T, S>) -> End {
         let mut end = End::GOOD;
-        for fate in Fate::all(1 + T + T * S) {
+        Fate::each(|fate| {
             let mut world = *world;
             if self.arrive(&mut world, fate) {
                 end.is_atomic &= self.run_out(&mut world);
                 end.is_clean &= self.clean(&mut world);
             }
-        }
+        });
         end
     }
 
     /// Returns whether there is no owner left with steps of its own, whose outcomes are checked anyway.
-    fn arrive(&self, world: &mut World<T, S>, mut fate: Fate) -> bool {
+    fn arrive(&self, world: &mut World<T, S>, fate: &mut Fate) -> bool {
         if fate.decides() {
             world.crash();
         }
         for txn in 0..T {
-            let commits = fate.decides();
             if world.owners[txn] == Owner::Open {
                 world.owners[txn] = Owner::Committed;
                 world.commit(txn);
             }
-            if std::mem::take(&mut world.orphans[txn]) && commits {
+            if std::mem::take(&mut world.orphans[txn]) && fate.decides() {
                 world.commit(txn);
             }
             for store in 0..S {
-                if std::mem::take(&mut world.late[store][txn]) & fate.decides() {
+                if std::mem::take(&mut world.late[store][txn]) && fate.decides() {
                     self.stage(world, store, txn);
                 }
             }

@@ -54,7 +54,6 @@ pub(crate) enum Flaw {
 pub(crate) struct Prepared<const T: usize, const S: usize> {
     pub(crate) rules: Rules,
     pub(crate) flaw: Option<Flaw>,
-    pub(crate) recoverers: usize,
     /// Whether the tasks of all transactions have the same unique key, which refuses a second.
     pub(crate) unique: bool,
 }
@@ -65,7 +64,6 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         Self {
             rules: Rules::REAL,
             flaw: None,
-            recoverers: 2,
             unique: false,
         }
     }
@@ -100,7 +98,7 @@ impl<const T: usize, const S: usize> Model for Prepared<T, S> {
     fn actions(&self, world: &Self::State, steps: &mut Vec<Step>) {
         Self::owner_steps(world, steps);
         Self::store_steps(world, steps);
-        self.recovery_steps(world, steps);
+        Self::recovery_steps(world, steps);
         self.garbage_steps(world, steps);
         steps.push(Step::RegisterLosesPower);
         if !world.register.is_flushed() {

@@ -80,8 +80,8 @@ impl<const T: usize, const S: usize> Prepared<T, S> {
         }
     }
 
-    pub(super) fn recovery_steps(&self, world: &World<T, S>, steps: &mut Vec<Step>) {
-        for (who, recoverer) in world.recoverers.iter().enumerate().take(self.recoverers) {
+    pub(super) fn recovery_steps(world: &World<T, S>, steps: &mut Vec<Step>) {
+        for (who, recoverer) in world.recoverers.iter().enumerate() {
             match recoverer {
                 Recoverer::Idle => {
                     let all = (0..S).flat_map(|store| (0..T).map(move |txn| (store, txn)));

@@ -13,12 +13,14 @@ use votive::store::{
 use votive::task::{Counts, Options, Payload, PayloadLimits};
 use votive::time::{ManualClock, Timestamp};
 use votive::txn::{CommitError, Transaction, TransactionManager, Work};
-use votive_fuzz::faulty::{Fault, FaultyStore};
+use votive_fuzz::faulty::{Fault, FaultyStore, Plan};
 
 use crate::model::{Draft, Fate, Model};
 
 const QUEUE: &str = "default";
 const LEASE: Duration = Duration::from_secs(60);
+/// More tasks than a program can enqueue.
+const TASKS_MAX: usize = 100_000;
 /// How often recovery may need to be asked again once nothing fails any more.
 const RECOVERIES_MAX: usize = 8;
 
@@ -90,16 +92,22 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Plans a fault: the lowest bit is the store, the others what and when.
+    /// Plans a fault. The parameter's bits: one for the store, two for the kind, one for what follows.
     fn fault(&mut self, parameter: u8) {
-        let store = &self.stores[usize::from(parameter % 2)];
+        let store = &self.stores[usize::from(parameter & 1)];
+        let fault = match parameter >> 1 & 3 {
+            0 => Fault::Refused,
+            1 => Fault::RequestLost,
+            2 => Fault::AnswerLost,
+            _ => return store.take_down(),
+        };
         let calls = self.program.next().map_or(0, |byte| byte % 24);
-        match parameter / 2 % 4 {
-            0 => store.arm(calls, Fault::Refused),
-            1 => store.arm(calls, Fault::RequestLost),
-            2 => store.arm(calls, Fault::AnswerLost),
-            _ => store.set_down(true),
-        }
+        let stays_down = parameter & 8 != 0;
+        store.plan(Plan {
+            calls,
+            fault,
+            stays_down,
+        });
     }
 
     fn transaction(&mut self) {
@@ -274,7 +282,7 @@ impl<'a> Machine<'a> {
         );
         assert_eq!(store.check().expect("it was healed"), Vec::<String>::new());
         let page = store
-            .scan(&Filter::default(), None, usize::MAX)
+            .scan(&Filter::default(), None, TASKS_MAX)
             .expect("it was healed");
         let ids: BTreeSet<_> = page.tasks.iter().map(|listed| listed.record.id).collect();
         assert_eq!(ids.len(), page.tasks.len(), "a task is listed twice");

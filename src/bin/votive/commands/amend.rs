@@ -211,7 +211,7 @@ fn moved_on(error: &store::Error) -> Option<(TaskId, &'static str)> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Skipped { task, state } in &self.skipped {
-            writeln!(f, "skipped {}: it is {state}", task.0)?;
+            writeln!(f, "skipped {task}: it is {state}")?;
         }
         let (changed, skipped) = (count(self.changed, "task"), self.skipped.len());
         writeln!(f, "{}: {changed}, {skipped} skipped", self.command)

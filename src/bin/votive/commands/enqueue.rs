@@ -5,11 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use votive::id::TaskId;
 use votive::queue::{EnqueueError, Queue};
 use votive::register::Tier;
-use votive::task::{Format, OnDuplicate, Options, Payload, RetryPolicy, Unique};
+use votive::task::{OnDuplicate, Options, Payload, PayloadLimits, RetryPolicy, Unique};
 use votive::txn::{CommitError, RunError};
 
 use crate::args::{self, Global, TaskOptions};
@@ -70,10 +69,10 @@ pub(super) fn run(global: &Global, typed: &args::Enqueue) -> Result<Exit, Failur
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for task in &self.tasks {
-            writeln!(f, "{}", task.0)?;
+            writeln!(f, "{task}")?;
         }
         for Merged { task, into } in &self.merged {
-            writeln!(f, "{} merged into {}", task.0, into.0)?;
+            writeln!(f, "{task} merged into {into}")?;
         }
         Ok(())
     }
@@ -123,14 +122,9 @@ fn read(typed: &args::Enqueue) -> Result<String, Failure> {
 }
 
 fn payload(json: &str, version: u32) -> Result<Payload, Failure> {
-    serde_json::from_str::<IgnoredAny>(json).map_err(|error| {
-        let message = "the payload is not JSON; nothing was enqueued";
-        Failure::because(message, error).exiting(Exit::Usage)
-    })?;
-    Ok(Payload {
-        format: Format::Json,
-        version,
-        bytes: json.as_bytes().to_vec(),
+    Payload::from_json(json, version, PayloadLimits::default()).map_err(|error| {
+        let context = "this cannot be a payload; nothing was enqueued";
+        Failure::because(context, error).exiting(Exit::Usage)
     })
 }
 

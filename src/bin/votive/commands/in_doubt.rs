@@ -186,8 +186,8 @@ impl Listing {
         let mut table = Table::new(["transaction", "register", "staged", "changes", "bytes"]);
         for staged in &self.in_doubt {
             table.row([
-                staged.txn.0.to_string(),
-                staged.register.0.to_string(),
+                staged.txn.to_string(),
+                staged.register.to_string(),
                 relative(staged.staged_at.0, self.now),
                 staged.changes.to_string(),
                 staged.size.to_string(),
@@ -200,8 +200,8 @@ impl Listing {
         let mut table = Table::new(["transaction", "register", "as", "when", "reason"]);
         for heuristic in &self.heuristics {
             table.row([
-                heuristic.txn.0.to_string(),
-                heuristic.register.0.to_string(),
+                heuristic.txn.to_string(),
+                heuristic.register.to_string(),
                 heuristic.decision.to_owned(),
                 relative(heuristic.at.0, self.now),
                 heuristic.reason.clone(),
@@ -213,12 +213,12 @@ impl Listing {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} is {}, by {}", self.txn.0, self.decision, self.by)
+        writeln!(f, "{} is {}, by {}", self.txn, self.decision, self.by)
     }
 }
 
 impl fmt::Display for Forgotten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} is forgotten", self.forgotten.0)
+        writeln!(f, "{} is forgotten", self.forgotten)
     }
 }

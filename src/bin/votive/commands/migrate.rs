@@ -40,8 +40,8 @@ pub(super) fn run(global: &Global, typed: &Migrate) -> Result<Exit, Failure> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Store(id) => writeln!(f, "store {} is ready", id.0),
-            Self::Register(id) => writeln!(f, "register {} is ready", id.0),
+            Self::Store(id) => writeln!(f, "store {id} is ready"),
+            Self::Register(id) => writeln!(f, "register {id} is ready"),
             Self::Statements(text) => writeln!(f, "{}", text.trim_end()),
         }
     }

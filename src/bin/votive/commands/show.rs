@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::table::{Pairs, plain, relative, rough};
 use crate::target::Target;
-use crate::view::{TaskView, format_name, hex, json};
+use crate::view::{TaskView, hex, json};
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
@@ -108,7 +108,7 @@ impl Report<'_> {
 
     fn payload(&self, pairs: &mut Pairs) {
         let payload = &self.listed.record.payload;
-        let (format, size) = (format_name(payload.format), payload.bytes.len());
+        let (format, size) = (payload.format.name(), payload.bytes.len());
         let version = payload.version;
         pairs.add(
             "payload",

@@ -89,7 +89,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{} store {}, tier {}",
-            self.backend, self.store.0, self.tier.0
+            self.backend, self.store, self.tier
         )?;
         for caveat in &self.caveats {
             writeln!(f, "note: {caveat}")?;
@@ -126,13 +126,10 @@ impl Report {
         for queue in &self.queues {
             let counts = COLUMNS.map(|state| queue.count(state).to_string());
             let oldest = queue.oldest_ready_at.map(|at| relative(at.0, self.now.0));
-            let oldest = oldest.unwrap_or_default();
-            table.row(
-                [queue.queue.clone()]
-                    .into_iter()
-                    .chain(counts)
-                    .chain([oldest]),
-            );
+            let mut cells = vec![queue.queue.clone()];
+            cells.extend(counts);
+            cells.extend(oldest);
+            table.row(cells);
         }
         table
     }

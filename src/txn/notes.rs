@@ -15,14 +15,10 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn note(&mut self, text: &str) {
-        let text = text.trim();
-        if text.is_empty() {
-            return;
-        }
         if !self.description.is_empty() {
             self.description.push('\n');
         }
-        self.description.push_str(text);
+        self.description.push_str(text.trim());
     }
 
     pub(super) fn set_data<T: Any + Send>(&mut self, value: T) {

@@ -222,7 +222,7 @@ impl Work {
         self.hooks.after_abort.add(Box::new(hook));
     }
 
-    /// Adds a line to the description; blanks around it go, and a blank line adds nothing.
+    /// Adds a line to the description; blanks around it go.
     pub fn note(&mut self, text: &str) {
         self.notes.note(text);
     }

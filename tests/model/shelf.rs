@@ -1,0 +1,291 @@
+//! What ought to be in one store: a list of tasks, looked through from end to end.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+
+use votive::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
+use votive::store::{Amendment, Arrival, Change, Settlement, Verdict};
+use votive::task::{Counts, OnDuplicate, Record, State};
+use votive::time::Timestamp;
+
+/// What one step of priority is worth.
+const AGEING_MICROS: i64 = 300_000_000;
+
+/// A visible task. Its record says Ready whether its time has come or not.
+#[derive(Debug, Clone)]
+struct Task {
+    record: Record,
+    holds_key: bool,
+    claim: Option<(ConsumerId, Token)>,
+    /// The tasks that merged into it.
+    aliases: Vec<TaskId>,
+}
+
+/// One store: the visible tasks in the order in which they became so, and what is staged.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    tasks: Vec<Task>,
+    staged: BTreeMap<TxnId, Vec<Change>>,
+}
+
+/// A visible task, as it is compared.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Shown {
+    pub(crate) record: Record,
+    pub(crate) holder: Option<ConsumerId>,
+}
+
+impl Shelf {
+    /// Keeps changes that could be made now, and nobody else may make impossible.
+    pub(crate) fn stage(&mut self, txn: TxnId, changes: Vec<Change>, now: Timestamp) -> bool {
+        let before = self.tasks.clone();
+        let accepted = self.apply(&changes, now).is_some();
+        self.tasks = before;
+        if accepted {
+            self.staged.insert(txn, changes);
+        }
+        accepted
+    }
+
+    pub(crate) fn end(&mut self, txn: TxnId, committed: bool, now: Timestamp) {
+        if let Some(changes) = self.staged.remove(&txn)
+            && committed
+        {
+            self.apply(&changes, now)
+                .expect("what was staged can be published");
+        }
+    }
+
+    pub(crate) fn staged(&self) -> Vec<TxnId> {
+        self.staged.keys().copied().collect()
+    }
+
+    fn apply(&mut self, changes: &[Change], now: Timestamp) -> Option<()> {
+        changes.iter().try_for_each(|change| match change {
+            Change::Insert(record) => self.insert((**record).clone(), now),
+            Change::Settle(settlement) => self.settle(settlement, now),
+            Change::Amend {
+                task, amendment, ..
+            } => self.amend(*task, amendment, now),
+            other => panic!("no program does this: {other:?}"),
+        })
+    }
+
+    fn insert(&mut self, mut record: Record, now: Timestamp) -> Option<()> {
+        let delay = record.options.delay;
+        record.not_before = delay.map(|delay| now.saturating_add(delay));
+        record.published_at = Some(now);
+        record.state = State::Ready;
+        if let Some(unique) = &record.options.unique {
+            match self.holder(&unique.key) {
+                Some(_) if unique.on_duplicate == OnDuplicate::Refuse => return None,
+                Some(holder) if self.is_pinned(holder) => return None,
+                Some(holder) => {
+                    self.tasks[holder].aliases.push(record.id);
+                    return Some(());
+                }
+                None if self.is_reserved(&unique.key) => return None,
+                None => {}
+            }
+        }
+        self.tasks.push(Task {
+            holds_key: record.options.unique.is_some(),
+            record,
+            claim: None,
+            aliases: Vec::new(),
+        });
+        Some(())
+    }
+
+    fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Option<()> {
+        let number = self.find(settlement.task)?;
+        let is_pinned = self.is_pinned(number);
+        let task = &mut self.tasks[number];
+        let is_mine = |(_, token): &(_, Token)| *token == settlement.token;
+        task.claim.take_if(|claim| is_mine(claim) && !is_pinned)?;
+        task.record.counts = settlement.counts;
+        task.record.state = State::Ready;
+        match &settlement.verdict {
+            Verdict::Done => {
+                self.tasks.remove(number);
+                return Some(());
+            }
+            Verdict::Retry { at, failure } => {
+                task.record.not_before = Some(*at);
+                task.record.failure = Some(failure.clone());
+            }
+            Verdict::Bury { reason, failure } => {
+                task.record.state = State::Dead;
+                task.record.dead = Some(*reason);
+                task.record.failure = failure.clone().or(task.record.failure.take());
+                task.record.ended_at = Some(now);
+            }
+            Verdict::Release { at } => task.record.not_before = at.or(task.record.not_before),
+            other => panic!("no program says this: {other:?}"),
+        }
+        self.see_to_key(number);
+        Some(())
+    }
+
+    fn amend(&mut self, task: TaskId, amendment: &Amendment, now: Timestamp) -> Option<()> {
+        let number = self.find(task)?;
+        if self.is_pinned(number) || self.held_key(number).is_some_and(|k| self.is_reserved(k)) {
+            return None;
+        }
+        let record = &mut self.tasks[number].record;
+        match (amendment, record.state) {
+            (Amendment::Cancel, State::Ready) => {
+                record.state = State::Cancelled;
+                record.ended_at = Some(now);
+            }
+            (Amendment::Revive, State::Dead | State::Cancelled) => {
+                record.state = State::Ready;
+                record.not_before = record.not_before.max(Some(now));
+                record.counts = Counts::default();
+                record.dead = None;
+                record.ended_at = None;
+            }
+            (Amendment::Reschedule(at), State::Ready) => record.not_before = *at,
+            (Amendment::Move(queue), State::Ready | State::Dead | State::Cancelled) => {
+                record.queue.clone_from(queue);
+            }
+            (Amendment::Remove, State::Ready | State::Dead | State::Cancelled) => {
+                self.tasks.remove(number);
+                return Some(());
+            }
+            _ => return None,
+        }
+        self.see_to_key(number);
+        Some(())
+    }
+
+    /// A task holds its key while it waits to be run; one that comes back takes it if it is free.
+    fn see_to_key(&mut self, number: usize) {
+        let task = &self.tasks[number];
+        let unique = task.record.options.unique.as_ref();
+        let holds_key = task.record.state == State::Ready
+            && unique.is_some_and(|unique| {
+                let is_free = self.holder(&unique.key).is_none() && !self.is_reserved(&unique.key);
+                task.holds_key || is_free
+            });
+        self.tasks[number].holds_key = holds_key;
+    }
+
+    fn find(&self, id: TaskId) -> Option<usize> {
+        let is_it = |task: &Task| task.record.id == id || task.aliases.contains(&id);
+        self.tasks.iter().position(is_it)
+    }
+
+    fn held_key(&self, number: usize) -> Option<&str> {
+        let task = &self.tasks[number];
+        let unique = task.record.options.unique.as_ref();
+        unique.filter(|_| task.holds_key).map(|unique| &*unique.key)
+    }
+
+    fn holder(&self, key: &str) -> Option<usize> {
+        (0..self.tasks.len()).find(|number| self.held_key(*number) == Some(key))
+    }
+
+    fn is_reserved(&self, key: &str) -> bool {
+        self.staged.values().flatten().any(|change| match change {
+            Change::Insert(record) => {
+                let unique = record.options.unique.as_ref();
+                unique.is_some_and(|unique| unique.key == key)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether what becomes of the task is staged.
+    fn is_pinned(&self, number: usize) -> bool {
+        self.staged.values().flatten().any(|change| match change {
+            Change::Settle(Settlement { task, .. }) | Change::Amend { task, .. } => {
+                self.find(*task) == Some(number)
+            }
+            _ => false,
+        })
+    }
+
+    /// Gives out the first tasks of a queue; returns how each came.
+    pub(crate) fn claim(
+        &mut self,
+        (queue, count): (&str, usize),
+        living: &[Incarnation],
+        now: Timestamp,
+    ) -> Vec<(Record, Arrival)> {
+        let mut line: Vec<usize> = (0..self.tasks.len())
+            .filter(|number| self.is_claimable(*number, queue, living, now))
+            .collect();
+        line.sort_by_key(|number| rank(&self.tasks[*number].record));
+        line.truncate(count);
+        line.into_iter().map(|number| self.give(number)).collect()
+    }
+
+    fn is_claimable(
+        &self,
+        number: usize,
+        queue: &str,
+        living: &[Incarnation],
+        now: Timestamp,
+    ) -> bool {
+        let Task { record, claim, .. } = &self.tasks[number];
+        let is_free = match claim {
+            Some((holder, _)) => !living.contains(&holder.incarnation),
+            None => record.state == State::Ready && record.not_before <= Some(now),
+        };
+        is_free && record.queue == queue && !self.is_pinned(number)
+    }
+
+    fn give(&mut self, number: usize) -> (Record, Arrival) {
+        let record = &mut self.tasks[number].record;
+        let arrival = match record.state {
+            State::Claimed => Arrival::Reclaimed,
+            _ => Arrival::Fresh,
+        };
+        record.counts.reclaims += u32::from(arrival == Arrival::Reclaimed);
+        record.state = State::Claimed;
+        let given = record.clone();
+        self.see_to_key(number);
+        (given, arrival)
+    }
+
+    /// Notes who got a task.
+    pub(crate) fn hold(&mut self, task: TaskId, holder: &ConsumerId, token: Token) {
+        if let Some(number) = self.find(task) {
+            self.tasks[number].claim = Some((holder.clone(), token));
+        }
+    }
+
+    pub(crate) fn shown(&self, now: Timestamp) -> Vec<Shown> {
+        let shown = self.tasks.iter().map(|task| Shown {
+            record: ripened(task.record.clone(), now),
+            holder: task.claim.as_ref().map(|(holder, _)| holder.clone()),
+        });
+        shown.collect()
+    }
+
+    /// Every task that merged into another, with the one that stays.
+    pub(crate) fn merged(&self) -> impl Iterator<Item = (TaskId, TaskId)> {
+        let tasks = self.tasks.iter();
+        tasks.flat_map(|task| task.aliases.iter().map(|alias| (*alias, task.record.id)))
+    }
+}
+
+/// The place in the line; among equals, who became visible first comes first.
+fn rank(record: &Record) -> i64 {
+    let since = record.published_at.max(record.not_before);
+    let since = since.expect("a visible task was published");
+    since.as_micros() + AGEING_MICROS * i64::from(record.options.priority)
+}
+
+/// A task that waits for its time is Ready once it has come; a store may notice that later.
+pub(crate) fn ripened(mut record: Record, now: Timestamp) -> Record {
+    if matches!(record.state, State::Ready | State::Scheduled) {
+        record.state = if record.not_before > Some(now) {
+            State::Scheduled
+        } else {
+            State::Ready
+        };
+    }
+    record
+}

@@ -91,16 +91,23 @@ impl Scene {
     /// Adds a hook to each of the four lists.
     pub(crate) fn hooks(&self, work: &mut Work) {
         let [one, two, three, four] = [(); 4].map(|()| self.trace.clone());
-        work.before_commit(move |_| told(&one, "before_commit"));
-        work.after_commit(move |outcome| told(&two, &format!("after_commit({outcome:?})")));
-        work.before_abort(move |_| told(&three, "before_abort"));
-        work.after_abort(move || told(&four, "after_abort"));
+        work.before_commit(move |_| {
+            one.add("before_commit");
+            Ok(())
+        });
+        work.after_commit(move |outcome| {
+            two.add(format!("after_commit({outcome:?})"));
+            Ok(())
+        });
+        work.before_abort(move |_| {
+            three.add("before_abort");
+            Ok(())
+        });
+        work.after_abort(move || {
+            four.add("after_abort");
+            Ok(())
+        });
     }
-}
-
-fn told(trace: &Trace, event: &str) -> Result<(), BoxError> {
-    trace.add(event);
-    Ok(())
 }
 
 /// A resource that is always the same for the same name.

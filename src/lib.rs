@@ -66,7 +66,8 @@ pub mod codec;
 pub mod conformance;
 pub mod consumer;
 #[cfg(feature = "sqlite")]
-mod failpoint;
+#[doc(hidden)]
+pub mod failpoint;
 pub mod handler;
 pub mod id;
 mod open;

@@ -43,7 +43,7 @@ proptest! {
     #![proptest_config(config(200, 10))]
 
     #[test]
-    fn sqlite_does_what_the_model_does(program in programs(40, 4)) {
+    fn sqlite_does_what_the_model_does(program in programs(30, 4)) {
         World::new(Home::Files(tempfile::tempdir().unwrap())).run(&program)?;
     }
 }

@@ -92,13 +92,19 @@ impl World {
         self.stores[0].now().unwrap()
     }
 
-    /// Runs a program, comparing after each operation.
+    /// Runs a program, then recovers everything, comparing after each operation.
     pub(crate) fn run(&mut self, program: &[Operation]) -> TestCaseResult {
-        for operation in program {
+        let end = [
+            Operation::Reconnect,
+            Operation::Recover(0),
+            Operation::Recover(1),
+        ];
+        for operation in program.iter().chain(&end) {
             self.perform(operation)?;
             self.compare(operation)?;
         }
         for store in &self.stores {
+            prop_assert!(store.in_doubt(None, 1).unwrap().is_empty());
             prop_assert_eq!(store.check().unwrap(), Vec::<String>::new());
         }
         Ok(())

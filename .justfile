@@ -44,7 +44,7 @@ test:
     .ci/run test
 
 # The crash, model and fuzz tests for much longer than CI has time for.
-soak CRASHES="100000" CASES="1000000" SECONDS="3600":
-    VOTIVE_CRASHES={{CRASHES}} cargo test --release --test crash -- --nocapture
+soak CRASHES="100000" OUTAGES="10000" CASES="1000000" SECONDS="3600":
+    VOTIVE_CRASHES={{CRASHES}} VOTIVE_OUTAGES={{OUTAGES}} cargo test --release --test crash -- --nocapture
     PROPTEST_CASES={{CASES}} cargo test --release --test model -- --nocapture
     FUZZ_SECONDS={{SECONDS}} .ci/run fuzz

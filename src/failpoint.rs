@@ -1,10 +1,43 @@
 //! Named points at which a test has the process die. Without the feature `failpoints` nothing is left
 //! of them.
 
+/// Every point: before and after the COMMIT of each durable step. Those of the application are hit by
+/// an application that commits by itself.
+#[cfg(feature = "failpoints")]
+pub const ALL: [&str; 24] = [
+    "application.before_commit",
+    "application.after_commit",
+    "rusqlite.commit.before_commit",
+    "rusqlite.commit.after_commit",
+    "rusqlite.decide.before_commit",
+    "rusqlite.decide.after_commit",
+    "rusqlite.forget.before_commit",
+    "rusqlite.forget.after_commit",
+    "sqlite.apply.before_commit",
+    "sqlite.apply.after_commit",
+    "sqlite.claim.before_commit",
+    "sqlite.claim.after_commit",
+    "sqlite.decide.before_commit",
+    "sqlite.decide.after_commit",
+    "sqlite.discard.before_commit",
+    "sqlite.discard.after_commit",
+    "sqlite.forget.before_commit",
+    "sqlite.forget.after_commit",
+    "sqlite.forgettable.before_commit",
+    "sqlite.forgettable.after_commit",
+    "sqlite.publish.before_commit",
+    "sqlite.publish.after_commit",
+    "sqlite.stage.before_commit",
+    "sqlite.stage.after_commit",
+];
+
 /// Aborts the process at its n-th call for `name` when the environment has `VOTIVE_FAILPOINT=name:n`;
 /// n defaults to 1.
+///
+/// # Panics
+/// If a point is armed and `name` is missing from [`ALL`].
 #[cfg(feature = "failpoints")]
-pub(crate) fn hit(name: &str) {
+pub fn hit(name: &str) {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +51,7 @@ pub(crate) fn hit(name: &str) {
     let Some((armed, count)) = &*ARMED else {
         return;
     };
+    assert!(ALL.contains(&name), "`{name}` is missing from the list");
     if armed == name && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *count {
         std::process::abort();
     }

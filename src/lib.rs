@@ -1,12 +1,73 @@
-//! A transactional two-phase-commit task dispatcher: a task is visible if and only if its transaction
-//! committed.
+//! A transactional task dispatcher: a task is visible if and only if its transaction committed.
+//!
+//! Promised: tasks that a transaction enqueues become visible all together when it commits, and never
+//! otherwise, after a crash at any instruction; a task's effects and its completion are one atomic
+//! step. Not promised: that effects outside a transaction happen only once.
+//!
+//! ```
+//! use std::sync::mpsc;
+//!
+//! use serde::{Deserialize, Serialize};
+//! use votive::{Consumer, Context, Queue, Registry, Task, TransactionManager};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Index {
+//!     document: i64,
+//! }
+//!
+//! impl Task for Index {
+//!     const KIND: &'static str = "index";
+//! }
+//!
+//! let manager = TransactionManager::new();
+//! let store = votive::open("memory://")?;
+//! let queue = Queue::new(store.clone(), "default")?;
+//!
+//! let mut txn = manager.begin()?;
+//! queue.enqueue(&mut txn, &Index { document: 1 })?;
+//! let mut savepoint = txn.savepoint()?;
+//! queue.enqueue(&mut savepoint, &Index { document: 2 })?;
+//! savepoint.rollback()?;
+//! drop(savepoint);
+//! txn.commit()?;
+//!
+//! let (indexed, documents) = mpsc::channel();
+//! let mut registry = Registry::new();
+//! registry.register(move |task: Index, _: &mut Context<'_>| indexed.send(task.document))?;
+//! let running = Consumer::builder(store, registry).queue("default").start()?;
+//! assert_eq!(documents.recv()?, 1);
+//! running.stop();
+//! assert_eq!(documents.recv().ok(), None); // the second was rolled back
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! # The five types to know
+//! | type | what it is |
+//! | --- | --- |
+//! | [`Task`] | what is to be done: data with a kind |
+//! | [`Queue`] | where it is enqueued |
+//! | [`TransactionManager`] | begins the [`Transaction`]s in which that happens |
+//! | [`Registry`] | which [`Handler`] runs which kind, with a [`Context`] |
+//! | [`Consumer`] | runs them |
+//!
+//! # Stores
+//! [`open`] takes `memory://` and `sqlite:…`; the contract of a store is in [`store`], and
+//! [`Schemes`] takes others. An application's own database takes part by way of [`resource`].
+//!
+//! # Features
+//! - `sqlite` (default): the SQLite store and databases by rusqlite, which brings a C compiler's work.
+//! - `cli`: the command line `votive`, which brings an argument parser.
+//! - `conformance`: the suite that every store passes, for those who write one.
+//! - `failpoints`: lets crash tests kill the process at every durable step; not for production.
+//! - `full`: all that an application may want.
 
 pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod consumer;
 #[cfg(feature = "sqlite")]
-mod failpoint;
+#[doc(hidden)]
+pub mod failpoint;
 pub mod handler;
 pub mod id;
 mod open;
@@ -24,3 +85,12 @@ pub use open::{OpenError, SchemeError, Schemes, open};
 pub use queue::Queue;
 pub use task::Task;
 pub use txn::{Transaction, TransactionManager, Work};
+
+/// The documents whose code is compiled and run with the tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/guide.md")]
+    mod guide {}
+}

@@ -5,6 +5,8 @@
 mod atomicity;
 #[path = "consumer/counts.rs"]
 mod counts;
+#[path = "consumer/durable.rs"]
+mod durable;
 #[path = "consumer/faulty.rs"]
 mod faulty;
 #[path = "consumer/flow.rs"]

@@ -188,7 +188,7 @@ impl Prepared {
             [],
         )?;
         application.execute(
-            "INSERT INTO votive_outcome (txn, incarnation, outcome, stores) VALUES (x'00', 1, 1, x'')",
+            "INSERT INTO votive_outcome (txn, incarnation, outcome, stores) VALUES (x'00', 1, 'commit', x'')",
             [],
         )?;
         let outcome = Template::read(&application, "votive_outcome", "txn", None)?;

@@ -169,14 +169,14 @@ impl Application {
     pub(crate) fn reader(&self) -> Result<Connection> {
         Ok(Connection::open(&self.file)?)
     }
+}
 
-    /// Whether the file of this name is a document already, from an earlier run.
-    pub(crate) fn knows(&self, reader: &Connection, name: &str) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT * FROM document WHERE path = ?1)";
-        Ok(reader
-            .prepare_cached(sql)?
-            .query_row([name], |row| row.get(0))?)
-    }
+/// Whether the file of this name is a document already, from an earlier run.
+pub(crate) fn knows(reader: &Connection, name: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT * FROM document WHERE path = ?1)";
+    Ok(reader
+        .prepare_cached(sql)?
+        .query_row([name], |row| row.get(0))?)
 }
 
 /// Finds the rejection in an error's chain.

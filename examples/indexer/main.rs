@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rusqlite::Connection;
 use votive::consumer::{Consumer, Running};
 use votive::handler::{Context, Registry};
+use votive::queue;
 use votive::txn::BoxError;
 
 use application::{Application, Rejected};
@@ -46,15 +47,31 @@ fn main() -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     if let Some(kills) = arguments.kill {
-        let killed = kill::run(kills, &arguments.of_child())?;
-        println!("killed {killed} times; now to the end");
+        kill::run(kills, &arguments.of_child(), || afresh(&arguments, &folder))?;
     }
     job(&arguments, &folder)
+}
+
+/// Proves the work that is done, and removes it.
+fn afresh(arguments: &Arguments, folder: &Path) -> Result<()> {
+    let application = Application::open(folder, arguments.layout)?;
+    prove(&Proof::read(
+        &application.reader()?,
+        &**application.queue.store(),
+    )?)?;
+    drop(application);
+    Ok(fs::remove_dir_all(folder)?)
 }
 
 /// Does the whole job and proves it.
 fn job(arguments: &Arguments, folder: &Path) -> Result<()> {
     let application = Application::open(folder, arguments.layout)?;
+    // Whoever was killed before is gone: there is nobody to leave time to.
+    queue::recover_older_than(
+        application.queue.store(),
+        &application.manager,
+        Duration::ZERO,
+    )?;
     let (indexed, done) = mpsc::channel();
     let running = consume(&application, indexed)?;
     let files = files(&arguments.path)?;
@@ -70,6 +87,10 @@ fn job(arguments: &Arguments, folder: &Path) -> Result<()> {
     let reader = application.reader()?;
     search(&reader, "transaction")?;
     println!("try: cargo run --example indexer -- --search \"savepoint rollback\"");
+    prove(&proof)
+}
+
+fn prove(proof: &Proof) -> Result<()> {
     println!("{proof}");
     if proof.holds() {
         Ok(())
@@ -96,6 +117,8 @@ fn consume(application: &Application, indexed: mpsc::Sender<()>) -> Result<Runni
         .queue(application.queue.name())
         .concurrent_limit(4)
         .retry_max_count(100)
+        // With `--kill` it is never the task's fault that its consumer dies.
+        .reclaims_max(u32::MAX)
         .start()?;
     Ok(running)
 }
@@ -110,7 +133,7 @@ fn produce(application: &Application, root: &Path, files: &[PathBuf]) -> Result<
             .unwrap_or(file)
             .display()
             .to_string();
-        if application.knows(&reader, &name)? {
+        if application::knows(&reader, &name)? {
             continue;
         }
         match application.take(file, &name)? {

@@ -18,7 +18,7 @@ pub(crate) struct Proof {
     pub aborted_visible: i64,
     /// Runs beyond the first of a document; and what the total lost or gained.
     pub doubled: i64,
-    /// Tasks that are left.
+    /// Tasks that are left, and transactions in doubt.
     pub left: usize,
 }
 
@@ -41,7 +41,8 @@ impl Proof {
             )?,
             doubled: count("SELECT count(*) - count(DISTINCT document) FROM indexed")?
                 + count("SELECT abs(documents - (SELECT count(*) FROM indexed)) FROM total")?,
-            left: store.scan(&pending, None, 1_000)?.tasks.len(),
+            left: store.scan(&pending, None, 1_000)?.tasks.len()
+                + usize::try_from(store.stats()?.in_doubt)?,
         })
     }
 

@@ -8,6 +8,7 @@ use super::Running;
 use super::backlog::Backlog;
 use super::banner::Banner;
 use super::core::Core;
+use super::name::Name;
 use super::roll::Roll;
 use super::settle::Settler;
 use super::stats::Counters;
@@ -16,7 +17,7 @@ use crate::handler::Registry;
 use crate::id::{ConsumerId, Incarnation};
 use crate::queue::{EnqueueError, Queue};
 use crate::store::{self, Store};
-use crate::txn::TransactionManager;
+use crate::txn::{BoxError, TransactionManager};
 
 /// The queue that a consumer serves if none is named.
 const QUEUE_DEFAULT: &str = "default";
@@ -68,6 +69,9 @@ pub enum StartError {
     /// The store did not take the consumer.
     #[error("the store does not take the consumer")]
     Store(#[from] store::Error),
+    /// The name could not be taken.
+    #[error("the consumer's name could not be taken")]
+    Name(#[source] BoxError),
     /// The operating system gave no thread.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
@@ -124,7 +128,8 @@ impl Builder {
         self
     }
 
-    /// Sets the name that people see beside the consumer's tasks. Defaults to `consumer`.
+    /// Sets the name that people see beside the consumer's tasks. It gets a suffix, and a warning is
+    /// logged, if a live consumer of the store bears it. Defaults to `consumer`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
@@ -219,18 +224,21 @@ impl Builder {
         self.check()?;
         let limits = self.settings.lanes.iter().map(|lane| lane.concurrent_limit);
         self.settings.threads = self.threads.unwrap_or_else(|| limits.sum());
+        let manager = self.manager.take().unwrap_or_default();
+        let name = Name::take(&self.store, &manager, &self.settings.name);
+        let name = name.map_err(StartError::Name)?;
         let id = ConsumerId {
             incarnation: Incarnation::random(),
-            name: self.settings.name.clone(),
+            name: name.text().to_owned(),
         };
         let presence = self.store.attend(id.incarnation, self.settings.lease)?;
         let banner = Banner::new(&id, &*self.store, &self.registry, &self.settings);
-        let core = Arc::new(self.core(id)?);
+        let core = Arc::new(self.core(id, manager)?);
         banner.announce();
-        Running::start(core, presence, banner).map_err(StartError::Thread)
+        Running::start(core, (presence, name), banner).map_err(StartError::Thread)
     }
 
-    fn core(self, id: ConsumerId) -> Result<Core, StartError> {
+    fn core(self, id: ConsumerId, manager: TransactionManager) -> Result<Core, StartError> {
         let lanes = &self.settings.lanes;
         let queue = |lane: &LaneSettings| Queue::new(Arc::clone(&self.store), lane.queue.as_str());
         let queues: Result<Vec<Queue>, EnqueueError> = lanes.iter().map(queue).collect();
@@ -243,7 +251,7 @@ impl Builder {
             settler: Settler::new(),
             counters: Counters::default(),
             roll: Roll::default(),
-            manager: self.manager.unwrap_or_default(),
+            manager,
             store: self.store,
             registry: self.registry,
             settings: self.settings,

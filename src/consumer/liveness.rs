@@ -1,13 +1,13 @@
 //! Upkeep: claims are kept alive where leases are timed, and what crashes left in doubt is settled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::core::Core;
 use super::timer::{instant, within};
 use crate::id::Token;
 use crate::queue;
-use crate::store::Result;
+use crate::store::{ClaimKey, Result};
 
 /// Keeps claims alive and recovers, until the consumer has stopped.
 pub(super) fn run(core: &Arc<Core>) {
@@ -28,23 +28,33 @@ pub(super) fn run(core: &Arc<Core>) {
     }
 }
 
+/// Prolongs the claims, and lets go of those that were lost.
 fn extend(core: &Core) -> Result<()> {
-    let mut keys = core.backlog.keys();
-    keys.extend(core.watch.keys());
-    keys.extend(core.settler.keys());
+    let keys = claims(core);
     if keys.is_empty() {
         return Ok(());
     }
     let lost = core
         .store
         .extend(&keys, core.settings.lease, core.store.now()?)?;
-    // By token: the same task may have been settled and claimed anew since the keys were listed.
-    let lost_keys = keys.iter().filter(|key| lost.contains(&key.task));
-    let lost_tokens: BTreeSet<Token> = lost_keys.map(|key| key.token).collect();
-    core.backlog.remove(&lost_tokens);
-    core.watch
-        .stop_lost(&lost_tokens, core.settings.timeout_grace);
+    // By token: the same task may have been settled and claimed anew since the claims were listed.
+    let lost = keys.iter().filter(|key| lost.contains(&key.task));
+    let lost: BTreeSet<Token> = lost.map(|key| key.token).collect();
+    core.backlog.remove(&lost);
+    core.watch.stop_lost(&lost, core.settings.timeout_grace);
     Ok(())
+}
+
+/// Returns the claims, one for a task. A claim goes from the backlog to the watch to the settler, so
+/// none is overlooked in this order; of two for the same task the first is the newer.
+fn claims(core: &Core) -> Vec<ClaimKey> {
+    let mut keys = BTreeMap::new();
+    for part in [core.backlog.keys(), core.watch.keys(), core.settler.keys()] {
+        for key in part {
+            keys.entry(key.task).or_insert(key);
+        }
+    }
+    keys.into_values().collect()
 }
 
 fn recover(core: &Core) {

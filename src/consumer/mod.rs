@@ -17,6 +17,7 @@ mod core;
 mod execute;
 mod fetch;
 mod liveness;
+mod name;
 mod roll;
 mod settle;
 mod shutdown;
@@ -35,6 +36,7 @@ pub use shutdown::Stopped;
 pub use stats::Stats;
 
 use self::core::Core;
+use self::name::Name;
 use crate::handler::Registry;
 use crate::id::ConsumerId;
 use crate::store::{Presence, Store};
@@ -56,12 +58,12 @@ impl Consumer {
 pub struct Running {
     core: Arc<Core>,
     banner: Banner,
-    /// Ends after everything is settled. `None` once it is stopped.
-    presence: Option<Presence>,
+    /// End after everything is settled. `None` once it is stopped.
+    presence: Option<(Presence, Name)>,
 }
 
 impl Running {
-    fn start(core: Arc<Core>, presence: Presence, banner: Banner) -> io::Result<Self> {
+    fn start(core: Arc<Core>, presence: (Presence, Name), banner: Banner) -> io::Result<Self> {
         let running = Self {
             core,
             banner,

@@ -20,6 +20,9 @@ use crate::txn::Cancellation;
 /// At least this often the watch looks whether workers are missing and prefetched tasks are stuck.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// How often a run that is to stop is interrupted.
+const URGE_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Why a run is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -182,8 +185,9 @@ impl Watch {
             if now >= round_ends || findings.timed_out > 0 || !findings.given_up.is_empty() {
                 return Some(findings);
             }
-            let due = state.runs.values().filter_map(Run::due_at).min();
-            let until = due.map_or(round_ends, |due| due.min(round_ends));
+            let urged_at = state.urge().then(|| later(now, URGE_INTERVAL));
+            let due = state.runs.values().filter_map(Run::due_at).chain(urged_at);
+            let until = due.chain([round_ends]).min().unwrap_or(round_ends);
             state.sleeps_until = Some(until);
             self.changed.wait_until(&mut state, until);
             state.sleeps_until = None;
@@ -192,6 +196,19 @@ impl Watch {
 }
 
 impl State {
+    /// Interrupts again whatever is to stop and still works: a wait may have begun since the last time.
+    /// Returns whether there is such a run.
+    fn urge(&self) -> bool {
+        let stopping = self.runs.values().filter(|run| run.stop.is_some());
+        let working: Vec<_> = stopping
+            .filter_map(|run| run.cancellation.as_ref())
+            .collect();
+        for work in &working {
+            work.cancel();
+        }
+        !working.is_empty()
+    }
+
     fn look(&mut self, now: Instant, grace: Duration) -> Findings {
         let mut findings = Findings::default();
         let due = |run: &Run| run.due_at().is_some_and(|at| at <= now);

@@ -230,6 +230,7 @@ mod tests {
         const KIND: &'static str = "mail";
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the signature of a handler")]
     fn send(_: Mail, _: &mut Context<'_>) -> Result<(), std::fmt::Error> {
         Ok(())
     }

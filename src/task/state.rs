@@ -202,6 +202,7 @@ impl State {
     /// Of several states, the first is the usual one; `Scheduled` is where the task goes if its next
     /// time lies in the future, and `Waiting` if its group is busy.
     #[must_use]
+    #[expect(clippy::match_same_arms, reason = "a table, read row by row")]
     pub const fn after(self, event: Event) -> &'static [Self] {
         use Event as E;
         use State as S;

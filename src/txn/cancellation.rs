@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::txn::error::guarded;
+
 /// Tells work in progress, from another thread, to stop: a flag that the work may look at, and the
 /// interrupts of the connections that it waits on. Cheap to clone; clones share.
 ///
@@ -19,7 +21,7 @@ struct State {
     interrupts: Vec<Interrupt>,
 }
 
-type Interrupt = Box<dyn FnOnce() + Send>;
+type Interrupt = Box<dyn Fn() + Send>;
 
 impl Cancellation {
     /// Creates one that is not cancelled.
@@ -36,27 +38,39 @@ impl Cancellation {
 
     /// Adds what ends a wait of the work early; called at once if it is cancelled already.
     ///
-    /// It must not block, and must be harmless when the wait is over.
-    pub fn on_cancel(&self, interrupt: impl FnOnce() + Send + 'static) {
+    /// It must not block, and must be harmless when the wait is over. It is called again as long as the
+    /// work goes on, since a wait may begin just after.
+    pub fn on_cancel(&self, interrupt: impl Fn() + Send + 'static) {
         let mut state = self.0.lock();
-        if !state.cancelled {
-            state.interrupts.push(Box::new(interrupt));
-            return;
+        if state.cancelled {
+            drop(state);
+            call(&interrupt);
+            state = self.0.lock();
         }
-        drop(state);
-        interrupt();
+        state.interrupts.push(Box::new(interrupt));
     }
 
-    /// Tells the work to stop. Again is harmless.
+    /// Tells the work to stop, and interrupts what it waits for now. To be called again until it has.
     pub fn cancel(&self) {
         let interrupts = {
             let mut state = self.0.lock();
             state.cancelled = true;
             std::mem::take(&mut state.interrupts)
         };
-        for interrupt in interrupts {
-            interrupt();
+        for interrupt in &interrupts {
+            call(interrupt);
         }
+        self.0.lock().interrupts.extend(interrupts);
+    }
+}
+
+fn call(interrupt: &dyn Fn()) {
+    let called = guarded(|| {
+        interrupt();
+        Ok(())
+    });
+    if let Err(error) = called {
+        tracing::warn!(%error, "an interrupt panicked");
     }
 }
 
@@ -75,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_interrupt_is_called_once_whether_it_came_before_or_after() {
+    fn an_interrupt_is_called_by_every_cancel_and_at_once_if_it_comes_late() {
         let (cancellation, calls) = (Cancellation::new(), Arc::new(AtomicU32::new(0)));
         let interrupt = || {
             let calls = Arc::clone(&calls);
@@ -87,8 +101,19 @@ mod tests {
         assert!(!cancellation.is_cancelled());
         cancellation.cancel();
         cancellation.cancel();
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
         cancellation.on_cancel(interrupt());
         assert!(cancellation.is_cancelled());
-        assert_eq!(calls.load(Ordering::Relaxed), 2);
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn an_interrupt_that_panics_keeps_no_other_from_being_called() {
+        let (cancellation, called) = (Cancellation::new(), Arc::new(AtomicU32::new(0)));
+        let seen = Arc::clone(&called);
+        cancellation.on_cancel(|| panic!("not now"));
+        cancellation.on_cancel(move || seen.store(1, Ordering::Relaxed));
+        cancellation.cancel();
+        assert_eq!(called.load(Ordering::Relaxed), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! What may go wrong with a transaction, and what state the world is in afterwards.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -197,6 +197,17 @@ pub struct TooManyHooks;
 /// Calls into foreign code; a panic becomes an error.
 pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panicked(&*payload).into()))
+}
+
+/// Drops a foreign value; a panic is logged and changes nothing.
+pub(super) fn discard<T>(value: T) {
+    let dropped = guarded(|| {
+        drop(value);
+        Ok(())
+    });
+    if let Err(error) = dropped {
+        tracing::warn!(%error, of = type_name::<T>(), "a drop panicked; nothing changes");
+    }
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Panicked {

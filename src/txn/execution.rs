@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::id::{ResourceId, TaskId};
 use crate::register::Decision;
 use crate::txn::data_manager::{Answer, BoxError, DataManager, PrepareInfo, Prepared, Vote};
-use crate::txn::error::{AbortError, CommitError, FailedEarlier, RefusedBy, guarded};
+use crate::txn::error::{AbortError, CommitError, FailedEarlier, RefusedBy, discard, guarded};
 use crate::txn::hooks::Outcome;
 use crate::txn::manager::{TransactionManager, Undecided};
 use crate::txn::plan::{Candidate, Committed, Plan};
@@ -116,12 +116,13 @@ impl<'a> Execution<'a> {
         self.run(Protocol::settle(members, decision));
     }
 
-    /// Works until the protocol has nothing more to do.
+    /// Works until the protocol has nothing more to do; then nothing foreign is left in the work.
     fn run(&mut self, mut protocol: Protocol<Refusal>) -> Ending<Refusal> {
         while let Some(action) = protocol.next() {
             let event = self.perform(action);
             protocol.learn(action, event);
         }
+        self.work.discard();
         protocol.end()
     }
 
@@ -367,14 +368,7 @@ impl<'a> Execution<'a> {
 
     fn release(&mut self) -> Event<Refusal> {
         for seat in &mut self.work.seats {
-            let participant = seat.participant.take();
-            let dropped = guarded(|| {
-                drop(participant);
-                Ok(())
-            });
-            if let Err(error) = dropped {
-                tracing::warn!(participant = seat.name, %error, "a participant panicked in its drop");
-            }
+            discard(seat.participant.take());
         }
         Event::Done
     }

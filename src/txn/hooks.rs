@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::txn::data_manager::BoxError;
-use crate::txn::error::TooManyHooks;
+use crate::txn::error::{TooManyHooks, discard};
 use crate::txn::work::Work;
 
 /// How a transaction ended, as after-commit hooks and synchronizers are told.
@@ -39,6 +39,14 @@ impl HookLists {
             && self.before_abort.waiting.is_empty()
             && self.after_abort.waiting.is_empty()
     }
+
+    /// Drops the hooks that were not run.
+    pub(super) fn discard(&mut self) {
+        self.before_commit.discard();
+        self.after_commit.discard();
+        self.before_abort.discard();
+        self.after_abort.discard();
+    }
 }
 
 /// A list that may grow while it is worked off.
@@ -61,14 +69,20 @@ impl<H> HookList<H> {
         self.waiting.push_back(hook);
     }
 
-    /// Takes the next hook. Beyond [`HOOKS_MAX`] it forgets the rest and says so, once.
+    /// Takes the next hook. At [`HOOKS_MAX`] it says, once, that the rest is not to be run.
     pub(super) fn take(&mut self) -> Option<Result<H, TooManyHooks>> {
-        let hook = self.waiting.pop_front()?;
-        self.taken += 1;
-        if self.taken <= HOOKS_MAX {
-            return Some(Ok(hook));
+        if self.waiting.is_empty() || self.taken > HOOKS_MAX {
+            return None;
         }
-        self.waiting.clear();
-        Some(Err(TooManyHooks))
+        self.taken += 1;
+        if self.taken > HOOKS_MAX {
+            return Some(Err(TooManyHooks));
+        }
+        self.waiting.pop_front().map(Ok)
+    }
+
+    /// Drops the hooks that were not run; what they hold is foreign code too.
+    fn discard(&mut self) {
+        self.waiting.drain(..).for_each(discard);
     }
 }

@@ -110,7 +110,7 @@ impl TransactionManager {
         mut work: impl FnMut(&mut Transaction) -> Result<T, E>,
     ) -> Result<(T, Committed), RunError> {
         for left in (0..attempts).rev() {
-            match self.attempt(&mut work) {
+            match self.attempt(&mut work, left == 0) {
                 Err(Attempt {
                     error,
                     retryable: true,
@@ -239,6 +239,7 @@ impl TransactionManager {
     fn attempt<T, E: Into<BoxError>>(
         &self,
         work: &mut impl FnMut(&mut Transaction) -> Result<T, E>,
+        is_last: bool,
     ) -> Result<(T, Committed), Attempt> {
         let mut txn = self.begin().map_err(Attempt::not_begun)?;
         match work(&mut txn) {
@@ -246,14 +247,14 @@ impl TransactionManager {
                 let committed = txn.commit().map_err(Attempt::not_committed)?;
                 Ok((value, committed))
             }
-            Err(error) => Err(self.undone(txn, error.into())),
+            Err(error) => Err(self.undone(txn, error.into(), is_last)),
         }
     }
 
-    /// Asks whether a retry is worth it, then aborts.
-    fn undone(&self, txn: Transaction, error: BoxError) -> Attempt {
+    /// Asks whether a retry is worth it, unless there is none left, then aborts.
+    fn undone(&self, txn: Transaction, error: BoxError, is_last: bool) -> Attempt {
         self.renew_if_gone(&*error);
-        let retryable = !txn.is_doomed() && txn.is_retryable(&*error);
+        let retryable = !is_last && !txn.is_doomed() && txn.is_retryable(&*error);
         drop(txn);
         Attempt {
             error: RunError::Work(error),

@@ -10,7 +10,7 @@ use crate::register::Registers;
 use crate::txn::data_manager::{BoxError, DataManager, Prepared, Role};
 use crate::txn::error::{
     FailedEarlier, IncarnationGone, JoinError, Panicked, PlanError, Retryable, SavepointError,
-    chain, find, guarded,
+    chain, discard, find, guarded,
 };
 use crate::txn::hooks::{HookLists, Outcome};
 use crate::txn::notes::Notes;
@@ -222,7 +222,7 @@ impl Work {
         self.hooks.after_abort.add(Box::new(hook));
     }
 
-    /// Adds a line to the description; blanks around it go, and a blank line adds nothing.
+    /// Adds a line to the description; blanks around it go.
     pub fn note(&mut self, text: &str) {
         self.notes.note(text);
     }
@@ -321,6 +321,12 @@ impl Work {
     /// Lets nobody join any more.
     pub(super) fn close(&mut self) {
         self.phase = Phase::Closed;
+    }
+
+    /// Drops what hooks and data are left.
+    pub(super) fn discard(&mut self) {
+        self.hooks.discard();
+        self.notes.discard();
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -432,7 +438,11 @@ impl Seat {
 pub(super) fn abort_early(seats: Vec<Seat>) -> Vec<BoxError> {
     seats
         .into_iter()
-        .filter_map(|mut seat| seat.abort().err())
+        .filter_map(|mut seat| {
+            let aborted = seat.abort();
+            discard(seat.participant);
+            aborted.err()
+        })
         .collect()
 }
 

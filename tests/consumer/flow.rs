@@ -227,3 +227,19 @@ fn the_banner_shows_the_settings_and_warns_of_what_cannot_fit() {
             .any(|line| line.contains("a stop waits only"))
     );
 }
+
+#[test]
+fn a_live_namesake_gets_a_suffix_until_the_name_is_free_again() {
+    let world = World::new();
+    let start = || {
+        world
+            .consumer(steps(|_, _| Ok(())))
+            .name("web")
+            .start()
+            .unwrap()
+    };
+    let (first, second) = (start(), start());
+    assert_eq!((&*first.id().name, &*second.id().name), ("web", "web-2"));
+    first.stop();
+    assert_eq!(start().id().name, "web");
+}

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use votive::id::Incarnation;
-use votive::register::{Decision, Register, RegisterErrorKind, Standing};
+use votive::register::{Decision, Register, RegisterErrorKind, Standing, Tier};
 use votive::resource::rusqlite::{Database, Options};
 use votive::time::Timestamp;
 use votive::txn::{CommitError, TransactionManager};
@@ -41,6 +41,16 @@ fn a_database_whose_commits_may_be_lost_does_not_decide_for_others() {
         "{text}"
     );
     assert!(fixture.notes().is_empty());
+}
+
+#[test]
+fn a_database_with_a_rollback_journal_decides_for_others_too() {
+    let fixture = fixture().with_register();
+    let database = fixture.open(Options::default().wal(false));
+    let mut txn = fixture.manager.begin().unwrap();
+    note(&database, &mut txn, "one").unwrap();
+    Promising::join(&mut txn);
+    assert_eq!(txn.commit().unwrap().tier, Tier::Prepared);
 }
 
 #[test]

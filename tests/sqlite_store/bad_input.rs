@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Duration;
 
+use votive::register::{Register, RegisterErrorKind};
+use votive::resource::rusqlite::Database;
 use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{Inspect, Kind};
 use votive::time::ManualClock;
@@ -187,6 +189,17 @@ fn a_limit_on_the_size_of_files_loses_nothing() {
         found == count || (found == count + 1 && kind == "Unknown"),
         "{found}, not {count}"
     );
+}
+
+#[test]
+fn a_copy_refuses_to_decide_until_it_is_adopted() {
+    let (original, copy) = (place(), place());
+    drop(original.open().unwrap());
+    fs::copy(&original.path, &copy.path).unwrap();
+    let unusable = copy.open().unwrap().incarnations().unwrap_err();
+    assert_eq!(unusable.kind, RegisterErrorKind::Unusable);
+    Database::adopt(&copy.path).unwrap();
+    assert_eq!(copy.open().unwrap().incarnations().unwrap(), []);
 }
 
 #[test]

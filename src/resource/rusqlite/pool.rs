@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::DatabaseError;
@@ -165,6 +166,8 @@ fn open(path: &Path, options: &Options, extra: OpenFlags) -> rusqlite::Result<Co
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags | extra)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Without this, binding another value may compile a cached statement again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_timeout(options.busy_timeout)?;
     if options.wal {
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;

@@ -18,6 +18,16 @@ use crate::store;
 use crate::store::sqlite::register;
 use crate::time::Timestamp;
 
+/// Where a crash test may have the process die: before and after the COMMIT of a write.
+const DECIDE: [&str; 2] = [
+    "rusqlite.decide.before_commit",
+    "rusqlite.decide.after_commit",
+];
+const FORGET: [&str; 2] = [
+    "rusqlite.forget.before_commit",
+    "rusqlite.forget.after_commit",
+];
+
 /// The connection on which a register is asked, opened at the first question.
 #[derive(Default)]
 pub(super) struct Desk(Mutex<Option<Connection>>);
@@ -68,16 +78,16 @@ pub(super) fn transact<T>(
     flush: Flush,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    let synchronous = match flush {
-        Flush::Now => "EXTRA",
-        Flush::Later => "NORMAL",
+    let (synchronous, [before, after]) = match flush {
+        Flush::Now => ("EXTRA", DECIDE),
+        Flush::Later => ("NORMAL", FORGET),
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let done = work(connection)?;
-    failpoint::hit("rusqlite.register.before_commit");
+    failpoint::hit(before);
     connection.execute_batch("COMMIT")?;
-    failpoint::hit("rusqlite.register.after_commit");
+    failpoint::hit(after);
     Ok(done)
 }
 

@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Returns what ends, from another thread, the statement that is running.
-    pub(super) fn interrupter(&self) -> impl FnOnce() + Send + use<> {
+    pub(super) fn interrupter(&self) -> impl Fn() + Send + use<> {
         let interrupt = Arc::clone(&self.interrupt);
         move || {
             if let Some(handle) = &*interrupt.lock() {

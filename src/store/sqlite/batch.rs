@@ -79,7 +79,7 @@ impl<'c> Performer<'c> {
         if self.judged {
             tasks::unstage(self.connection, record.id)?;
         } else {
-            tasks::refuse_known(self.connection, record.id)?;
+            tasks::refuse_reserved_id(self.connection, record.id)?;
         }
         if let Some(unique) = &record.options.unique {
             match tasks::key_holder(self.connection, &unique.key)? {
@@ -104,6 +104,9 @@ impl<'c> Performer<'c> {
     }
 
     fn merge(&mut self, id: TaskId, holder: TaskId) -> Result<()> {
+        if !self.judged {
+            tasks::refuse_known(self.connection, id)?;
+        }
         tasks::merge(self.connection, id, holder)?;
         self.applied.merged.push((id, holder));
         Ok(())
@@ -208,7 +211,7 @@ impl<'c> Judge<'c> {
                 amendment,
             } => self.amend(*task, *expect, amendment),
             Change::Arrive { .. } => Ok(()),
-            Change::Mark { key, expect, value } => self.mark(key, expect, value),
+            Change::Mark { key, expect, value } => self.mark(key, expect.as_ref(), value.as_ref()),
         })
     }
 
@@ -251,14 +254,12 @@ impl<'c> Judge<'c> {
                 OnDuplicate::Merge => Ok(()),
             };
         }
-        match tasks::key_holder(self.connection, &unique.key)? {
-            Some(holder) => refuse_holder(unique, &holder, Some(self.txn)),
-            None => {
-                self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
-                self.keys.insert(unique.key.clone(), task);
-                Ok(())
-            }
+        if let Some(holder) = tasks::key_holder(self.connection, &unique.key)? {
+            return refuse_holder(unique, &holder, Some(self.txn));
         }
+        self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
+        self.keys.insert(unique.key.clone(), task);
+        Ok(())
     }
 
     fn settle(&mut self, settlement: &Settlement) -> Result<()> {
@@ -281,16 +282,16 @@ impl<'c> Judge<'c> {
         self.leave(task, row, fate)
     }
 
-    fn mark(&mut self, key: &str, expect: &Option<Vec<u8>>, value: &Option<Vec<u8>>) -> Result<()> {
+    fn mark(&mut self, key: &str, expect: Option<&Vec<u8>>, value: Option<&Vec<u8>>) -> Result<()> {
         self.refuse_reserved(Reservation::Mark, key)?;
         let found = match self.marks.get(key) {
             Some(found) => found.clone(),
             None => tasks::mark(self.connection, key)?,
         };
-        if found != *expect {
+        if found.as_ref() != expect {
             return Err(Kind::MarkChanged(key.to_owned()).into());
         }
-        self.marks.insert(key.to_owned(), value.clone());
+        self.marks.insert(key.to_owned(), value.cloned());
         tasks::reserve(self.connection, Reservation::Mark, key, self.txn)
     }
 

@@ -218,7 +218,7 @@ mod tests {
                       s (s) AS (VALUES (1), (2), (3), (6))
                  INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts,
                     conflicts, reclaims, enqueued_at, published_at, options, format, version, payload)
-                 SELECT CAST(printf('%016d', 4 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
+                 SELECT CAST(printf('%016d', 10 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
                     0, 0, 0, 0, x'{options}', 0, 0, zeroblob(100) FROM n, s",
                 options = hex(&crate::codec::encode(&crate::task::Options::default()).unwrap()),
             ))
@@ -227,7 +227,9 @@ mod tests {
     }
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits =
+            |byte: &u8| [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[digit as usize]);
+        String::from_utf8(bytes.iter().flat_map(digits).collect()).unwrap()
     }
 
     fn request() -> ClaimRequest {

@@ -30,13 +30,13 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection> 
         return Err(Kind::ReadOnly.into());
     }
     set(&connection, "journal_mode", "wal")?;
-    set(&connection, "synchronous", 2)?;
+    set(&connection, "synchronous", &2)?;
     set(
         &connection,
         "wal_autocheckpoint",
-        options.wal_autocheckpoint,
+        &options.wal_autocheckpoint,
     )?;
-    if let Some(pages) = options.max_page_count {
+    if let Some(pages) = &options.max_page_count {
         set(&connection, "max_page_count", pages)?;
     }
     migrate(&connection)?;
@@ -65,8 +65,8 @@ fn open(path: &Path, flags: OpenFlags, options: &Options) -> Result<Connection> 
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // Without this, binding another value may compile a cached statement again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    set(&connection, "foreign_keys", 1)?;
-    set(&connection, "trusted_schema", 0)?;
+    set(&connection, "foreign_keys", &1)?;
+    set(&connection, "trusted_schema", &0)?;
     Ok(connection)
 }
 
@@ -98,12 +98,12 @@ fn why_not_opened(path: &Path, flags: OpenFlags, error: rusqlite::Error) -> Faul
 }
 
 /// Sets a pragma and asserts that it took.
-fn set<V>(connection: &Connection, pragma: &str, value: V) -> Result<()>
+fn set<V>(connection: &Connection, pragma: &str, value: &V) -> Result<()>
 where
-    V: rusqlite::ToSql + ToString,
+    V: rusqlite::ToSql + ToString + ?Sized,
 {
     connection
-        .pragma_update_and_check(None, pragma, &value, |_| Ok(()))
+        .pragma_update_and_check(None, pragma, value, |_| Ok(()))
         .or_else(no_answer)?;
     let found: rusqlite::types::Value =
         connection.pragma_query_value(None, pragma, |row| row.get(0))?;
@@ -173,7 +173,7 @@ impl Readers {
     /// Opens one more connection, for who keeps it.
     pub(super) fn open(&self) -> Result<Connection> {
         let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE, &self.options)?;
-        set(&connection, "query_only", 1)?;
+        set(&connection, "query_only", &1)?;
         Ok(connection)
     }
 }

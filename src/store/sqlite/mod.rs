@@ -96,7 +96,8 @@ impl SqliteStore {
         let is_original = register::fingerprint(&writer)? == identity.fingerprint;
         let clock = Monotonic::new(Arc::clone(&options.clock), latest(&writer)?);
         let writer = Writer::new(writer, Gate::of(&path)?, options.busy_timeout);
-        let readers = Readers::new(&path, options.clone());
+        let poll_interval = options.poll_interval;
+        let readers = Readers::new(&path, options);
         let bell = Arc::new(Bell::default());
         let watcher = Watcher::start(&path, readers.open()?, Arc::clone(&bell));
         Ok(Self {
@@ -106,7 +107,7 @@ impl SqliteStore {
             identity,
             is_original,
             clock,
-            poll_interval: options.poll_interval,
+            poll_interval,
             writer,
             readers,
             enrolled: Mutex::default(),

@@ -24,6 +24,9 @@ pub(crate) enum Role {
     Manager,
 }
 
+/// How often a lock is tried before it counts as held.
+const MOMENTS: usize = 1_000;
+
 /// The locks that this process holds on behalf of one store, and the folder with everybody's.
 pub(crate) struct Presences {
     folder: PathBuf,
@@ -144,13 +147,24 @@ fn lock_new(path: &Path) -> io::Result<Option<File>> {
             .truncate(false)
             .write(true)
             .open(path)?;
-        if !try_lock(&file)? {
+        if !try_lock_patiently(&file)? {
             return Ok(None);
         }
         if is_same(&file, path)? {
             return Ok(Some(file));
         }
     }
+}
+
+/// Whoever only asks if a lock is free holds it for a moment.
+fn try_lock_patiently(file: &File) -> io::Result<bool> {
+    for _ in 0..MOMENTS {
+        if try_lock(file)? {
+            return Ok(true);
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {

@@ -145,7 +145,7 @@ fn optional_instant(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
 }
 
 fn mistyped(error: FromSqlError) -> Fault {
-    Fault::corrupt(error.to_string())
+    Fault::from(rusqlite::Error::from(error))
 }
 
 macro_rules! bytes_in_sql {

@@ -53,9 +53,19 @@ pub(super) fn follow(connection: &Connection, id: TaskId, bytes: Bytes) -> Resul
 
 /// Refuses an id that a task, an alias, or a task that is staged has already.
 pub(super) fn refuse_known(connection: &Connection, id: TaskId) -> Result<()> {
+    refuse_reserved_id(connection, id)?;
+    let mut select =
+        connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)")?;
+    if select.query_row([Sql(id)], |row| row.get(0))? {
+        return Err(Kind::TaskExists(id).into());
+    }
+    Ok(())
+}
+
+/// Refuses an id that an alias or a task that is staged has already.
+pub(super) fn refuse_reserved_id(connection: &Connection, id: TaskId) -> Result<()> {
     let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)
-             OR EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+        "SELECT EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
              OR EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)",
     )?;
     if select.query_row([Sql(id)], |row| row.get(0))? {

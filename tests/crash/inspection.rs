@@ -1,0 +1,140 @@
+//! What must hold at any time after recovery, whatever died before: a task for each note and no
+//! other, an effect for each task that is done and no other.
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+use votive::resource::rusqlite::Database;
+use votive::store::{Filter, Inspect};
+use votive::task::State;
+
+use crate::layout::Layout;
+use crate::work::is_committed;
+use crate::world::{Answer, Result, World, acknowledgements};
+
+/// What was found in the files.
+struct Findings {
+    notes: Vec<String>,
+    effects: Vec<String>,
+    tasks: Vec<(Answer, State)>,
+}
+
+/// Opens the files in `folder`, recovers, inspects, lets a consumer run what is left, and inspects
+/// again; returns what is wrong, a line each.
+pub(crate) fn complaints(folder: &Path, layout: Layout) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if let Err(error) = inspect(folder, layout, &mut complaints) {
+        let causes = std::iter::successors(Some(&*error as &dyn std::error::Error), |error| {
+            error.source()
+        });
+        let texts: Vec<_> = causes.map(ToString::to_string).collect();
+        complaints.push(format!("inspection failed: {}", texts.join(": ")));
+    }
+    complaints
+}
+
+fn inspect(folder: &Path, layout: Layout, complaints: &mut Vec<String>) -> Result<()> {
+    let told = fs::read_to_string(acknowledgements(folder)).unwrap_or_default();
+    let acknowledged: Vec<_> = told.lines().map(str::to_owned).collect();
+    let world = World::open(folder, layout)?;
+    let recovered = world.recover()?;
+    complain(
+        complaints,
+        recovered.in_doubt == 0,
+        "batches are in doubt",
+        recovered.in_doubt,
+    );
+    complaints.extend(world.store.check()?);
+    let before = Findings::read(&world)?;
+    before.judge(&acknowledged, complaints);
+    world.drain()?;
+    complaints.extend(world.store.check()?);
+    let after = Findings::read(&world)?;
+    after.judge(&acknowledged, complaints);
+    complain(
+        complaints,
+        before.notes == after.notes,
+        "notes changed",
+        &after.notes,
+    );
+    Ok(())
+}
+
+impl Findings {
+    fn read(world: &World) -> Result<Self> {
+        let page = world.store.scan(&Filter::default(), None, 100_000)?;
+        let tasks = page.tasks.into_iter().map(|listed| {
+            let task = listed.record.payload.decode::<Answer>()?;
+            Ok((task, listed.record.state))
+        });
+        Ok(Self {
+            notes: names(&world.notes, "note")?,
+            effects: names(&world.effects, "effect")?,
+            tasks: tasks.collect::<Result<_>>()?,
+        })
+    }
+
+    /// The names of the tasks that `which` picks, in order, doubled ones twice.
+    fn named(&self, which: impl Fn(&Answer, State) -> bool) -> Vec<String> {
+        let picked = self
+            .tasks
+            .iter()
+            .filter(|(task, state)| which(task, *state));
+        let mut names: Vec<_> = picked.map(|(task, _)| task.name()).collect();
+        names.sort();
+        names
+    }
+
+    fn judge(&self, acknowledged: &[String], complaints: &mut Vec<String>) {
+        let enqueued = self.named(|task, _| !task.is_echo);
+        differ(complaints, "notes and their tasks", &self.notes, &enqueued);
+        let done = self.named(|_, state| state == State::Done);
+        differ(complaints, "effects and tasks done", &self.effects, &done);
+        let answered = self.named(|task, state| !task.is_echo && state == State::Done);
+        let echoes = self.named(|task, _| task.is_echo);
+        let expected: Vec<_> = answered.iter().map(|name| format!("{name}+")).collect();
+        differ(
+            complaints,
+            "tasks done and their echoes",
+            &expected,
+            &echoes,
+        );
+        let aborted = self.named(|task, _| !is_committed(task.number));
+        complain(
+            complaints,
+            aborted.is_empty(),
+            "aborted tasks are there",
+            &aborted,
+        );
+        let there: BTreeSet<_> = self.notes.iter().collect();
+        let lost = |name: &&String| !there.contains(name);
+        let lost: Vec<_> = acknowledged.iter().filter(lost).collect();
+        complain(complaints, lost.is_empty(), LOST, &lost);
+    }
+}
+
+/// The complaint about notes that are gone although their commit had returned.
+pub(crate) const LOST: &str = "acknowledged notes are lost";
+
+fn complain(complaints: &mut Vec<String>, is_fine: bool, what: &str, which: impl std::fmt::Debug) {
+    if !is_fine {
+        complaints.push(format!("{what}: {which:?}"));
+    }
+}
+
+fn differ(complaints: &mut Vec<String>, what: &str, left: &[String], right: &[String]) {
+    if left != right {
+        complaints.push(format!("{what} differ: {left:?} and {right:?}"));
+    }
+}
+
+/// The names in a table, in order, doubled ones twice.
+fn names(database: &Database, table: &str) -> Result<Vec<String>> {
+    let connection = Connection::open(database.path())?;
+    let mut select = connection.prepare(&format!("SELECT name FROM {table} ORDER BY name"))?;
+    let names = select.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<rusqlite::Result<_>>()?)
+}

@@ -20,9 +20,7 @@ impl Drop for Bomb {
 }
 
 /// A participant that panics when it is dropped, and only then.
-struct Fragile(
-    Member,
-);
+struct Fragile(Member);
 
 impl DataManager for Fragile {
     fn role(&self) -> Role {

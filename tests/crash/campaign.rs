@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use votive::failpoint;
 
-use crate::child::{self, End};
+use crate::child::{self, End, Role};
 use crate::dice::Dice;
 use crate::layout::{Effects, Layout, Producer};
 
@@ -80,7 +80,9 @@ impl Report {
             let point = self.rarest(points, dice);
             let visit = 1 + dice.below(VISIT_MAX).min(dice.below(VISIT_MAX));
             history.push(format!("{point}:{visit}"));
-            match child::run(folder.path(), layout, &point, visit) {
+            let mut worker = child::command(&[], Role::Work, folder.path(), layout);
+            child::arm(&mut worker, &point, visit);
+            match child::run(&mut worker) {
                 End::Crashed => *self.hits.entry(point).or_default() += 1,
                 End::Finished => {}
                 End::Failed(how) => self.complaints.push(how),

@@ -84,16 +84,14 @@ pub(crate) fn command(under: &[OsString], role: Role, folder: &Path, layout: Lay
     command
 }
 
-/// Has a child work that dies at its `visit`-th visit of `point`.
-pub(crate) fn run(folder: &Path, layout: Layout, point: &str, visit: usize) -> End {
-    let output = command(&[], Role::Work, folder, layout)
-        .env(FAILPOINT, format!("{point}:{visit}"))
-        .output()
-        .unwrap();
-    if output.status.signal() == Some(SIGABRT) {
-        return End::Crashed;
-    }
-    ended(&output)
+/// Has the child die at its `visit`-th visit of `point`.
+pub(crate) fn arm(command: &mut Command, point: &str, visit: usize) {
+    command.env(FAILPOINT, format!("{point}:{visit}"));
+}
+
+/// Runs a child to its end.
+pub(crate) fn run(command: &mut Command) -> End {
+    ended(&command.output().unwrap())
 }
 
 /// Has a child recover the files and say what is wrong with them, a line each.
@@ -101,18 +99,21 @@ pub(crate) fn inspect(folder: &Path, layout: Layout) -> Vec<String> {
     let output = command(&[], Role::Inspect, folder, layout)
         .output()
         .unwrap();
-    if let End::Failed(how) = ended(&output) {
-        return vec![how];
+    let end = ended(&output);
+    if end != End::Finished {
+        return vec![format!("{end:?}")];
     }
     let said = String::from_utf8_lossy(&output.stdout);
     let complaints = said.lines().filter_map(|line| line.strip_prefix(COMPLAINT));
     complaints.map(str::to_owned).collect()
 }
 
-/// How a child ended that was not to die.
-pub(crate) fn ended(output: &Output) -> End {
+fn ended(output: &Output) -> End {
     if output.status.success() {
         return End::Finished;
+    }
+    if output.status.signal() == Some(SIGABRT) {
+        return End::Crashed;
     }
     let said = String::from_utf8_lossy(&output.stderr);
     End::Failed(format!("a child ended with {}: {said}", output.status))

@@ -1,4 +1,4 @@
-//! Random numbers that can be had again.
+//! Random numbers.
 #![cfg(test)]
 
 use votive::id::Incarnation;
@@ -8,11 +8,8 @@ use votive::id::Incarnation;
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// Starts with the number in the environment variable `VOTIVE_CRASH_SEED`, or any.
     pub(crate) fn new() -> Self {
-        let given = std::env::var("VOTIVE_CRASH_SEED").ok();
-        let seed = given.map(|seed| seed.parse().expect("VOTIVE_CRASH_SEED is a number"));
-        Self(seed.unwrap_or_else(|| Incarnation::random().to_u64()))
+        Self(Incarnation::random().to_u64())
     }
 
     fn next(&mut self) -> u64 {

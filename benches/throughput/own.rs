@@ -197,7 +197,9 @@ impl Claimer {
     /// Claims and settles `count` tasks, `size` at a time.
     fn run_by(&self, size: usize, count: u64) -> Result<()> {
         let mut request = self.request.clone();
-        request.wants.iter_mut().for_each(|want| want.count = size);
+        for want in &mut request.wants {
+            want.count = size;
+        }
         for _ in 0..count / size as u64 {
             let claims = self.store.claim(&request, self.store.now()?)?;
             let batch = claims.iter().map(settled).collect();

@@ -163,7 +163,7 @@ fn store(folder: &Path) -> SqliteStore {
 #[test]
 fn a_batch_of_version_1_is_read() {
     write_once("batch-1.bin", |path| {
-        fs::write(path, codec::encode(&batch()).unwrap()).unwrap()
+        fs::write(path, codec::encode(&batch()).unwrap()).unwrap();
     });
     let bytes = fs::read(golden("batch-1.bin")).unwrap();
     assert_eq!(codec::decode::<Batch>(&bytes).unwrap(), batch());

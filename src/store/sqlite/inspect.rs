@@ -186,7 +186,7 @@ const COUNTS: [&str; 5] = [
     "SELECT queue, 4, count(*), NULL FROM votive_task INDEXED BY votive_task_claimed
      WHERE state = 4 GROUP BY queue",
     "SELECT queue, state, count(*), NULL FROM votive_task INDEXED BY votive_task_other
-     WHERE state IN (1, 5, 6, 7) GROUP BY queue, state",
+     WHERE state = 1 OR state = 5 OR state = 6 OR state = 7 GROUP BY queue, state",
     "SELECT queue, state, count(*), min(seq) FILTER (WHERE state = 3)
      FROM votive_task INDEXED BY votive_task_pinned
      WHERE pinned IS NOT NULL AND state IN (2, 3) GROUP BY queue, state",

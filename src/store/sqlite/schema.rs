@@ -61,8 +61,9 @@ CREATE INDEX votive_task_scheduled ON votive_task (queue, not_before)
     WHERE state = 2 AND pinned IS NULL;
 CREATE INDEX votive_task_claimed ON votive_task (holder, queue, rank)
     WHERE state = 4;
+-- OR, since with IN each insert of a row would build a table of the four numbers.
 CREATE INDEX votive_task_other ON votive_task (queue, state)
-    WHERE state IN (1, 5, 6, 7);
+    WHERE state = 1 OR state = 5 OR state = 6 OR state = 7;
 CREATE INDEX votive_task_pinned ON votive_task (pinned, queue, state)
     WHERE pinned IS NOT NULL;
 CREATE INDEX votive_task_group ON votive_task (group_key, state, rank)

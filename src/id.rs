@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use crate::time::Timestamp;
 
@@ -31,10 +31,10 @@ impl TaskId {
     /// Mints an id for a task enqueued at `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        let micros = u64::try_from(now.as_micros()).unwrap_or(0);
-        let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
-        let time = uuid::Timestamp::from_unix(uuid::ContextV7::new(), micros / 1_000_000, nanos);
-        Self(Uuid::new_v7(time))
+        let millis = u64::try_from(now.as_micros()).unwrap_or(0) / 1_000;
+        // A version-4 UUID has its fixed bits where a version-7 one has them too.
+        let [_, _, _, _, _, _, random @ ..] = Uuid::new_v4().into_bytes();
+        Self(Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
     /// Takes the 16 bytes that [`to_bytes`](Self::to_bytes) gave.

@@ -69,7 +69,7 @@ struct Pair {
     own: fn(&Setting) -> Result<Run>,
 }
 
-const PAIRS: [Pair; 10] = [
+const PAIRS: [Pair; 11] = [
     Pair {
         name: "sqlite one per txn, enlisted",
         raw_name: "application row + task row in one transaction",
@@ -183,18 +183,27 @@ const PAIRS: [Pair; 10] = [
         own: |setting| claims(Arc::new(MemoryStore::default()), 1_000, setting),
     },
     Pair {
-        name: "memory enqueue, claim, settle",
+        name: "memory one per txn, claimed singly",
         raw_name: "a map of tasks with an ordered index",
         goal: Some(0.25),
-        raw: |setting| {
-            setting.measure(setting.tasks * 5, || {
-                std::hint::black_box(raw::memory(setting.tasks * 5));
-                Ok(())
-            })
-        },
-        own: |setting| setting.measure(setting.tasks * 5, || own::memory(setting.tasks * 5)),
+        raw: raw_memory,
+        own: |setting| setting.measure(setting.tasks * 5, || own::memory(1, setting.tasks * 5)),
+    },
+    Pair {
+        name: "memory 100 per txn, claimed by 100",
+        raw_name: "a map of tasks with an ordered index",
+        goal: Some(0.25),
+        raw: raw_memory,
+        own: |setting| setting.measure(setting.tasks * 5, || own::memory(100, setting.tasks * 5)),
     },
 ];
+
+fn raw_memory(setting: &Setting) -> Result<Run> {
+    setting.measure(setting.tasks * 5, || {
+        std::hint::black_box(raw::memory(setting.tasks * 5));
+        Ok(())
+    })
+}
 
 fn raw_drain(setting: &Setting) -> Result<Run> {
     let mut tables = raw::Tables::new(&setting.fresh()?)?;

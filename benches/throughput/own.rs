@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::unbounded;
 use votive::consumer::Consumer;
 use votive::handler::{Context, Registry};
-use votive::id::{ConsumerId, Incarnation, TaskId};
+use votive::id::{ConsumerId, Incarnation};
 use votive::queue::Queue;
 use votive::resource::rusqlite::Database;
 use votive::store::memory::MemoryStore;
-use votive::store::{Batch, Change, ClaimRequest, Settlement, Store, Verdict, Want};
+use votive::store::{Change, Claim, ClaimRequest, Settlement, Store, Verdict, Want};
 use votive::txn::TransactionManager;
 
+use crate::raw::run;
 use crate::setting::{Noop, Result, connect, preload, store};
 
 const APP: &str = "CREATE TABLE IF NOT EXISTS app (id INTEGER PRIMARY KEY, v TEXT NOT NULL)";
@@ -23,15 +24,14 @@ const ROW: &str = "INSERT INTO app (v) VALUES ('row')";
 pub(crate) fn enlisted(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
     let store: Arc<dyn Store> = store(folder)?;
     let queue = Queue::new(store, "default")?;
-    let mut connection = connect(&folder.join("queue.db"))?;
+    let connection = connect(&folder.join("queue.db"))?;
     connection.execute_batch(APP)?;
     Ok(Box::new(move || {
         for _ in 0..count {
-            let txn =
-                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            txn.prepare_cached(ROW)?.execute([])?;
-            queue.enlist(&txn)?.enqueue(&Noop::new())?;
-            txn.commit()?;
+            run(&connection, "BEGIN IMMEDIATE")?;
+            run(&connection, ROW)?;
+            queue.enlist(&connection)?.enqueue(&Noop::new())?;
+            run(&connection, "COMMIT")?;
         }
         Ok(())
     }))
@@ -191,37 +191,44 @@ impl Claimer {
 
     /// Claims and settles `count` tasks, one by one.
     pub(crate) fn run(&self, count: u64) -> Result<()> {
-        for _ in 0..count {
-            for claim in self.store.claim(&self.request, self.store.now()?)? {
-                self.settle(claim.record.id, claim.token)?;
-            }
-        }
-        Ok(())
+        self.run_by(1, count)
     }
 
-    fn settle(&self, task: TaskId, token: votive::id::Token) -> Result<()> {
-        let counts = votive::task::Counts::default();
-        let settlement = Settlement {
-            task,
-            token,
-            verdict: Verdict::Done,
-            counts,
-        };
-        let batch = Batch::new(vec![Change::Settle(settlement)]);
-        votive::queue::apply(&self.store, &self.manager, &batch)?;
+    /// Claims and settles `count` tasks, `size` at a time.
+    fn run_by(&self, size: usize, count: u64) -> Result<()> {
+        let mut request = self.request.clone();
+        for want in &mut request.wants {
+            want.count = size;
+        }
+        for _ in 0..count / size as u64 {
+            let claims = self.store.claim(&request, self.store.now()?)?;
+            let batch = claims.iter().map(settled).collect();
+            votive::queue::apply(&self.store, &self.manager, &batch)?;
+        }
         Ok(())
     }
 }
 
-/// Enqueues, claims and settles `count` tasks in memory.
-pub(crate) fn memory(count: u64) -> Result<()> {
+fn settled(claim: &Claim) -> Change {
+    Change::Settle(Settlement {
+        task: claim.record.id,
+        token: claim.token,
+        verdict: Verdict::Done,
+        counts: votive::task::Counts::default(),
+    })
+}
+
+/// Enqueues, claims and settles `count` tasks in memory, `size` at a time.
+pub(crate) fn memory(size: usize, count: u64) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let queue = Queue::new(Arc::clone(&store), "default")?;
     let claimer = Claimer::new(store, 0)?;
-    for _ in 0..count {
+    for _ in 0..count / size as u64 {
         let mut txn = claimer.manager.begin()?;
-        queue.enqueue(&mut txn, &Noop::new())?;
+        for _ in 0..size {
+            queue.enqueue(&mut txn, &Noop::new())?;
+        }
         txn.commit()?;
     }
-    claimer.run(count)
+    claimer.run_by(size, count)
 }

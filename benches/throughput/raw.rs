@@ -82,7 +82,8 @@ impl Tables {
     }
 }
 
-fn run(connection: &Connection, sql: &str) -> Result<()> {
+/// Runs one statement, prepared once.
+pub(crate) fn run(connection: &Connection, sql: &str) -> Result<()> {
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }

@@ -79,6 +79,9 @@ fn within<T, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     })
 }
 
+/// Room for the usual payload, so that it does not grow byte by byte.
+const SIZE_USUAL: usize = 128;
+
 /// Keeps at most `max` bytes and counts the others, so that an error can say how many there were.
 struct Bounded {
     bytes: Vec<u8>,
@@ -89,7 +92,7 @@ struct Bounded {
 impl Bounded {
     fn new(max: usize) -> Self {
         Self {
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(SIZE_USUAL.min(max)),
             size: 0,
             max,
         }
@@ -100,7 +103,11 @@ impl Flavor for Bounded {
     type Output = Self;
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        self.size = self.size.saturating_add(1);
+        if self.size <= self.max {
+            self.bytes.push(byte);
+        }
+        Ok(())
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {

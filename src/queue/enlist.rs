@@ -21,7 +21,7 @@ pub trait Enlist {
     ///
     /// # Errors
     /// Nothing was written; the caller's transaction can go on.
-    fn write(&self, store: &dyn Store, batch: &Batch) -> Result<Applied, EnlistError>;
+    fn write(&self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError>;
 }
 
 /// Why a queue could not be enlisted, or could not enqueue when it was. Nothing was written.
@@ -106,7 +106,7 @@ impl Enlisted<'_> {
         let record = self.queue.record(kind, payload, options)?;
         let task = record.id;
         let batch = Batch::new(vec![Change::Insert(Box::new(record))]);
-        self.transaction.write(&**self.queue.store(), &batch)?;
+        self.transaction.write(&**self.queue.store(), batch)?;
         Ok(task)
     }
 }

@@ -189,7 +189,12 @@ pub fn amend(
         }
         Amendment::Revive => revive(record, group_busy, now)?,
         Amendment::Reschedule(at) => {
-            enter(record, Event::Reschedule, pending(*at, group_busy, now))?;
+            // What is held back by something else than time stays held back.
+            let next = match record.state {
+                State::Waiting => State::Waiting,
+                _ => pending(*at, group_busy, now),
+            };
+            enter(record, Event::Reschedule, next)?;
             record.not_before = *at;
         }
         Amendment::Move(queue) => {
@@ -383,6 +388,19 @@ mod tests {
             assert!(amend(&mut record, StateSet::ALL, &amendment, false, NOW).is_err());
             assert_eq!(record, before);
         }
+    }
+
+    #[test]
+    fn a_waiting_task_that_is_rescheduled_goes_on_waiting() {
+        let mut record = staged(Options::default());
+        publish(&mut record, true, NOW).unwrap();
+        let at = Some(NOW.saturating_add(Duration::from_secs(5)));
+        let later = Amendment::Reschedule(at);
+        let fate = amend(&mut record, StateSet::PENDING, &later, true, NOW).unwrap();
+        assert_eq!(
+            (fate, record.state, record.not_before),
+            (Fate::Stays, State::Waiting, at)
+        );
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl State {
             (S::Waiting | S::Scheduled | S::Ready, E::Cancel) => &[S::Cancelled],
             (S::Dead | S::Cancelled | S::Done, E::Revive) => &[S::Ready, S::Scheduled, S::Waiting],
             (S::Scheduled | S::Ready, E::Reschedule) => &[S::Ready, S::Scheduled, S::Waiting],
+            (S::Waiting, E::Reschedule) => &[S::Waiting],
             _ => &[],
         }
     }

@@ -107,3 +107,93 @@ fn tier(candidates: &[Candidate], prepared: &[ResourceId]) -> Tier {
         Tier::Prepared
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! The planner's table, row by row.
+
+    use super::*;
+
+    fn resource(seat: usize) -> ResourceId {
+        ResourceId::from_bytes([u8::try_from(seat).unwrap(); 16])
+    }
+
+    /// Candidates in the order of calls; each role is given as a kind, its resource is its seat's.
+    fn plan(kinds: &[fn(ResourceId) -> Role]) -> Result<(Plan, Option<usize>), PlanError> {
+        let candidate = |(seat, kind): (usize, &fn(ResourceId) -> Role)| Candidate {
+            seat,
+            name: format!("p{seat}"),
+            role: kind(resource(seat)),
+        };
+        let candidates: Vec<Candidate> = kinds.iter().enumerate().map(candidate).collect();
+        Plan::make(&candidates)
+    }
+
+    fn volatile(_: ResourceId) -> Role {
+        Role::Volatile
+    }
+
+    /// Checks that the seat `decider` decides, the seats `prepared` promise, and that it gives `tier`.
+    fn check(kinds: &[fn(ResourceId) -> Role], decider: usize, prepared: &[usize], tier: Tier) {
+        let (plan, seat) = plan(kinds).unwrap();
+        assert_eq!(seat, Some(decider));
+        assert_eq!(plan.commit_point, Some(resource(decider)));
+        let prepared: Vec<ResourceId> = prepared.iter().map(|seat| resource(*seat)).collect();
+        assert_eq!((plan.prepared, plan.tier), (prepared, tier));
+    }
+
+    #[test]
+    fn where_nothing_outlives_the_process_nobody_decides() {
+        assert_eq!(plan(&[]), Ok((Plan::VOLATILE, None)));
+        assert_eq!(plan(&[volatile, volatile]), Ok((Plan::VOLATILE, None)));
+    }
+
+    #[test]
+    fn a_single_durable_participant_decides_in_one_step() {
+        check(&[Role::Either], 0, &[], Tier::Enlisted);
+        check(&[Role::OnePhase], 0, &[], Tier::Enlisted);
+    }
+
+    #[test]
+    fn a_volatile_participant_beside_a_durable_one_lowers_the_tier() {
+        check(&[volatile, Role::OnePhase], 1, &[], Tier::Volatile);
+        check(
+            &[Role::Either, volatile, Role::OnePhase],
+            2,
+            &[0],
+            Tier::Volatile,
+        );
+    }
+
+    #[test]
+    fn the_database_that_can_only_commit_decides_and_all_else_promises() {
+        let kinds: [fn(ResourceId) -> Role; 3] = [Role::Either, Role::TwoPhase, Role::OnePhase];
+        check(&kinds, 2, &[0, 1], Tier::Prepared);
+        check(&[Role::OnePhase, Role::Either], 0, &[1], Tier::Prepared);
+    }
+
+    #[test]
+    fn where_all_databases_can_promise_the_first_queue_decides() {
+        let kinds: [fn(ResourceId) -> Role; 3] = [Role::TwoPhase, Role::Either, Role::TwoPhase];
+        check(&kinds, 1, &[0, 2], Tier::Prepared);
+    }
+
+    #[test]
+    fn of_several_queues_the_first_decides() {
+        check(&[Role::Either, Role::Either], 0, &[1], Tier::Prepared);
+    }
+
+    #[test]
+    fn two_databases_that_can_only_commit_are_refused_by_name() {
+        let kinds: [fn(ResourceId) -> Role; 3] = [Role::OnePhase, Role::Either, Role::OnePhase];
+        let names = vec!["p0".to_owned(), "p2".to_owned()];
+        assert_eq!(plan(&kinds), Err(PlanError::TwoOnePhase(names)));
+    }
+
+    #[test]
+    fn where_nobody_can_decide_those_who_could_only_promise_are_named() {
+        let stuck = vec![resource(1)];
+        let refused = plan(&[volatile, Role::TwoPhase]);
+        assert_eq!(refused, Err(PlanError::NoCommitPoint(stuck)));
+    }
+}

@@ -12,6 +12,14 @@ use crate::txn::work::Work;
 /// A unit of work: all of it happens, or nothing. Aborts when it is dropped.
 ///
 /// Work is done by means of [`Work`], to which it dereferences.
+///
+/// To end it is to give it away:
+///
+/// ```compile_fail,E0382
+/// let txn = votive::txn::TransactionManager::new().begin().unwrap();
+/// txn.commit().unwrap();
+/// txn.abort().unwrap(); // there is no transaction any more
+/// ```
 #[must_use = "a transaction that is dropped is aborted"]
 pub struct Transaction {
     work: Box<Work>,

@@ -24,8 +24,15 @@ pub(crate) struct Database {
     outcomes: MemoryStore,
     pub(crate) rows: Mutex<Vec<u64>>,
     pub(crate) is_away: AtomicBool,
-    /// How often each participant there ever was finished and aborted.
-    ends: Mutex<Vec<[usize; 2]>>,
+    ends: Mutex<Vec<Ends>>,
+}
+
+/// How a participant ended: what it was told how often, and whether it is gone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Ends {
+    finished: usize,
+    aborted: usize,
+    is_gone: bool,
 }
 
 impl Database {
@@ -42,7 +49,7 @@ impl Database {
             Whose::Cache => ResourceId::from_bytes([0; 16]),
         };
         let participant = work.join_with(key, |txn| {
-            self.ends.lock().push([0; 2]);
+            self.ends.lock().push(Ends::default());
             Ok(Participant {
                 database: Arc::clone(self),
                 registers,
@@ -57,11 +64,20 @@ impl Database {
         Ok(())
     }
 
-    /// The participants that were aborted twice, or told to abort and to finish.
-    pub(crate) fn misled(&self) -> Vec<[usize; 2]> {
+    /// The participants that were aborted twice, or told to abort and to finish, or never told.
+    pub(crate) fn misled(&self) -> Vec<Ends> {
         let mut ends = self.ends.lock().clone();
-        ends.retain(|[finished, aborted]| *aborted > 1 || (*aborted > 0 && *finished > 0));
+        ends.retain(|told| {
+            let is_told_both = told.aborted > 0 && told.finished > 0;
+            let is_forgotten = told.is_gone && told.aborted + told.finished == 0;
+            told.aborted > 1 || is_told_both || is_forgotten
+        });
         ends
+    }
+
+    /// Forgets the participants: their process died with them.
+    pub(crate) fn forgive(&self) {
+        self.ends.lock().clear();
     }
 
     fn ask<T>(
@@ -142,8 +158,17 @@ impl Participant {
         Ok(())
     }
 
-    fn end(&self, how: usize) {
-        self.database.ends.lock()[self.number][how] += 1;
+    fn note(&self, note: impl FnOnce(&mut Ends)) {
+        if let Some(ends) = self.database.ends.lock().get_mut(self.number) {
+            note(ends);
+        }
+    }
+
+    /// Fails as the connection does.
+    fn lose_at(&self, flaw: Flaw) -> Result<(), BoxError> {
+        let is_lost = self.flaw == flaw && self.whose == Whose::Database;
+        self.database.is_away.fetch_or(is_lost, Ordering::Relaxed);
+        self.fail_at(flaw)
     }
 
     fn decide(&self, prepared: &[ResourceId]) -> Result<(), BoxError> {
@@ -157,6 +182,12 @@ impl Participant {
             }
             other => Err(format!("somebody was faster: {other:?}").into()),
         }
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        self.note(|ends| ends.is_gone = true);
     }
 }
 
@@ -187,7 +218,7 @@ impl DataManager for Participant {
         if let Err(error) = self.fail_at(Flaw::Vote) {
             return Answer::Refused(error);
         }
-        if let Err(error) = self.fail_at(Flaw::LostBefore) {
+        if let Err(error) = self.lose_at(Flaw::LostBefore) {
             return Answer::Unknown(error);
         }
         if let Vote::Decide { prepared } = vote
@@ -195,19 +226,19 @@ impl DataManager for Participant {
         {
             return Answer::Refused(error);
         }
-        match self.fail_at(Flaw::LostAfter) {
+        match self.lose_at(Flaw::LostAfter) {
             Ok(()) => Answer::Ok,
             Err(error) => Answer::Unknown(error),
         }
     }
 
     fn finish(&mut self) -> Result<(), BoxError> {
-        self.end(0);
+        self.note(|ends| ends.finished += 1);
         self.fail_at(Flaw::Finish)
     }
 
     fn abort(&mut self) -> Result<(), BoxError> {
-        self.end(1);
+        self.note(|ends| ends.aborted += 1);
         Ok(())
     }
 

@@ -34,7 +34,7 @@ proptest! {
     #![proptest_config(config(2_000, 1))]
 
     #[test]
-    fn memory_does_what_the_model_does(program in programs(30)) {
+    fn memory_does_what_the_model_does(program in programs(40, 1)) {
         World::new(Home::Memory).run(&program)?;
     }
 }
@@ -43,7 +43,7 @@ proptest! {
     #![proptest_config(config(200, 10))]
 
     #[test]
-    fn sqlite_does_what_the_model_does(program in programs(20)) {
+    fn sqlite_does_what_the_model_does(program in programs(30, 4)) {
         World::new(Home::Files(tempfile::tempdir().unwrap())).run(&program)?;
     }
 }

@@ -45,6 +45,7 @@ impl Model {
         if draft.lost().is_some() {
             self.lost.insert(txn, committed);
             self.owned.push(txn);
+            self.is_away = true;
             return Fate::Undecided;
         }
         self.end(txn, true, now);

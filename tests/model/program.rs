@@ -9,9 +9,13 @@ use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use votive::register::Decision;
 use votive::task::{OnDuplicate, Options, Unique};
+use votive::time::Timestamp;
 
 /// The queues of each store.
 pub(crate) const QUEUES: [&str; 2] = ["one", "two"];
+
+/// A third of what a step of priority is worth.
+const TIME_STEP: Duration = Duration::from_secs(100);
 
 /// How many consumers there are.
 pub(crate) const WORKERS: usize = 2;
@@ -36,8 +40,8 @@ pub(crate) enum Operation {
         number: usize,
         want: Decision,
     },
-    /// The application's database can be reached from now on, or not.
-    Reach(bool),
+    /// The application's database can be reached again.
+    Reconnect,
     /// The process dies, and another one opens what it left.
     Crash,
 }
@@ -76,21 +80,21 @@ pub(crate) enum Step {
     Hook(List, Act),
 }
 
-/// What a consumer says of a task. Times are seconds from now.
+/// What a consumer says of a task. Times count from now.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Judgement {
     Done,
-    Retry(u64),
+    Retry(Duration),
     Bury,
-    Release(Option<u64>),
+    Release(Option<Duration>),
 }
 
-/// What becomes of a task without its being run. Times are seconds from now.
+/// What becomes of a task without its being run. Times count from now.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wish {
     Cancel,
     Revive,
-    Reschedule(Option<u64>),
+    Reschedule(Option<Duration>),
     Move(usize),
     Remove,
 }
@@ -110,9 +114,9 @@ pub(crate) enum Flaw {
     None,
     Prepare,
     Vote,
-    /// The commit got lost on its way.
+    /// The connection was lost before the commit arrived; the database cannot be reached any more.
     LostBefore,
-    /// The answer to the commit got lost.
+    /// It was lost after the commit, and the answer with it.
     LostAfter,
     Finish,
 }
@@ -135,40 +139,44 @@ pub(crate) enum Act {
     Doom,
 }
 
-/// Programs of up to `length` operations.
-pub(crate) fn programs(length: usize) -> impl Strategy<Value = Vec<Operation>> {
-    vec(operation(), 1..length)
+/// When programs begin.
+pub(crate) const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+/// Programs of up to `length` operations, of which `crashes` in about forty are crashes.
+pub(crate) fn programs(length: usize, crashes: u32) -> impl Strategy<Value = Vec<Operation>> {
+    vec(operation(crashes), 1..length)
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
-    let end = prop_oneof![8 => Just(End::Commit), 1 => Just(End::Abort), 1 => Just(End::Drop)];
+fn operation(crashes: u32) -> impl Strategy<Value = Operation> {
+    let end = prop_oneof![16 => Just(End::Commit), 1 => Just(End::Abort), 1 => Just(End::Drop)];
     let want = prop_oneof![Just(Decision::Committed), Just(Decision::Aborted)];
     prop_oneof![
-        12 => (vec(step(), 0..6), end).prop_map(|(steps, end)| Operation::Transact(steps, end)),
-        8 => (0..WORKERS, 0..2_usize, 0..2_usize, 1..4_usize).prop_map(
+        14 => (vec(step(), 1..7), end).prop_map(|(steps, end)| Operation::Transact(steps, end)),
+        10 => (0..WORKERS, mostly_first(2), mostly_first(4), 1..4_usize).prop_map(
             |(worker, store, queue, count)| Operation::Claim { worker, store, queue, count }
         ),
         1 => (0..WORKERS).prop_map(Operation::Die),
-        4 => (0_u64..400).prop_map(|seconds| Operation::Advance(Duration::from_secs(seconds))),
-        2 => (0..2_usize).prop_map(Operation::Recover),
+        4 => (1_u32..4).prop_map(|steps| Operation::Advance(steps * TIME_STEP)),
+        4 => (0..2_usize).prop_map(Operation::Recover),
         1 => (0..2_usize, number(), want)
             .prop_map(|(store, number, want)| Operation::Operate { store, number, want }),
-        1 => any::<bool>().prop_map(Operation::Reach),
-        1 => Just(Operation::Crash),
+        4 => Just(Operation::Reconnect),
+        crashes => Just(Operation::Crash),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let leaf = prop_oneof![
-        8 => (0..2_usize, 0..2_usize, options())
+        240 => (mostly_first(2), mostly_first(4), options())
             .prop_map(|(store, queue, options)| Step::Enqueue { store, queue, options }),
-        5 => (number(), judgement()).prop_map(|(claim, judgement)| Step::Settle { claim, judgement }),
-        2 => (number(), wish()).prop_map(|(task, wish)| Step::Amend { task, wish }),
-        4 => (whose(), flaw()).prop_map(|(whose, flaw)| Step::Write(whose, flaw)),
-        2 => (list(), act()).prop_map(|(list, act)| Step::Hook(list, act)),
-        2 => Just(Step::Rollback),
+        100 => (number(), judgement())
+            .prop_map(|(claim, judgement)| Step::Settle { claim, judgement }),
+        60 => (number(), wish()).prop_map(|(task, wish)| Step::Amend { task, wish }),
+        60 => (whose(), flaw()).prop_map(|(whose, flaw)| Step::Write(whose, flaw)),
+        40 => (list(), act()).prop_map(|(list, act)| Step::Hook(list, act)),
+        40 => Just(Step::Rollback),
+        5 => Just(Step::Doom),
     ];
-    let leaf = prop_oneof![40 => leaf, 1 => Just(Step::Doom)];
     leaf.prop_recursive(
         3,
         16,
@@ -177,29 +185,43 @@ fn step() -> impl Strategy<Value = Step> {
     )
 }
 
+/// The first of two `odds` times as often, so that enough tasks are in one place to have an order.
+fn mostly_first(odds: u32) -> impl Strategy<Value = usize> {
+    prop_oneof![odds => Just(0), 1 => Just(1)]
+}
+
 fn number() -> impl Strategy<Value = usize> {
-    0_usize..16
+    prop_oneof![2 => 0_usize..2, 1 => 0_usize..16]
+}
+
+/// Coarse, so that times often fall together, and differ by just what a step of priority is worth.
+fn time() -> impl Strategy<Value = Duration> {
+    (0_u32..8).prop_map(|steps| steps * TIME_STEP)
 }
 
 fn options() -> impl Strategy<Value = Box<Options>> {
     let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
     let key = weighted(0.3, ("[ab]", duplicate));
-    (9_u8..12, weighted(0.3, 1_u64..700), key).prop_map(|(priority, delay, key)| {
-        Box::new(Options {
-            priority,
-            delay: delay.map(Duration::from_secs),
-            unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
-            ..Options::default()
-        })
-    })
+    let not_before = weighted(0.2, time());
+    (9_u8..12, not_before, weighted(0.2, time()), key).prop_map(
+        |(priority, not_before, delay, key)| {
+            Box::new(Options {
+                priority,
+                not_before: not_before.map(|after| START.saturating_add(after)),
+                delay,
+                unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
+                ..Options::default()
+            })
+        },
+    )
 }
 
 fn judgement() -> impl Strategy<Value = Judgement> {
     prop_oneof![
         3 => Just(Judgement::Done),
-        2 => (0_u64..700).prop_map(Judgement::Retry),
-        1 => Just(Judgement::Bury),
-        1 => of(1_u64..700).prop_map(Judgement::Release),
+        2 => time().prop_map(Judgement::Retry),
+        2 => Just(Judgement::Bury),
+        1 => of(time()).prop_map(Judgement::Release),
     ]
 }
 
@@ -207,7 +229,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
         2 => Just(Wish::Cancel),
         2 => Just(Wish::Revive),
-        1 => of(1_u64..700).prop_map(Wish::Reschedule),
+        1 => of(time()).prop_map(Wish::Reschedule),
         1 => (0..2_usize).prop_map(Wish::Move),
         1 => Just(Wish::Remove),
     ]
@@ -219,11 +241,11 @@ fn whose() -> impl Strategy<Value = Whose> {
 
 fn flaw() -> impl Strategy<Value = Flaw> {
     prop_oneof![
-        5 => Just(Flaw::None),
+        8 => Just(Flaw::None),
         1 => Just(Flaw::Prepare),
         1 => Just(Flaw::Vote),
         2 => Just(Flaw::LostBefore),
-        2 => Just(Flaw::LostAfter),
+        3 => Just(Flaw::LostAfter),
         1 => Just(Flaw::Finish),
     ]
 }

@@ -73,7 +73,8 @@ impl Shelf {
 
     fn insert(&mut self, mut record: Record, now: Timestamp) -> Option<()> {
         let delay = record.options.delay;
-        record.not_before = delay.map(|delay| now.saturating_add(delay));
+        let delayed = delay.map(|delay| now.saturating_add(delay));
+        record.not_before = record.not_before.max(delayed);
         record.published_at = Some(now);
         record.state = State::Ready;
         if let Some(unique) = &record.options.unique {

@@ -2,7 +2,6 @@
 #![cfg(test)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -251,16 +250,16 @@ fn verdict(judgement: Judgement, now: Timestamp) -> Verdict {
     };
     match judgement {
         Judgement::Done => Verdict::Done,
-        Judgement::Retry(seconds) => Verdict::Retry {
-            at: later(now, seconds),
+        Judgement::Retry(after) => Verdict::Retry {
+            at: now.saturating_add(after),
             failure,
         },
         Judgement::Bury => Verdict::Bury {
             reason: DeadReason::Failed,
             failure: Some(failure),
         },
-        Judgement::Release(seconds) => Verdict::Release {
-            at: seconds.map(|seconds| later(now, seconds)),
+        Judgement::Release(after) => Verdict::Release {
+            at: after.map(|after| now.saturating_add(after)),
         },
     }
 }
@@ -269,14 +268,10 @@ fn amendment(wish: Wish, now: Timestamp) -> Amendment {
     match wish {
         Wish::Cancel => Amendment::Cancel,
         Wish::Revive => Amendment::Revive,
-        Wish::Reschedule(seconds) => {
-            Amendment::Reschedule(seconds.map(|seconds| later(now, seconds)))
+        Wish::Reschedule(after) => {
+            Amendment::Reschedule(after.map(|after| now.saturating_add(after)))
         }
         Wish::Move(queue) => Amendment::Move(QUEUES[queue].to_owned()),
         Wish::Remove => Amendment::Remove,
     }
-}
-
-fn later(now: Timestamp, seconds: u64) -> Timestamp {
-    now.saturating_add(Duration::from_secs(seconds))
 }

@@ -16,13 +16,12 @@ use votive::task::State;
 use votive::time::{ManualClock, Timestamp};
 use votive::txn::TransactionManager;
 
-use crate::database::Database;
+use crate::database::{Database, Ends};
 use crate::model::Model;
-use crate::program::{Operation, QUEUES, WORKERS};
+use crate::program::{Operation, QUEUES, START, WORKERS};
 use crate::shelf::{Shown, ripened};
 use crate::stores::Home;
 
-const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 const LEASE: Duration = Duration::from_secs(60);
 /// More tasks than a program can enqueue.
 const TASKS_MAX: usize = 10_000;
@@ -93,13 +92,19 @@ impl World {
         self.stores[0].now().unwrap()
     }
 
-    /// Runs a program, comparing after each operation.
+    /// Runs a program, then recovers everything, comparing after each operation.
     pub(crate) fn run(&mut self, program: &[Operation]) -> TestCaseResult {
-        for operation in program {
+        let end = [
+            Operation::Reconnect,
+            Operation::Recover(0),
+            Operation::Recover(1),
+        ];
+        for operation in program.iter().chain(&end) {
             self.perform(operation)?;
             self.compare(operation)?;
         }
         for store in &self.stores {
+            prop_assert!(store.in_doubt(None, 1).unwrap().is_empty());
             prop_assert_eq!(store.check().unwrap(), Vec::<String>::new());
         }
         Ok(())
@@ -128,9 +133,9 @@ impl World {
                 number,
                 want,
             } => self.operate(*store, *number, *want),
-            Operation::Reach(can) => {
-                self.database.is_away.store(!can, Ordering::Relaxed);
-                self.model.is_away = !can;
+            Operation::Reconnect => {
+                self.database.is_away.store(false, Ordering::Relaxed);
+                self.model.is_away = false;
                 Ok(())
             }
             Operation::Crash => {
@@ -213,6 +218,7 @@ impl World {
             workers.clear();
             stores.clear();
         });
+        self.database.forgive();
         self.stores = self.home.open(&self.clock);
         self.model.crash(outlives);
         if !outlives {
@@ -228,25 +234,25 @@ impl World {
         }
         let rows = self.database.rows.lock();
         prop_assert_eq!(&*rows, &self.model.rows, "the rows after {:?}", operation);
-        prop_assert_eq!(self.database.misled(), Vec::<[usize; 2]>::new());
+        prop_assert_eq!(self.database.misled(), Vec::<Ends>::new());
         Ok(())
     }
 
     fn compare_store(&self, number: usize, operation: &Operation) -> TestCaseResult {
-        let (store, shelf) = (&self.stores[number], &self.model.shelves[number]);
+        let (store, ought) = (&self.stores[number], &self.model.shelves[number]);
         let now = self.now();
         let page = store.scan(&Filter::default(), None, TASKS_MAX).unwrap();
         let shown = page.tasks.into_iter().map(|listed| Shown {
             record: ripened(listed.record, now),
             holder: listed.holder,
         });
-        let (shown, expected) = (shown.collect::<Vec<_>>(), shelf.shown(now));
+        let (shown, expected) = (shown.collect::<Vec<_>>(), ought.shown(now));
         prop_assert_eq!(&shown, &expected, "store {} after {:?}", number, operation);
         let in_doubt = store.in_doubt(None, TASKS_MAX).unwrap();
         let in_doubt: Vec<_> = in_doubt.iter().map(|in_doubt| in_doubt.txn).collect();
-        prop_assert_eq!(in_doubt, shelf.staged(), "in doubt after {:?}", operation);
+        prop_assert_eq!(in_doubt, ought.staged(), "in doubt after {:?}", operation);
         prop_assert_eq!(counts_in(&**store), counts_of(&expected));
-        for (merged, into) in shelf.merged() {
+        for (merged, into) in ought.merged() {
             let found = store.get(merged).unwrap().map(|listed| listed.record.id);
             prop_assert_eq!(found, Some(into), "where {} went", merged);
         }

@@ -224,9 +224,9 @@ fn run_hook(
     script.add(format!("hook {name}{told}"));
     let spec = &script.scenario["hooks"][name];
     if let (Some(work), Some(ops)) = (work, spec["do"].as_array()) {
-        ops.iter().for_each(|op| {
+        for op in ops {
             act(script, work, op);
-        });
+        }
     }
     if script.fails(format!("hook {name}"), &spec["fail"]) {
         return raise(kind(spec));

@@ -68,30 +68,37 @@ fn raises(script: &Script, op: &Value, exception: &str) {
 
 /// The reference's exception for an error of ours.
 fn exception(error: &(dyn StdError + 'static)) -> String {
-    let known = if error.is::<CommitError>() {
-        match error.downcast_ref() {
-            Some(CommitError::Doomed) => Some("DoomedTransaction"),
-            Some(CommitError::Failed(_)) => Some("TransactionFailedError"),
-            _ => None,
-        }
-    } else {
-        match (error.downcast_ref(), error.downcast_ref()) {
-            (Some(JoinError::Failed), _) => Some("TransactionFailedError"),
-            (Some(JoinError::Committing), _) => Some("ValueError"),
-            (_, Some(SavepointError::NotActive)) => Some("TransactionFailedError"),
-            (_, Some(SavepointError::Unsupported { .. })) => Some("TypeError"),
-            _ => None,
-        }
-    };
-    match (known, error.source(), error.downcast_ref::<Panicked>()) {
-        (Some(known), _, _) => known.to_owned(),
-        (None, Some(source), _) => exception(source),
-        (None, None, Some(panicked)) => panicked.message.clone(),
-        (None, None, None) if matches!(error.downcast_ref(), Some(RunError::NoAttempts)) => {
-            "ValueError".to_owned()
-        }
-        (None, None, None) => error.to_string(),
+    if let Some(known) = known(error) {
+        return known.to_owned();
     }
+    match (error.source(), error.downcast_ref::<Panicked>()) {
+        (Some(source), _) => exception(source),
+        (None, Some(panicked)) => panicked.message.clone(),
+        (None, None) => error.to_string(),
+    }
+}
+
+fn known(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let of_commit = match error.downcast_ref() {
+        Some(CommitError::Doomed) => Some("DoomedTransaction"),
+        Some(CommitError::Failed(_)) => Some("TransactionFailedError"),
+        _ => None,
+    };
+    let of_join = match error.downcast_ref() {
+        Some(JoinError::Failed) => Some("TransactionFailedError"),
+        Some(JoinError::Committing) => Some("ValueError"),
+        _ => None,
+    };
+    let of_savepoint = match error.downcast_ref() {
+        Some(SavepointError::NotActive) => Some("TransactionFailedError"),
+        Some(SavepointError::Unsupported { .. }) => Some("TypeError"),
+        _ => None,
+    };
+    let of_run = match error.downcast_ref() {
+        Some(RunError::NoAttempts) => Some("ValueError"),
+        _ => None,
+    };
+    of_commit.or(of_join).or(of_savepoint).or(of_run)
 }
 
 fn ended(script: &Script, op: &Value, result: Result<(), BoxError>) {
@@ -274,7 +281,7 @@ impl Player {
                 self.inside(&mut txn);
                 self.current = Some(txn);
             }
-            None if self.is_of_no_savepoint(&op) => {}
+            None if self.tells_of_savepoint(&op) => {}
             None => self.impossible(&op),
         }
     }
@@ -284,18 +291,21 @@ impl Player {
         while let Some(op) = self.ops.pop_front() {
             if name(&op) == "savepoint" {
                 self.savepoint(work, &op);
-            } else if self.is_of_no_savepoint(&op) || act(&self.script, work, &op) {
-            } else if AROUND.contains(&name(&op)) {
+                continue;
+            }
+            let is_done = self.tells_of_savepoint(&op) || act(&self.script, work, &op);
+            if !is_done && AROUND.contains(&name(&op)) {
                 self.ops.push_front(op);
                 return;
-            } else {
+            }
+            if !is_done {
                 self.impossible(&op);
             }
         }
     }
 
-    /// Answers what is asked of a savepoint that is gone, or whether it is.
-    fn is_of_no_savepoint(&self, op: &Value) -> bool {
+    /// Tells whether a savepoint is there, or that one is not to be gone back to; returns whether it did.
+    fn tells_of_savepoint(&self, op: &Value) -> bool {
         let present = self.savepoints.iter().any(|name| name == argument(op));
         match name(op) {
             "valid" => gives(&self.script, op, &json!(present)),

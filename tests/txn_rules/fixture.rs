@@ -2,6 +2,7 @@
 //! when they are told to.
 #![cfg(test)]
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -73,9 +74,7 @@ impl Scene {
             role: Role::Volatile,
             prepared: Prepared::Work,
             faults: RefCell::default(),
-            savepoints: true,
-            retries: false,
-            tells_its_key: false,
+            quirks: Vec::new(),
         }
     }
 
@@ -91,16 +90,23 @@ impl Scene {
     /// Adds a hook to each of the four lists.
     pub(crate) fn hooks(&self, work: &mut Work) {
         let [one, two, three, four] = [(); 4].map(|()| self.trace.clone());
-        work.before_commit(move |_| told(&one, "before_commit"));
-        work.after_commit(move |outcome| told(&two, &format!("after_commit({outcome:?})")));
-        work.before_abort(move |_| told(&three, "before_abort"));
-        work.after_abort(move || told(&four, "after_abort"));
+        work.before_commit(move |_| {
+            one.add("before_commit");
+            Ok(())
+        });
+        work.after_commit(move |outcome| {
+            two.add(format!("after_commit({outcome:?})"));
+            Ok(())
+        });
+        work.before_abort(move |_| {
+            three.add("before_abort");
+            Ok(())
+        });
+        work.after_abort(move || {
+            four.add("after_abort");
+            Ok(())
+        });
     }
-}
-
-fn told(trace: &Trace, event: &str) -> Result<(), BoxError> {
-    trace.add(event);
-    Ok(())
 }
 
 /// A resource that is always the same for the same name.
@@ -115,6 +121,15 @@ pub(crate) fn join(work: &mut Work, member: Member) {
     work.join_with(key, |_| Ok(member)).unwrap();
 }
 
+/// How a participant differs from the usual one.
+#[derive(Clone, Copy, PartialEq)]
+enum Quirk {
+    HandsOverBlindly,
+    HasNoSavepoints,
+    Retries,
+    TellsItsKey,
+}
+
 /// A participant.
 pub(crate) struct Member {
     name: &'static str,
@@ -123,9 +138,7 @@ pub(crate) struct Member {
     role: Role,
     prepared: Prepared,
     faults: RefCell<Vec<(&'static str, Fault)>>,
-    savepoints: bool,
-    retries: bool,
-    tells_its_key: bool,
+    quirks: Vec<Quirk>,
 }
 
 impl Member {
@@ -156,22 +169,36 @@ impl Member {
         Self { prepared, ..self }
     }
 
+    /// Leaves its work to `host`, if that is there.
+    pub(crate) fn travels_with(self, host: &str) -> Self {
+        let prepared = Prepared::HandedOver(resource(host));
+        Self { prepared, ..self }
+    }
+
+    /// Does not look whether its host is there.
+    pub(crate) fn blindly(self) -> Self {
+        self.with(Quirk::HandsOverBlindly)
+    }
+
     pub(crate) fn without_savepoints(self) -> Self {
-        let savepoints = false;
-        Self { savepoints, ..self }
+        self.with(Quirk::HasNoSavepoints)
     }
 
     pub(crate) fn retries(self) -> Self {
-        let retries = true;
-        Self { retries, ..self }
+        self.with(Quirk::Retries)
     }
 
     pub(crate) fn tells_its_key(self) -> Self {
-        let tells_its_key = true;
-        Self {
-            tells_its_key,
-            ..self
-        }
+        self.with(Quirk::TellsItsKey)
+    }
+
+    fn with(mut self, quirk: Quirk) -> Self {
+        self.quirks.push(quirk);
+        self
+    }
+
+    fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
     }
 
     fn fault(&self, step: &str) -> Option<Fault> {
@@ -208,14 +235,27 @@ impl DataManager for Member {
     }
 
     fn sort_key(&self) -> Result<String, BoxError> {
-        if self.tells_its_key {
+        if self.has(Quirk::TellsItsKey) {
             self.step("sort_key")?;
         }
         Ok(self.key.to_owned())
     }
 
-    fn prepare(&mut self, _info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
-        self.step("prepare").map(|()| self.prepared)
+    fn prepare(&mut self, info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
+        self.step("prepare")?;
+        let Prepared::HandedOver(host) = self.prepared else {
+            return Ok(self.prepared);
+        };
+        if !self.has(Quirk::HandsOverBlindly) && !info.hosts(host) {
+            return Ok(Prepared::Work);
+        }
+        info.hand_over(host, Box::new(self.name));
+        Ok(self.prepared)
+    }
+
+    fn accept(&mut self, work: Box<dyn Any + Send>) -> Result<(), BoxError> {
+        let of = work.downcast::<&str>().map_err(|_| "odd work")?;
+        self.step(&format!("accept({of})"))
     }
 
     fn vote(&mut self, vote: Vote<'_>) -> Answer {
@@ -234,7 +274,7 @@ impl DataManager for Member {
     }
 
     fn savepoint(&mut self) -> Result<Mark, BoxError> {
-        if !self.savepoints {
+        if self.has(Quirk::HasNoSavepoints) {
             return Err(NoSavepoints.into());
         }
         self.step("savepoint").map(|()| Mark(0))
@@ -245,10 +285,11 @@ impl DataManager for Member {
     }
 
     fn is_retryable(&self, _error: &(dyn StdError + 'static)) -> bool {
-        if self.retries {
+        let retries = self.has(Quirk::Retries);
+        if retries {
             self.trace.add(format!("{}.is_retryable", self.name));
         }
-        self.retries
+        retries
     }
 }
 

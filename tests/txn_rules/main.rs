@@ -5,6 +5,7 @@ mod abort;
 mod commit;
 mod deviations;
 mod fixture;
+mod handing;
 mod hooks;
 mod join;
 mod panics;

@@ -2,8 +2,6 @@
 //! hides nothing.
 #![cfg(test)]
 
-use std::any::Any;
-
 use votive::txn::{
     BoxError, CommitError, DataManager, Panicked, PrepareInfo, Prepared, Role, Vote,
 };
@@ -20,7 +18,7 @@ impl Drop for Bomb {
 }
 
 /// A participant that panics when it is dropped, and only then.
-struct Fragile(Member);
+struct Fragile(Member, Bomb);
 
 impl DataManager for Fragile {
     fn role(&self) -> Role {
@@ -139,15 +137,12 @@ fn a_value_in_the_data_that_panics_in_its_drop_hides_nothing() {
 #[test]
 fn a_hook_that_was_not_run_and_panics_in_its_drop_hides_nothing() {
     let mut txn = Scene::default().begin();
-    let [one, two] = [Bomb, Bomb];
-    txn.before_abort(move |_| drop_it(one));
-    txn.after_abort(move || drop_it(two));
+    let bomb = Bomb;
+    txn.before_abort(move |_| {
+        drop(bomb);
+        Ok(())
+    });
     txn.commit().unwrap();
-}
-
-fn drop_it(value: impl Any) -> Result<(), BoxError> {
-    drop(value);
-    Ok(())
 }
 
 #[test]

@@ -92,14 +92,11 @@ fn t2_an_incarnation_that_is_gone_is_replaced_and_the_work_is_done_again() {
     let done = scene.manager.run(2, |txn| {
         let incarnation = txn.id().incarnation;
         used.push(incarnation);
-        let member = scene.member("a");
-        join(
-            txn,
-            match incarnation == first {
-                true => member.fails("prepare", Fault::Gone(first)),
-                false => member,
-            },
-        );
+        let mut member = scene.member("a");
+        if incarnation == first {
+            member = member.fails("prepare", Fault::Gone(first));
+        }
+        join(txn, member);
         Ok::<_, BoxError>(())
     });
     done.unwrap();

@@ -95,14 +95,14 @@ fn lost() -> (Scene, Arc<Desk>, TxnId) {
     (scene, desk, id)
 }
 
-fn answer(decision: Option<Decision>, standing: Standing) -> Option<Answer> {
-    Some(Answer { decision, standing })
+fn answer(decision: Option<Decision>, standing: Standing) -> Answer {
+    Answer { decision, standing }
 }
 
 #[test]
 fn a_register_that_says_committed_has_everybody_finish_once() {
     let (scene, desk, id) = lost();
-    *desk.answer.lock() = answer(Some(Decision::Committed), Standing::Closed);
+    *desk.answer.lock() = Some(answer(Some(Decision::Committed), Standing::Closed));
     assert_eq!(scene.manager.settle_undecided(), 0);
     assert_eq!(scene.manager.settle_undecided(), 0);
     assert_eq!(scene.heard(), "a.finish b.finish");
@@ -112,7 +112,7 @@ fn a_register_that_says_committed_has_everybody_finish_once() {
 #[test]
 fn a_register_that_says_aborted_has_everybody_aborted_once() {
     let (scene, desk, _) = lost();
-    *desk.answer.lock() = answer(Some(Decision::Aborted), Standing::Open);
+    *desk.answer.lock() = Some(answer(Some(Decision::Aborted), Standing::Open));
     assert_eq!(scene.manager.settle_undecided(), 0);
     assert_eq!(scene.heard(), "a.abort b.abort");
 }
@@ -121,7 +121,7 @@ fn a_register_that_says_aborted_has_everybody_aborted_once() {
 fn as_long_as_the_register_cannot_tell_nobody_is_called() {
     let (scene, desk, _) = lost();
     let closed = answer(Some(Decision::Aborted), Standing::Closed);
-    for silence in [None, closed, answer(None, Standing::Gone)] {
+    for silence in [None, Some(closed), Some(answer(None, Standing::Gone))] {
         *desk.answer.lock() = silence;
         assert_eq!(scene.manager.settle_undecided(), 1);
     }
@@ -131,7 +131,7 @@ fn as_long_as_the_register_cannot_tell_nobody_is_called() {
 #[test]
 fn the_next_begin_settles_what_was_left() {
     let (scene, desk, _) = lost();
-    *desk.answer.lock() = answer(Some(Decision::Committed), Standing::Open);
+    *desk.answer.lock() = Some(answer(Some(Decision::Committed), Standing::Open));
     scene.begin().abort().unwrap();
     assert_eq!(scene.heard(), "a.finish b.finish");
 }

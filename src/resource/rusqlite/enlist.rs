@@ -1,5 +1,7 @@
 //! *Enlisted, yours*: tasks are written on the application's own connection, in its transaction.
 
+use std::path::Path;
+
 use rusqlite::{Connection, Savepoint, Transaction};
 
 use crate::queue::{Enlist, EnlistError};
@@ -24,12 +26,15 @@ impl Enlist for Connection {
         })
     }
 
-    fn write(&self, store: &dyn Store, batch: &Batch) -> Result<Applied, EnlistError> {
+    fn write(&self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
         // The transaction may have ended since it was checked; the connection is still the same.
         if self.is_autocommit() {
             return Err(EnlistError::NoTransaction);
         }
         let now = store.now()?;
+        if sqlite::is_one_insert(&batch) {
+            return Ok(sqlite::write_batch(self, batch, now)?);
+        }
         Ok(whole(self, || sqlite::write_batch(self, batch, now))?)
     }
 }
@@ -39,7 +44,7 @@ impl Enlist for Transaction<'_> {
         (**self).check(store)
     }
 
-    fn write(&self, store: &dyn Store, batch: &Batch) -> Result<Applied, EnlistError> {
+    fn write(&self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
         (**self).write(store, batch)
     }
 }
@@ -49,7 +54,7 @@ impl Enlist for Savepoint<'_> {
         (**self).check(store)
     }
 
-    fn write(&self, store: &dyn Store, batch: &Batch) -> Result<Applied, EnlistError> {
+    fn write(&self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
         (**self).write(store, batch)
     }
 }
@@ -66,6 +71,10 @@ fn own(store: &dyn Store) -> Result<&SqliteStore, EnlistError> {
 /// Compares the main database: what is attached beside it does not count, since a commit over several
 /// files is not atomic.
 fn is_to_file_of(connection: &Connection, store: &SqliteStore) -> bool {
+    // One name is one file, and SQLite has resolved it; two names may be one file too.
+    if connection.path().map(Path::new) == Some(store.path()) {
+        return true;
+    }
     let here = register::fingerprint(connection);
     let there = register::fingerprint_of(store.path());
     matches!((here, there), (Ok(here), Ok(there)) if here == there)

@@ -147,7 +147,7 @@ impl Session {
         let Some(store) = &self.database.inner().store else {
             return Err(DatabaseError::NotShared(self.database.path().to_owned()).into());
         };
-        let applied = sqlite::write_batch(&self.connection, &handed.batch, store.now()?)?;
+        let applied = sqlite::write_batch(&self.connection, handed.batch.clone(), store.now()?)?;
         *handed.applied.lock() = Some(applied);
         Ok(())
     }

@@ -18,6 +18,15 @@ pub(super) fn check(batch: &Batch) -> Result<()> {
     Ok(batch.changes.iter().try_for_each(lifecycle::check)?)
 }
 
+/// Whether a batch is one task on which nothing hangs: one statement writes it, all or nothing.
+pub(crate) fn is_one_insert(batch: &Batch) -> bool {
+    let [Change::Insert(record)] = batch.changes.as_slice() else {
+        return false;
+    };
+    let options = &record.options;
+    options.unique.is_none() && options.about.is_empty() && options.waits_for.is_empty()
+}
+
 /// Where and when a batch is performed.
 pub(super) struct Performer<'c> {
     connection: &'c Connection,
@@ -50,12 +59,19 @@ impl<'c> Performer<'c> {
         }
     }
 
+    /// Makes all changes, and clears up. After an error the caller rolls back.
+    pub(super) fn perform(self, batch: Batch) -> Result<Applied> {
+        let (connection, now) = (self.connection, self.now);
+        let applied = self.make(batch)?;
+        tasks::drop_expired(connection, now)?;
+        Ok(applied)
+    }
+
     /// Makes all changes. After an error the caller rolls back.
-    pub(super) fn perform(mut self, batch: Batch) -> Result<Applied> {
+    pub(super) fn make(mut self, batch: Batch) -> Result<Applied> {
         for change in batch.changes {
             self.change(change)?;
         }
-        tasks::drop_expired(self.connection, self.now)?;
         Ok(self.applied)
     }
 

@@ -39,6 +39,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+pub(crate) use batch::is_one_insert;
 pub use options::Options;
 
 use crate::id::TxnId;
@@ -185,15 +186,20 @@ impl fmt::Debug for SqliteStore {
 }
 
 /// Performs a batch in a transaction of a connection that is not the store's: the tasks are visible
-/// when the caller commits. After an error the caller rolls back to where it was before.
+/// when the caller commits. After an error the caller rolls back to where it was before; of one insert
+/// ([`is_one_insert`]) nothing is left to roll back.
 pub(crate) fn write_batch(
     connection: &Connection,
-    batch: &Batch,
+    batch: Batch,
     now: Timestamp,
 ) -> store::Result<Applied> {
     let write = || {
-        batch::check(batch)?;
-        batch::Performer::at_once(connection, now).perform(batch.clone())
+        batch::check(&batch)?;
+        let performer = batch::Performer::at_once(connection, now);
+        if is_one_insert(&batch) {
+            return performer.make(batch);
+        }
+        performer.perform(batch)
     };
     write().map_err(|fault: Fault| fault.during("write a batch in another's transaction"))
 }

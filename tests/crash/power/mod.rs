@@ -41,21 +41,27 @@ fn complaints(layout: Layout, flaw: Flaw) -> Vec<String> {
     });
     let mut dice = Dice::new();
     (0..outages.div_ceil(OUTAGES))
-        .map(|_| fail(layout, flaw, &mut dice))
+        .map(|_| {
+            loop {
+                if let Some(complaints) = fail(layout, flaw, &mut dice) {
+                    break complaints;
+                }
+            }
+        })
         .find(|complaints| !complaints.is_empty())
         .unwrap_or_default()
 }
 
 /// Has a child work until it dies, and another one to the end, then has the power fail again and again
-/// at any instant of that, until something is wrong, and returns what.
-fn fail(layout: Layout, flaw: Flaw, dice: &mut Dice) -> Vec<String> {
+/// at any instant of that, until something is wrong, and returns what; `None` if the trace is of no use.
+fn fail(layout: Layout, flaw: Flaw, dice: &mut Dice) -> Option<Vec<String>> {
     let place = tempfile::tempdir().unwrap();
     let folder = &place.path().canonicalize().unwrap();
     assert_eq!(child::inspect(folder, layout), [""; 0]);
     let mut disk = Disk::of(folder);
     let point = format!("{}.after_commit", dice.pick(&layout.steps()));
-    let mut events = work(folder, layout, flaw, Some(&point));
-    events.extend(work(folder, layout, flaw, None));
+    let mut events = work(folder, layout, flaw, Some(&point))?;
+    events.extend(work(folder, layout, flaw, None)?);
     let instants: BTreeSet<_> = (0..OUTAGES).map(|_| dice.below(events.len())).collect();
     for (instant, event) in events.iter().enumerate() {
         if instants.contains(&instant) {
@@ -63,16 +69,16 @@ fn fail(layout: Layout, flaw: Flaw, dice: &mut Dice) -> Vec<String> {
             fs::write(acknowledgements(folder), told(folder, &events[..instant])).unwrap();
             let complaints = child::inspect(folder, layout);
             if !complaints.is_empty() {
-                return complaints;
+                return Some(complaints);
             }
         }
         disk.perform(event);
     }
-    Vec::new()
+    Some(Vec::new())
 }
 
-/// Has a child work, until it comes to `point` if one is given, and returns its steps.
-fn work(folder: &Path, layout: Layout, flaw: Flaw, point: Option<&str>) -> Vec<Event> {
+/// Has a child work, until it comes to `point` if one is given, and returns its steps if all are known.
+fn work(folder: &Path, layout: Layout, flaw: Flaw, point: Option<&str>) -> Option<Vec<Event>> {
     let log = tempfile::NamedTempFile::new().unwrap();
     let role = if flaw == Flaw::Careless {
         Role::WorkCarelessly
@@ -86,7 +92,7 @@ fn work(folder: &Path, layout: Layout, flaw: Flaw, point: Option<&str>) -> Vec<E
     let end = child::run(&mut worker);
     let is_right = end == End::Finished || (point.is_some() && end == End::Crashed);
     assert!(is_right, "{end:?}");
-    let mut events = trace::read(&fs::read_to_string(log.path()).unwrap(), folder);
+    let mut events = trace::read(&fs::read_to_string(log.path()).unwrap(), folder)?;
     if flaw == Flaw::Unflushed {
         let log = folder.join("tasks.db-wal");
         events.retain(|event| match event {
@@ -94,7 +100,7 @@ fn work(folder: &Path, layout: Layout, flaw: Flaw, point: Option<&str>) -> Vec<E
             _ => true,
         });
     }
-    events
+    Some(events)
 }
 
 /// What a child had been told to be committed, by its own word.

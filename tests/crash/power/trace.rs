@@ -55,16 +55,18 @@ pub(crate) fn strace(log: &Path) -> Vec<OsString> {
     words.map(OsString::from).chain([log.into()]).collect()
 }
 
-/// Reads the steps that concern the files in `folder`.
-pub(crate) fn read(log: &str, folder: &Path) -> Vec<Event> {
+/// Reads the steps that concern the files in `folder`; `None` if the process died in the midst of one,
+/// so that nobody knows whether it happened.
+pub(crate) fn read(log: &str, folder: &Path) -> Option<Vec<Event>> {
     let mut reader = Reader {
         folder,
         positions: HashMap::new(),
         unfinished: HashMap::new(),
+        is_whole: true,
         events: Vec::new(),
     };
     log.lines().for_each(|line| reader.line(line));
-    reader.events
+    (reader.is_whole && reader.unfinished.is_empty()).then_some(reader.events)
 }
 
 struct Reader<'a> {
@@ -73,6 +75,8 @@ struct Reader<'a> {
     positions: HashMap<u32, usize>,
     /// The beginnings of calls that other threads' calls came between.
     unfinished: HashMap<u32, &'a str>,
+    /// Whether each call has a result.
+    is_whole: bool,
     events: Vec<Event>,
 }
 
@@ -103,7 +107,8 @@ impl<'a> Reader<'a> {
     }
 
     fn end(&mut self, thread: u32, call: &str) {
-        let (call, result) = call.rsplit_once(" = ").unwrap();
+        let (call, result) = call.rsplit_once(" = ").unwrap_or((call, "?"));
+        self.is_whole &= result != "?";
         // It failed, or the process ended in it.
         if result.starts_with(['-', '?']) {
             return;
@@ -225,5 +230,12 @@ fn calls_of_two_threads_are_told_apart() {
             thread: 1,
         },
     );
-    assert_eq!(read(log, Path::new("/f")), [begins, written, ends]);
+    let events = read(log, Path::new("/f")).unwrap();
+    assert_eq!(events, [begins, written, ends]);
+}
+
+#[test]
+fn a_process_that_dies_in_a_call_leaves_a_trace_of_no_use() {
+    let log = "1 fsync(5<\\x2f\\x66\\x2f\\x61>) = ?\n";
+    assert_eq!(read(log, Path::new("/f")), None);
 }

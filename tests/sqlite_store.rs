@@ -9,5 +9,7 @@ mod child;
 mod fixture;
 #[path = "sqlite_store/group_commit.rs"]
 mod group_commit;
+#[path = "sqlite_store/housekeeping.rs"]
+mod housekeeping;
 #[path = "sqlite_store/processes.rs"]
 mod processes;

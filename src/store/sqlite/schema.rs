@@ -81,6 +81,7 @@ CREATE TABLE votive_staged (
     change_count INTEGER NOT NULL,
     batch        BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX votive_staged_discarded ON votive_staged (staged_at) WHERE state = 2;
 
 -- The tasks that staged batches will insert: nobody else may.
 CREATE TABLE votive_staged_task (

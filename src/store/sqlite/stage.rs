@@ -1,5 +1,7 @@
 //! Two-phase commit of batches.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
@@ -43,6 +45,10 @@ const FORGETTABLE: Write = Write {
         "sqlite.forgettable.after_commit",
     ],
 };
+
+/// How long it is remembered that a batch was discarded. Nobody may rely on it: a stage that comes
+/// later still is discarded again, by recovery.
+const DISCARDED_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
 /// What became of a staged batch: the column `state` of `votive_staged`.
 mod staged {
@@ -231,7 +237,20 @@ fn discard(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<()> {
         row.pinned = None;
         tasks::unblock(connection, row, now)?;
     }
-    end(connection, txn, staged::DISCARDED)
+    end(connection, txn, staged::DISCARDED)?;
+    drop_discarded(connection, now)
+}
+
+/// Drops two of the oldest traces for each new one, so that they never pile up.
+fn drop_discarded(connection: &Connection, now: Timestamp) -> Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM votive_staged WHERE txn IN (
+                 SELECT txn FROM votive_staged WHERE state = 2 AND staged_at < ?1
+                 ORDER BY staged_at LIMIT 2)",
+        )?
+        .execute([now.saturating_sub(DISCARDED_KEPT).as_micros()])?;
+    Ok(())
 }
 
 /// What was published or discarded stays as an empty row until it can be forgotten, so that it is told

@@ -49,7 +49,9 @@ pub struct Options {
     pub group: Option<String>,
     /// The objects that the task is about, for "which tasks concern object X?".
     pub about: Vec<String>,
-    /// Tasks that must be done first; each announces itself with `Change::Arrive`.
+    /// Tasks that must be done first. The task waits until a `Change::Arrive` has named each of them;
+    /// the handler of that task has to add it to its transaction, the consumer does not do so by itself.
+    /// Defaults to none.
     pub waits_for: Vec<TaskId>,
     /// On whose behalf. Defaults to none.
     pub user: Option<String>,

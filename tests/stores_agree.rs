@@ -243,7 +243,7 @@ impl Pair {
                 self.staged.push(txn);
                 self.both(|index, side| {
                     let staged = side.store.stage(txn, register, &batches[index], now);
-                    Answer::Staged(staged.map_err(|error| error.kind))
+                    Answer::Staged(staged.map_err(|error| refusal(error.kind)))
                 })
             }
             Step::Publish(number) => {
@@ -373,6 +373,15 @@ fn keep_key_promises(edits: &[Edit]) -> Vec<Edit> {
     edits
 }
 
+/// What is compared of a refused stage. A batch is judged before it is made, so the state in which a
+/// store found a task may or may not include what an earlier change of the batch will do to it.
+fn refusal(kind: Kind) -> Kind {
+    match kind {
+        Kind::StateChanged { task, .. } => Kind::StateChanged { task, found: "" },
+        other => other,
+    }
+}
+
 fn pick<T: Clone>(from: &[T], number: usize) -> Option<T> {
     from.get(number.checked_rem(from.len())?).cloned()
 }
@@ -449,7 +458,7 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 2_000, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 500, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn sqlite_answers_as_memory_does(steps in proptest::collection::vec(step(), 1..40)) {

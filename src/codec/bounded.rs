@@ -102,6 +102,7 @@ impl Bounded {
 impl Flavor for Bounded {
     type Output = Self;
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.size = self.size.saturating_add(1);
         if self.size <= self.max {
@@ -110,6 +111,7 @@ impl Flavor for Bounded {
         Ok(())
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         self.size = self.size.saturating_add(bytes.len());
         if self.size <= self.max {

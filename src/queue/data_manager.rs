@@ -191,7 +191,7 @@ impl Buffer {
 impl DataManager for Buffer {
     fn role(&self) -> Role {
         match self.store.capabilities().tier_max {
-            Tier::Volatile => Role::Volatile,
+            Tier::Volatile => Role::VolatileAlone(self.store.id()),
             Tier::Prepared | Tier::Enlisted => Role::Either(self.store.id()),
         }
     }

@@ -167,6 +167,12 @@ pub fn settle(record: &mut Record, settlement: &Settlement, now: Timestamp) -> R
     Ok(fate)
 }
 
+/// Whether nothing of a claimed task is kept after this verdict.
+#[must_use]
+pub fn leaves(record: &Record, verdict: &Verdict) -> bool {
+    *verdict == Verdict::Done && record.options.retention.is_none()
+}
+
 /// Changes a task that nobody has claimed; only [`Amendment::Progress`] may change a claimed one.
 ///
 /// # Errors

@@ -14,6 +14,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 pub enum Role {
     /// Keeps nothing that outlives the process.
     Volatile,
+    /// Keeps nothing that outlives the process, and can decide if nobody else has work.
+    VolatileAlone(ResourceId),
     /// Can only decide: its vote commits.
     OnePhase(ResourceId),
     /// Can only prepare.
@@ -27,7 +29,7 @@ impl Role {
     #[must_use]
     pub fn resource(self) -> Option<ResourceId> {
         match self {
-            Self::Volatile => None,
+            Self::Volatile | Self::VolatileAlone(_) => None,
             Self::OnePhase(id) | Self::TwoPhase(id) | Self::Either(id) => Some(id),
         }
     }

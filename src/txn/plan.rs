@@ -12,7 +12,7 @@ pub struct Plan {
     /// The guarantee: the lowest that any participant with work gets. One that keeps its work in
     /// memory lowers it to [`Tier::Volatile`], because a crash after the decision loses that work.
     pub tier: Tier,
-    /// Who decides; `None` if nothing outlives the process.
+    /// Who decides; `None` if several have work and none of it outlives the process.
     pub commit_point: Option<ResourceId>,
     /// Who promises.
     pub prepared: Vec<ResourceId>,
@@ -41,7 +41,7 @@ pub(super) struct Candidate {
 }
 
 impl Plan {
-    /// The plan of those who have nothing that outlives the process.
+    /// The plan of those who have nothing that outlives the process, and none of whom decides.
     pub(super) const VOLATILE: Self = Self {
         tier: Tier::Volatile,
         commit_point: None,
@@ -54,7 +54,8 @@ impl Plan {
     /// # Errors
     /// Nobody can decide, or more than one insists on it.
     pub(super) fn make(candidates: &[Candidate]) -> Result<(Self, Option<usize>), PlanError> {
-        let Some((seat, commit_point)) = commit_point(candidates)? else {
+        let decider = commit_point(candidates)?.or_else(|| alone(candidates));
+        let Some((seat, commit_point)) = decider else {
             return Ok((Self::VOLATILE, None));
         };
         let others = candidates.iter().filter(|other| other.seat != seat);
@@ -97,8 +98,19 @@ fn commit_point(candidates: &[Candidate]) -> Result<Option<(usize, ResourceId)>,
     }
 }
 
+/// The only one with work may decide without a promise, though what it decides on is in memory.
+fn alone(candidates: &[Candidate]) -> Option<(usize, ResourceId)> {
+    match candidates {
+        [only] => match only.role {
+            Role::VolatileAlone(resource) => Some((only.seat, resource)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn tier(candidates: &[Candidate], prepared: &[ResourceId]) -> Tier {
-    let in_memory = |candidate: &Candidate| candidate.role == Role::Volatile;
+    let in_memory = |candidate: &Candidate| candidate.role.resource().is_none();
     if candidates.iter().any(in_memory) {
         Tier::Volatile
     } else if prepared.is_empty() {
@@ -146,6 +158,18 @@ mod tests {
     fn where_nothing_outlives_the_process_nobody_decides() {
         assert_eq!(plan(&[]), Ok((Plan::VOLATILE, None)));
         assert_eq!(plan(&[volatile, volatile]), Ok((Plan::VOLATILE, None)));
+    }
+
+    #[test]
+    fn the_only_one_with_work_decides_even_in_memory() {
+        check(&[Role::VolatileAlone], 0, &[], Tier::Volatile);
+    }
+
+    #[test]
+    fn one_in_memory_promises_where_others_have_work() {
+        let both: [fn(ResourceId) -> Role; 2] = [Role::VolatileAlone, volatile];
+        assert_eq!(plan(&both), Ok((Plan::VOLATILE, None)));
+        check(&[Role::VolatileAlone, Role::Either], 1, &[], Tier::Volatile);
     }
 
     #[test]

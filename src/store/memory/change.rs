@@ -113,6 +113,10 @@ impl Content {
         if entry.pinned {
             return Err(Kind::Pinned(task));
         }
+        if lifecycle::leaves(&entry.record, &settlement.verdict) {
+            // It goes as it is: a copy to undo with would only be thrown away.
+            return self.follow(sequence, Fate::Leaves, now);
+        }
         let fate = self.update(sequence, |entry| {
             let fate = lifecycle::settle(&mut entry.record, settlement, now)?;
             entry.claim = None;

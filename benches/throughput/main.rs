@@ -69,7 +69,7 @@ struct Pair {
     own: fn(&Setting) -> Result<Run>,
 }
 
-const PAIRS: [Pair; 11] = [
+const PAIRS: [Pair; 12] = [
     Pair {
         name: "sqlite one per txn, enlisted",
         raw_name: "application row + task row in one transaction",
@@ -195,6 +195,16 @@ const PAIRS: [Pair; 11] = [
         goal: Some(0.25),
         raw: raw_memory,
         own: |setting| setting.measure(setting.tasks * 5, || own::memory(100, setting.tasks * 5)),
+    },
+    Pair {
+        name: "memory store alone, 100 per batch",
+        raw_name: "a map of tasks with an ordered index",
+        goal: Some(0.25),
+        raw: raw_memory,
+        own: |setting| {
+            let work = own::memory_store(100, setting.tasks * 5)?;
+            setting.measure(setting.tasks * 5, work)
+        },
     },
 ];
 

@@ -8,14 +8,14 @@ use crossbeam_channel::unbounded;
 use votive::consumer::Consumer;
 use votive::handler::{Context, Registry};
 use votive::id::{ConsumerId, Incarnation};
-use votive::queue::Queue;
+use votive::queue::{self, Queue};
 use votive::resource::rusqlite::Database;
 use votive::store::memory::MemoryStore;
-use votive::store::{Change, Claim, ClaimRequest, Settlement, Store, Verdict, Want};
+use votive::store::{Batch, Change, Claim, ClaimRequest, Settlement, Store, Verdict, Want};
 use votive::txn::TransactionManager;
 
 use crate::raw::run;
-use crate::setting::{Noop, Result, connect, preload, store};
+use crate::setting::{Noop, Result, connect, insert, preload, store};
 
 const APP: &str = "CREATE TABLE IF NOT EXISTS app (id INTEGER PRIMARY KEY, v TEXT NOT NULL)";
 const ROW: &str = "INSERT INTO app (v) VALUES ('row')";
@@ -231,4 +231,21 @@ pub(crate) fn memory(size: usize, count: u64) -> Result<()> {
         txn.commit()?;
     }
     claimer.run_by(size, count)
+}
+
+/// The store in memory by itself: `count` records that are made already, inserted, claimed and settled
+/// `size` at a time.
+pub(crate) fn memory_store(size: usize, count: u64) -> Result<Box<dyn FnOnce() -> Result<()>>> {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let claimer = Claimer::new(Arc::clone(&store), 0)?;
+    let batch = |_| (0..size).map(|_| insert(&*store)).collect();
+    let batches = (0..count / size as u64)
+        .map(batch)
+        .collect::<Result<Vec<Batch>>>()?;
+    Ok(Box::new(move || {
+        for batch in &batches {
+            queue::apply(&claimer.store, &claimer.manager, batch)?;
+        }
+        claimer.run_by(size, count)
+    }))
 }

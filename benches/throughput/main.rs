@@ -69,7 +69,7 @@ struct Pair {
     own: fn(&Setting) -> Result<Run>,
 }
 
-const PAIRS: [Pair; 12] = [
+const PAIRS: [Pair; 13] = [
     Pair {
         name: "sqlite one per txn, enlisted",
         raw_name: "application row + task row in one transaction",
@@ -161,6 +161,13 @@ const PAIRS: [Pair; 12] = [
             let work = own::drain(&setting.fresh()?, 4, setting.tasks)?;
             setting.measure(setting.tasks, work)
         },
+    },
+    Pair {
+        name: "sqlite claim + settle at 1k : at 100k",
+        raw_name: "the same at a tenth of the largest backlog",
+        goal: None,
+        raw: |setting| claims(store(&setting.fresh()?)?, setting.backlog_max / 10, setting),
+        own: |setting| claims(store(&setting.fresh()?)?, 1_000, setting),
     },
     Pair {
         name: "sqlite claim + settle at 1k : at 1M",

@@ -30,6 +30,8 @@ pub mod lifecycle;
 mod types;
 pub mod url;
 
+#[cfg(feature = "file")]
+pub mod file;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -261,6 +261,7 @@ cases! { $
         what_was_applied_survives
         what_was_staged_is_still_in_doubt
         what_was_staged_is_published_after_a_crash
+        what_its_own_store_decided_stays_staged_until_it_is_published
         a_pinned_claim_stays_pinned
         what_was_forgettable_does_not_come_back
         the_claims_of_the_crashed_are_reclaimed

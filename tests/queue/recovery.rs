@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use votive::id::ResourceId;
 use votive::queue::{Queue, Recovered, recover, recover_older_than};
 use votive::register::{Decision, Register, Tier};
 use votive::store::{Kind, Stage};
@@ -119,7 +120,7 @@ fn what_is_decided_here_for_others_waits_for_them() {
     let (store, _, manager) = durable();
     let txn = orphan(&*store);
     stage(&store, &*store, txn, "ann");
-    let database = Faulty::new(Tier::Enlisted).resource();
+    let database = ResourceId::of_preparing_database([1; 12]);
     store.decide(txn, Decision::Committed, &[database]).unwrap();
     assert_eq!(recover_now(&store, &manager).in_doubt, 1);
     assert!(visible(&*store).is_empty());

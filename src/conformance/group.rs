@@ -41,7 +41,7 @@ pub(super) fn a_busy_group_blocks_nobody_else(scene: &mut Scene<'_>) {
 pub(super) fn a_group_is_the_same_in_all_queues(scene: &mut Scene<'_>) {
     let worker = scene.worker();
     let mut other = grouped(scene);
-    "other".clone_into(&mut other.queue);
+    other.queue = "other".into();
     scene.enqueue(grouped(scene));
     scene.enqueue(other);
     let claim = scene.claim_one(&worker);

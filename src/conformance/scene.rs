@@ -110,7 +110,7 @@ impl<'h> Scene<'h> {
         let payload = Payload {
             format: Format::Bytes,
             version: 0,
-            bytes: b"payload".to_vec(),
+            bytes: b"payload"[..].into(),
         };
         let id = TaskId::new(self.now());
         Record::new(id, QUEUE, "kind", payload, self.now()).with_options(options)

@@ -205,7 +205,7 @@ pub fn amend(
         }
         Amendment::Move(queue) => {
             refuse_claimed(record)?;
-            record.queue.clone_from(queue);
+            record.queue = queue.into();
         }
         Amendment::Progress(progress) => record.progress = Some(progress.clone()),
         Amendment::Remove => {
@@ -295,7 +295,7 @@ mod tests {
         let payload = Payload {
             format: Format::Bytes,
             version: 0,
-            bytes: Vec::new(),
+            bytes: [].into(),
         };
         Record::new(TaskId::new(NOW), "default", "kind", payload, NOW).with_options(options)
     }
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn names_have_bounds() {
         let mut record = staged(Options::default());
-        record.queue = "q".repeat(NAME_MAX + 1);
+        record.queue = "q".repeat(NAME_MAX + 1).into();
         let text = check(&Change::Insert(Box::new(record)))
             .unwrap_err()
             .to_string();

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use votive::id::TaskId;
 use votive::store::{Change, Dispatch, Interest};
-use votive::task::{OnDuplicate, Unique};
+use votive::task::{OnDuplicate, Options, Unique};
 
 use crate::fixture::{Client, done, place, record};
 
 fn enqueue_unique(client: &Client) -> TaskId {
-    let mut record = record();
-    record.options.unique = Some(Unique {
+    let unique = Some(Unique {
         key: "key".to_owned(),
         on_duplicate: OnDuplicate::Merge,
+    });
+    let record = record().with_options(Options {
+        unique,
+        ..Options::default()
     });
     let id = record.id;
     client.apply(Change::Insert(Box::new(record))).unwrap();

@@ -48,7 +48,8 @@ pub struct Recovered {
 /// What is younger than [`GRACE_DEFAULT`] is left alone: its owner is probably at work.
 ///
 /// # Errors
-/// The store failed. What was settled before that stays settled; call again.
+/// The store failed. A batch that it could not settle, because it is damaged for one, keeps no other
+/// from being settled; only a store that cannot be reached ends the recovery. Call again.
 pub fn recover(store: &Arc<dyn Store>, manager: &TransactionManager) -> store::Result<Recovered> {
     recover_older_than(store, manager, GRACE_DEFAULT)
 }
@@ -68,15 +69,24 @@ pub fn recover_older_than(
     manager.settle_undecided();
     let now = store.now()?;
     let mut recovered = Recovered::default();
+    let mut failed = None;
     for in_doubt in all_in_doubt(&**store)? {
-        if is_due(&in_doubt, now, grace) {
-            let action = judge(&**store, registers, &in_doubt);
-            carry_out(&**store, &in_doubt, action, &mut recovered)?;
+        if !is_due(&in_doubt, now, grace) {
+            continue;
+        }
+        let action = judge(&**store, registers, &in_doubt);
+        match carry_out(&**store, &in_doubt, action, &mut recovered) {
+            Ok(()) => {}
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => {
+                tracing::error!(txn = %in_doubt.txn, %error, "a batch could not be settled");
+                failed.get_or_insert(error);
+            }
         }
     }
     recovered.databases = databases::recover(registers, grace);
     recovered.garbage = garbage::collect_all(registers);
-    Ok(recovered)
+    failed.map_or(Ok(recovered), Err)
 }
 
 /// Reads all staged batches of a store, oldest id first.

@@ -127,6 +127,24 @@ fn what_is_decided_here_for_others_waits_for_them() {
 }
 
 #[test]
+fn a_batch_that_cannot_be_published_keeps_no_other_from_it() {
+    let (store, register, manager, first) = staged_elsewhere();
+    let second = votive::id::TxnId {
+        sequence: first.sequence + 1,
+        ..first
+    };
+    stage(&store, &*register, second, "bob");
+    for txn in [first, second] {
+        register.decide(txn, Decision::Committed, &[]).unwrap();
+    }
+    let damaged = Kind::Corrupt("the batch".to_owned());
+    store.fail("publish", Fault::Refused(damaged.clone()));
+    let recovered = recover_older_than(&as_store(&store), &manager, Duration::ZERO);
+    assert_eq!(recovered.unwrap_err().kind, damaged);
+    assert_eq!(visible(&*store), ["bob"]);
+}
+
+#[test]
 fn opening_a_queue_recovers_its_store() {
     let (store, _, manager, _) = staged_elsewhere();
     store.clock.advance(Duration::from_secs(10));

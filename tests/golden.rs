@@ -53,7 +53,7 @@ fn record(number: u8, options: TaskOptions) -> Record {
     let payload = Payload {
         format: Format::Json,
         version: 3,
-        bytes: b"{\"n\":1}".to_vec(),
+        bytes: b"{\"n\":1}"[..].into(),
     };
     Record::new(task(number), "default", "golden", payload, NOW).with_options(options)
 }
@@ -191,7 +191,7 @@ fn the_visible_tasks_of_a_store_of_version_1_are_read() {
         .map(|t| (t.record.id, t.record.state))
         .collect();
     assert_eq!(found, [(task(1), State::Ready), (task(2), State::Waiting)]);
-    assert_eq!(page.tasks[1].record.options, full());
+    assert_eq!(*page.tasks[1].record.options, full());
 }
 
 #[test]

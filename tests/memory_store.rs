@@ -52,7 +52,7 @@ impl Actor {
         let payload = Payload {
             format: Format::Bytes,
             version: 0,
-            bytes: Vec::new(),
+            bytes: [].into(),
         };
         let record = Record::new(TaskId::new(NOW), "default", "kind", payload, NOW);
         let record = record.with_options(options.clone());

@@ -14,7 +14,8 @@ use votive::store::{
     Published, Settlement, Store, Verdict, Want,
 };
 use votive::task::{
-    DeadReason, Failure, Format, OnDuplicate, Options, Payload, Record, State, StateSet, Unique,
+    DeadReason, Failure, Format, Name, OnDuplicate, Options, Payload, Record, State, StateSet,
+    Unique,
 };
 use votive::time::{ManualClock, Timestamp};
 
@@ -170,7 +171,7 @@ impl Side {
     }
 
     /// The tasks, with those that are not ended told apart only by their holders and records.
-    fn tasks(&self) -> Vec<(TaskId, String, Option<State>, Option<String>)> {
+    fn tasks(&self) -> Vec<(TaskId, Name, Option<State>, Option<String>)> {
         let page = self.store.scan(&Filter::default(), None, 1_000).unwrap();
         let tasks = page.tasks.into_iter().map(|listed| {
             let record = listed.record;
@@ -396,7 +397,7 @@ fn record(
     let payload = Payload {
         format: Format::Bytes,
         version: 0,
-        bytes: Vec::new(),
+        bytes: [].into(),
     };
     Record::new(id, QUEUES[queue], "kind", payload, now).with_options(Options {
         waits_for: waits_for.into_iter().collect(),

@@ -107,7 +107,7 @@ pub(super) fn a_staged_task_is_not_inserted_by_another(scene: &mut Scene<'_>) {
 pub(super) fn a_name_is_neither_empty_nor_too_long(scene: &mut Scene<'_>) {
     for name in [String::new(), "n".repeat(256)] {
         let mut record = scene.record();
-        record.queue.clone_from(&name);
+        record.queue = name.as_str().into();
         for change in [insert(record), mark(&name, None, Some("value"))] {
             let refused = kind(scene.apply(vec![change]));
             assert!(matches!(refused, Kind::Invalid(_)), "{refused:?}");

@@ -69,7 +69,7 @@ pub(super) fn a_claim_takes_no_more_than_it_wants(scene: &mut Scene<'_>) {
 pub(super) fn one_claim_serves_several_queues(scene: &mut Scene<'_>) {
     let worker = scene.worker();
     let mut other = scene.record();
-    "other".clone_into(&mut other.queue);
+    other.queue = "other".into();
     let ids = BTreeSet::from([scene.enqueue(other), scene.enqueue_any()]);
     scene.enqueue_any();
     let request = request(&worker.id, &[("other", 5), (QUEUE, 1), ("empty", 5)]);

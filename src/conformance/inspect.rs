@@ -49,8 +49,8 @@ pub(super) fn listings_are_filtered(scene: &mut Scene<'_>) {
     let plain = scene.enqueue_any();
     scene.advance(1);
     let mut other = scene.record();
-    "other".clone_into(&mut other.queue);
-    "sort".clone_into(&mut other.kind);
+    other.queue = "other".into();
+    other.kind = "sort".into();
     let other = scene.enqueue(other);
     scene.amend(plain, Amendment::Cancel).unwrap();
     let all = Filter::default;
@@ -88,7 +88,7 @@ pub(super) fn stats_count_by_queue_and_state(scene: &mut Scene<'_>) {
     let worker = scene.worker();
     let tasks = [(); 3].map(|()| scene.enqueue_any());
     let mut other = scene.record();
-    "other".clone_into(&mut other.queue);
+    other.queue = "other".into();
     scene.enqueue(other);
     scene.claim_one(&worker);
     scene.amend(tasks[2], Amendment::Cancel).unwrap();

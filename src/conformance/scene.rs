@@ -110,7 +110,7 @@ impl<'h> Scene<'h> {
         let payload = Payload {
             format: Format::Bytes,
             version: 0,
-            bytes: b"payload".to_vec(),
+            bytes: b"payload"[..].into(),
         };
         let id = TaskId::new(self.now());
         Record::new(id, QUEUE, "kind", payload, self.now()).with_options(options)
@@ -148,6 +148,14 @@ impl<'h> Scene<'h> {
 
     pub(super) fn staged(&mut self, changes: Vec<Change>) -> TxnId {
         self.stage(changes).expect("a staged batch")
+    }
+
+    /// Stages what the store itself will decide.
+    pub(super) fn staged_here(&mut self, changes: Vec<Change>) -> TxnId {
+        let (txn, now, store) = (self.txn(), self.now(), self.store());
+        let batch = Batch::new(changes);
+        store.stage(txn, store.id(), &batch, now).unwrap();
+        txn
     }
 
     pub(super) fn publish(&self, txn: TxnId) -> Published {

@@ -122,7 +122,7 @@ impl Core {
 
     /// Says that nobody handles a task, which is given back for others.
     pub(super) fn unknown(&self, record: &Record) -> End {
-        let (task, kind) = (record.id, &record.kind);
+        let (task, kind) = (record.id, &*record.kind);
         tracing::warn!(consumer = %self.id, %task, kind, "nobody handles this kind of task");
         self.counters.count(|stats| stats.unknown += 1);
         End::Released(Some(self.settings.unknown_delay))

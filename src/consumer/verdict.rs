@@ -108,7 +108,7 @@ mod tests {
         let payload = Payload {
             format: Format::Bytes,
             version: 0,
-            bytes: Vec::new(),
+            bytes: [].into(),
         };
         let retry = RetryPolicy {
             attempts_max: 3,
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_task_whose_time_passed_while_it_was_held_back_is_not_run() {
         let mut claim = claim(Counts::default());
-        claim.record.options.expires_at = Some(NOW);
+        std::sync::Arc::make_mut(&mut claim.record.options).expires_at = Some(NOW);
         assert_eq!(before_run(&claim, 5, NOW), Some(End::Expired));
     }
 

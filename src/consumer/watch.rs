@@ -246,7 +246,7 @@ pub(super) fn run(core: &Arc<Core>) {
 fn give_up(core: &Core, reason: Reason, run: &Run) {
     let claim = &run.claim;
     tracing::error!(
-        consumer = %core.id, task = %claim.record.id, kind = claim.record.kind, ?reason,
+        consumer = %core.id, task = %claim.record.id, kind = &*claim.record.kind, ?reason,
         "a handler did not stop when told to; its thread is left behind"
     );
     core.counters.count(|stats| stats.abandoned += 1);

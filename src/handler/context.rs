@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::id::TaskId;
 use crate::queue::{EnqueueError, Queue};
-use crate::task::{Options, Task};
+use crate::task::{Name, Options, Task};
 use crate::time::Timestamp;
 use crate::txn::{Cancellation, Work};
 
@@ -14,7 +14,7 @@ pub struct Attempt {
     /// The task. The same for all its attempts, so it serves as an idempotency key.
     pub task: TaskId,
     /// Its type tag.
-    pub kind: String,
+    pub kind: Name,
     /// The number of the attempt, from 1.
     pub number: u32,
     /// How often this attempt had to start over because of a conflict.

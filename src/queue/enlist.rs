@@ -6,7 +6,7 @@ use std::fmt;
 use crate::id::TaskId;
 use crate::queue::{EnqueueError, Queue};
 use crate::store::{self, Applied, Batch, Change, Store};
-use crate::task::{Options, Payload, Task};
+use crate::task::{Name, Options, Payload, Task};
 
 /// A foreign connection, inside a transaction, that can write a batch of changes. Implemented in each
 /// `resource::<database>`.
@@ -90,7 +90,7 @@ impl Enlisted<'_> {
     /// As [`enqueue`](Self::enqueue).
     pub fn enqueue_with<T: Task>(&self, task: &T, options: Options) -> Result<TaskId, EnlistError> {
         let payload = Payload::encode(task, self.queue.limits).map_err(EnqueueError::from)?;
-        self.enqueue_payload(T::KIND, payload, options)
+        self.enqueue_payload(Name::fixed(T::KIND), payload, options)
     }
 
     /// Writes a task that is encoded already.
@@ -99,11 +99,11 @@ impl Enlisted<'_> {
     /// As [`enqueue`](Self::enqueue).
     pub fn enqueue_payload(
         &self,
-        kind: &str,
+        kind: impl Into<Name>,
         payload: Payload,
         options: Options,
     ) -> Result<TaskId, EnlistError> {
-        let record = self.queue.record(kind, payload, options)?;
+        let record = self.queue.record(kind.into(), payload, options)?;
         let task = record.id;
         let batch = Batch::new(vec![Change::Insert(Box::new(record))]);
         self.transaction.write(&**self.queue.store(), batch)?;

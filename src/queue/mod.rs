@@ -7,10 +7,12 @@
 //! | `enlist` | writes into a transaction that the application itself holds |
 //! | `decision` | what recovery does with a staged batch: pure |
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
+//! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
 mod data_manager;
+mod databases;
 pub mod decision;
 mod enlist;
 mod error;
@@ -22,6 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use data_manager::HandedBatch;
+pub use databases::InDatabases;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
@@ -30,7 +33,7 @@ pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_older_than};
 use crate::codec::CodecError;
 use crate::id::TaskId;
 use crate::store::{self, Applied, Batch, Change, Kind, Store};
-use crate::task::{Options, Payload, PayloadError, PayloadLimits, Record, Task};
+use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Record, Task};
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
 
@@ -67,7 +70,7 @@ pub const NAME_MAX: usize = 255;
 #[derive(Clone)]
 pub struct Queue {
     store: Arc<dyn Store>,
-    name: Arc<str>,
+    name: Name,
     limits: PayloadLimits,
 }
 
@@ -76,12 +79,12 @@ impl Queue {
     ///
     /// # Errors
     /// [`EnqueueError::Invalid`] if the name is empty or longer than [`NAME_MAX`] bytes.
-    pub fn new(store: Arc<dyn Store>, name: impl Into<String>) -> Result<Self, EnqueueError> {
+    pub fn new(store: Arc<dyn Store>, name: impl Into<Name>) -> Result<Self, EnqueueError> {
         let name = name.into();
         check_name("the name of a queue", &name)?;
         Ok(Self {
             store,
-            name: name.into(),
+            name,
             limits: PayloadLimits::default(),
         })
     }
@@ -92,7 +95,7 @@ impl Queue {
     /// As [`new`](Self::new), and [`EnqueueError::Store`] if the store could not be recovered.
     pub fn open(
         store: Arc<dyn Store>,
-        name: impl Into<String>,
+        name: impl Into<Name>,
         manager: &TransactionManager,
     ) -> Result<Self, EnqueueError> {
         let queue = Self::new(store, name)?;
@@ -141,7 +144,7 @@ impl Queue {
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
         let payload = Payload::encode(task, self.limits)?;
-        self.enqueue_payload(work, T::KIND, payload, options)
+        self.enqueue_payload(work, Name::fixed(T::KIND), payload, options)
     }
 
     /// Enqueues a task that is encoded already.
@@ -151,11 +154,11 @@ impl Queue {
     pub fn enqueue_payload(
         &self,
         work: &mut Work,
-        kind: &str,
+        kind: impl Into<Name>,
         payload: Payload,
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
-        let record = self.record(kind, payload, options)?;
+        let record = self.record(kind.into(), payload, options)?;
         let task = record.id;
         change(&self.store, work, Change::Insert(Box::new(record)))?;
         Ok(task)
@@ -164,16 +167,16 @@ impl Queue {
     /// Makes the record of a task, refusing what no store would take.
     fn record(
         &self,
-        kind: &str,
+        kind: Name,
         payload: Payload,
         options: Options,
     ) -> Result<Record, EnqueueError> {
-        check_name("the kind of a task", kind)?;
+        check_name("the kind of a task", &kind)?;
         check_options(&options)?;
-        self.check_size(kind, &payload)?;
+        self.check_size(&kind, &payload)?;
         let now = self.store.now()?;
-        let record = Record::new(TaskId::new(now), &*self.name, kind, payload, now);
-        Ok(record.with_options(options))
+        let record = Record::new(TaskId::new(now), &self.name, kind, payload, now);
+        Ok(record.with_options(options.shared()))
     }
 
     fn check_size(&self, kind: &str, payload: &Payload) -> Result<(), PayloadError> {

@@ -1,5 +1,6 @@
 //! What a task *is*: data, and the one table of what may happen to it. Nothing here runs anything.
 
+mod name;
 mod options;
 mod payload;
 mod record;
@@ -9,6 +10,7 @@ mod state;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use name::Name;
 pub use options::{OnDuplicate, Options, Unique};
 pub use payload::{Format, Payload, PayloadError, PayloadLimits};
 pub use record::{Counts, Failure, Record};

@@ -1,5 +1,6 @@
 //! What a producer says about a task beside its payload. Fixed once the task is enqueued.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,26 @@ pub struct Options {
     pub retention: Option<Duration>,
 }
 
+impl Options {
+    /// Returns the default options, which all who ask for nothing else share.
+    #[must_use]
+    pub fn usual() -> Arc<Self> {
+        static USUAL: LazyLock<Arc<Options>> = LazyLock::new(Arc::default);
+        Arc::clone(&USUAL)
+    }
+
+    /// Shares the options; those that are the default ones take no room of their own.
+    #[must_use]
+    pub fn shared(self) -> Arc<Self> {
+        let usual = Self::usual();
+        if self == *usual {
+            usual
+        } else {
+            Arc::new(self)
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -75,5 +96,46 @@ impl Default for Options {
             user: None,
             retention: None,
         }
+    }
+}
+
+/// Options as they are encoded, shared when they are read.
+pub(super) mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Options;
+
+    pub(in crate::task) fn serialize<S: Serializer>(
+        options: &Arc<Options>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        (**options).serialize(to)
+    }
+
+    pub(in crate::task) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<Options>, D::Error> {
+        Options::deserialize(from).map(Options::shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_options_are_shared() {
+        assert!(Arc::ptr_eq(&Options::default().shared(), &Options::usual()));
+    }
+
+    #[test]
+    fn other_options_are_kept_as_they_are() {
+        let options = Options {
+            priority: 3,
+            ..Options::default()
+        };
+        assert_eq!(*options.clone().shared(), options);
     }
 }

@@ -1,5 +1,7 @@
 //! The task's own value in encoded form. The store keeps these bytes and never decodes them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
@@ -42,9 +44,9 @@ pub struct Payload {
     pub format: Format,
     /// `Task::VERSION` of the writer.
     pub version: u32,
-    /// The encoded value.
+    /// The encoded value. A clone shares it.
     #[serde(with = "bytes")]
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<[u8]>,
 }
 
 /// Why a payload could not be written or read.
@@ -61,14 +63,16 @@ pub struct PayloadError {
 
 /// Bytes as one length and one block, instead of a sequence of numbers.
 mod bytes {
+    use std::sync::Arc;
+
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        <Vec<u8>>::deserialize(from)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u8]>, D::Error> {
+        <Vec<u8>>::deserialize(from).map(Arc::from)
     }
 }
 
@@ -83,7 +87,7 @@ impl Payload {
         Ok(Self {
             format: Format::Postcard,
             version: T::VERSION,
-            bytes,
+            bytes: bytes.into(),
         })
     }
 
@@ -99,7 +103,7 @@ impl Payload {
         Ok(Self {
             format: Format::Json,
             version,
-            bytes: bytes.to_vec(),
+            bytes: bytes.into(),
         })
     }
 
@@ -266,7 +270,7 @@ mod tests {
         let payload = Payload {
             format: Format::Bytes,
             version: 0,
-            bytes: vec![1, 0xab],
+            bytes: [1, 0xab].into(),
         };
         assert!(payload.decode::<Mail>().is_err());
         let shown = serde_json::json!({"format": "bytes", "version": 0, "size": 2, "hex": "01ab"});

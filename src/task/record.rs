@@ -1,9 +1,11 @@
 //! The stored form of a task.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::TaskId;
-use crate::task::{DeadReason, Options, Payload, State};
+use crate::task::{DeadReason, Name, Options, Payload, State};
 use crate::time::Timestamp;
 
 /// How often what happened to a task. Kept apart, because each has a limit of its own.
@@ -27,18 +29,21 @@ pub struct Failure {
 }
 
 /// A task as a store keeps it: what the producer said, and what has become of it.
+///
+/// What the producer said is shared: a clone counts references instead of copying it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The task.
     pub id: TaskId,
     /// The queue that it is in.
-    pub queue: String,
+    pub queue: Name,
     /// Its type tag.
-    pub kind: String,
+    pub kind: Name,
     /// Its encoded value.
     pub payload: Payload,
     /// What the producer asked for.
-    pub options: Options,
+    #[serde(with = "super::options::shared")]
+    pub options: Arc<Options>,
     /// When the producer enqueued it.
     pub enqueued_at: Timestamp,
     /// When it became visible; `None` while staged.
@@ -64,8 +69,8 @@ impl Record {
     #[must_use]
     pub fn new(
         id: TaskId,
-        queue: impl Into<String>,
-        kind: impl Into<String>,
+        queue: impl Into<Name>,
+        kind: impl Into<Name>,
         payload: Payload,
         enqueued_at: Timestamp,
     ) -> Self {
@@ -75,7 +80,7 @@ impl Record {
             kind: kind.into(),
             payload,
             not_before: None,
-            options: Options::default(),
+            options: Options::usual(),
             enqueued_at,
             published_at: None,
             state: State::Staged,
@@ -89,9 +94,9 @@ impl Record {
 
     /// Replaces the options, and takes the earliest time from them.
     #[must_use]
-    pub fn with_options(mut self, options: Options) -> Self {
-        self.not_before = options.not_before;
-        self.options = options;
+    pub fn with_options(mut self, options: impl Into<Arc<Options>>) -> Self {
+        self.options = options.into();
+        self.not_before = self.options.not_before;
         self
     }
 }

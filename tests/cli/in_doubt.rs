@@ -31,7 +31,7 @@ fn stage(desk: &Desk, register: ResourceId) -> TxnId {
     let payload = Payload {
         format: Format::Json,
         version: 0,
-        bytes: b"{}".to_vec(),
+        bytes: b"{}"[..].into(),
     };
     let record = Record::new(TaskId::new(now), "default", "index", payload, now);
     let batch = Batch::new(vec![Change::Insert(Box::new(record))]);

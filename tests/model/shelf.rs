@@ -148,7 +148,7 @@ impl Shelf {
             }
             (Amendment::Reschedule(at), State::Ready) => record.not_before = *at,
             (Amendment::Move(queue), State::Ready | State::Dead | State::Cancelled) => {
-                record.queue.clone_from(queue);
+                record.queue = queue.into();
             }
             (Amendment::Remove, State::Ready | State::Dead | State::Cancelled) => {
                 self.tasks.remove(number);

@@ -279,7 +279,7 @@ fn counts_in(store: &dyn Store) -> Counts {
 fn counts_of(shown: &[Shown]) -> Counts {
     let mut counts = Counts::new();
     for Shown { record, .. } in shown {
-        let key = (record.queue.clone(), timeless(record.state));
+        let key = (record.queue.to_string(), timeless(record.state));
         *counts.entry(key).or_default() += 1;
     }
     counts

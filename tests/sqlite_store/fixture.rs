@@ -119,7 +119,7 @@ pub(crate) fn record() -> Record {
     let payload = Payload {
         format: Format::Bytes,
         version: 0,
-        bytes: vec![b'x'; 1_000],
+        bytes: [b'x'; 1_000].into(),
     };
     Record::new(TaskId::new(NOW), "default", "noop", payload, NOW)
 }

@@ -35,7 +35,7 @@ fn check(input: &[u8]) -> Signature {
     let (&first, bytes) = input.split_first().unwrap_or((&0, &[]));
     let mut payload = Payload::from_json("null", 0, PayloadLimits::default()).expect("JSON");
     payload.format = [Format::Postcard, Format::Json, Format::Bytes][usize::from(first % 3)];
-    payload.bytes = bytes.to_vec();
+    payload.bytes = bytes.into();
     let as_json = payload.to_json().to_string().len();
     let shown = match payload.decode::<Tree>() {
         Ok(tree) => round_trip(&tree),

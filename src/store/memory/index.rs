@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::content::Entry;
 use crate::id::Incarnation;
 use crate::store::{lifecycle, rank};
-use crate::task::{Record, State};
+use crate::task::{Name, Record, State};
 use crate::time::Timestamp;
 
 /// The store's sequence number of a task: the order of publishing.
@@ -18,7 +18,7 @@ pub(super) type Place = (i64, Sequence);
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Index {
     /// By queue.
-    pub(super) lines: BTreeMap<String, Line>,
+    pub(super) lines: BTreeMap<Name, Line>,
     /// The Ready or Claimed task of each group.
     pub(super) group_holders: BTreeMap<String, Sequence>,
     /// The tasks that nothing but their busy group holds back, and that may be moved.

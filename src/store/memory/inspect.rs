@@ -9,6 +9,7 @@ use crate::id::{StoreId, TaskId};
 use crate::store::{
     Capabilities, Cursor, Filter, Inspect, Kind, Listed, Page, QueueStats, Result, Stats,
 };
+use crate::task::Name;
 use crate::time::{Clock, Timestamp};
 
 /// How many tasks a listing looks at before it lets others have the lock.
@@ -25,7 +26,7 @@ impl Entry {
 
     fn matches(&self, filter: &Filter) -> bool {
         let record = &self.record;
-        let is = |wanted: &Option<String>, found: &String| {
+        let is = |wanted: &Option<String>, found: &Name| {
             wanted.as_ref().is_none_or(|wanted| wanted == found)
         };
         is(&filter.queue, &record.queue)

@@ -17,7 +17,7 @@ impl State {
     fn is_served(&self, interest: &Interest, mark: Option<&Vec<u8>>, now: Timestamp) -> bool {
         match interest {
             Interest::Ready(queue) => {
-                let line = self.content.index.lines.get(queue);
+                let line = self.content.index.lines.get(queue.as_str());
                 let is_due = line.is_some_and(|line| line.first_due(now).is_some());
                 is_due || self.first(queue).is_some()
             }

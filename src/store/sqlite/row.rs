@@ -1,5 +1,7 @@
 //! Rows of `votive_task`, and the forms in which values are kept.
 
+use std::sync::Arc;
+
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
@@ -62,18 +64,18 @@ impl TaskRow {
         let options = row.get_ref(21)?.as_blob().map_err(mistyped)?;
         let payload = match bytes {
             Bytes::Read => row.get(PAYLOAD)?,
-            Bytes::Left => Vec::new(),
+            Bytes::Left => Arc::default(),
         };
         let record = Record {
             id,
-            queue: row.get(2)?,
-            kind: row.get(3)?,
+            queue: row.get::<_, Arc<str>>(2)?.into(),
+            kind: row.get::<_, Arc<str>>(3)?.into(),
             payload: Payload {
                 format: row.get::<_, Sql<Format>>(22)?.0,
                 version: row.get(23)?,
                 bytes: payload,
             },
-            options: codec::decode::<Options>(options)?,
+            options: codec::decode::<Options>(options)?.shared(),
             enqueued_at: instant(row, 19)?,
             published_at: Some(instant(row, 20)?),
             state: row.get::<_, Sql<State>>(4)?.0,

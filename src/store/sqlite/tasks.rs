@@ -110,8 +110,8 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
         )?
         .execute(params![
             Sql(record.id),
-            record.queue,
-            record.kind,
+            &*record.queue,
+            &*record.kind,
             Sql(record.state),
             store::rank(record, published_at),
             record.not_before.map(Timestamp::as_micros),
@@ -121,7 +121,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
             record.enqueued_at.as_micros(),
             published_at.as_micros(),
             options.group,
-            codec::encode(options)?,
+            codec::encode(&**options)?,
             Sql(record.payload.format),
             record.payload.version,
             record.payload.bytes,
@@ -206,7 +206,7 @@ fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
         )?
         .execute(params![
             row.seq,
-            record.queue,
+            &*record.queue,
             Sql(record.state),
             store::rank(record, published_at(record)),
             record.not_before.map(Timestamp::as_micros),

@@ -240,7 +240,7 @@ mod tests {
         let payload = Payload {
             format: Format::Json,
             version: 0,
-            bytes: b"{}".to_vec(),
+            bytes: b"{}"[..].into(),
         };
         let record = Record::new(TaskId::new(now), "default", "index", payload, now);
         let task = record.id;

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_payload_is_kept_as_it_was_typed() {
         let payload = payload("{\"n\":123456789012345678901}", 2).unwrap();
-        assert_eq!(payload.bytes, b"{\"n\":123456789012345678901}");
+        assert_eq!(*payload.bytes, *b"{\"n\":123456789012345678901}");
         assert_eq!(payload.version, 2);
     }
 }

@@ -68,8 +68,8 @@ impl Report<'_> {
             let record = &listed.record;
             table.row([
                 record.id.to_string(),
-                record.queue.clone(),
-                record.kind.clone(),
+                record.queue.to_string(),
+                record.kind.to_string(),
                 record.state.to_string(),
                 relative(record.enqueued_at, self.now),
                 record.counts.attempts.to_string(),

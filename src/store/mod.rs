@@ -27,6 +27,10 @@ mod change;
 mod error;
 mod ext;
 pub mod lifecycle;
+#[cfg(any(feature = "sqlite", feature = "file"))]
+pub(crate) mod notify;
+#[cfg(any(feature = "sqlite", feature = "file"))]
+pub(crate) mod presence;
 mod standing;
 mod types;
 pub mod url;

@@ -134,13 +134,13 @@ impl Entered<'_> {
             first: tail.last + 1,
         };
         let content = segment_with(header, base)?;
-        failpoint::hit("file.roll.before_rename");
+        failpoint::hit("file.compact.before_rename");
         self.folder.create(header.number, &content)?;
-        failpoint::hit("file.roll.after_rename");
+        failpoint::hit("file.compact.after_rename");
         if let Err(error) = self.folder.sync() {
             return Err(self.poison(error.into()));
         }
-        failpoint::hit("file.roll.after_sync");
+        failpoint::hit("file.compact.after_sync");
         let (file, _) = open_segment(&self.folder, header.number)?;
         self.go_on_to(header.number, file)?;
         let tail = &mut self.0.tail;
@@ -155,13 +155,13 @@ impl Entered<'_> {
         let mut draft = self.draft();
         draft.push((REMOVED, &[&removed.to_le_bytes()]))?;
         self.append(&draft)?;
-        failpoint::hit("file.remove.before_flush");
+        failpoint::hit("file.compact.before_flush");
         self.flush()?;
-        failpoint::hit("file.remove.before_remove");
+        failpoint::hit("file.compact.before_remove");
         self.0.oldest = removed + 1;
         self.files.remove(&removed);
         self.folder.remove(removed)?;
-        failpoint::hit("file.remove.after_remove");
+        failpoint::hit("file.compact.after_remove");
         self.folder.sync()?;
         Ok(())
     }

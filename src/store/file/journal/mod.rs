@@ -18,12 +18,10 @@ pub(crate) mod segment;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{Fault, Result};
-use crate::failpoint;
 use crate::id::StoreId;
 use crate::store::Kind;
 use append::Entered;

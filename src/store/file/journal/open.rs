@@ -1,6 +1,6 @@
 //! Opening a journal: others go on appending while it is read.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -64,11 +64,12 @@ impl Listed {
         let mut files = BTreeMap::new();
         for number in folder.segments()? {
             let (file, header) = open_segment(folder, number)?;
-            let expected = first.get_or_insert(header).number + files.len() as Number;
+            let expected = files.last_key_value().map_or(number, |(last, _)| last + 1);
             if number != expected || header.number != number {
                 let missing = folder.segment(expected);
                 return Err(Fault::corrupt(&missing, 0, "the segment is missing"));
             }
+            first.get_or_insert(header);
             files.insert(number, file);
         }
         let (_, last) = files.last_key_value().ok_or(Kind::Unavailable)?;

@@ -146,7 +146,8 @@ fn prepared_with_effects_in_a_third_file_survives_every_crash() {
 #[test]
 fn processes_died_at_every_durable_step() {
     let hits = |point: &str| REPORTS.values().map(|report| report.hits(point)).sum();
-    let points = failpoint::ALL.iter().copied().flatten();
+    let known = [failpoint::APPLICATION, failpoint::RUSQLITE, failpoint::SQLITE];
+    let points = known.into_iter().flatten();
     let counted = points.map(|point| (point, hits(point)));
     let rare: Vec<(&&str, usize)> = counted.filter(|(_, count)| *count < HITS_MIN).collect();
     assert!(rare.is_empty(), "{rare:?}");

@@ -27,6 +27,7 @@ mod change;
 mod error;
 mod ext;
 pub mod lifecycle;
+mod standing;
 mod types;
 pub mod url;
 
@@ -232,9 +233,5 @@ pub const AGEING: Duration = Duration::from_secs(300);
 /// Computes the claim order of a task that is published, or becomes due, at `at`.
 #[must_use]
 pub fn rank(record: &Record, at: Timestamp) -> i64 {
-    let base = record
-        .not_before
-        .map_or(at, |not_before| not_before.max(at));
-    base.saturating_add(AGEING * u32::from(record.options.priority))
-        .as_micros()
+    standing::Standing::of(record).rank(record.options.priority, at)
 }

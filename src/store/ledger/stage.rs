@@ -122,7 +122,7 @@ impl<B: Clone> Ledger<B> {
                 _ => Published::Unknown,
             });
         };
-        self.content.unlock(&staged.batch, now)?;
+        self.content.unlock(&staged.batch);
         let mut scribe = Scribe {
             content: &mut self.content,
             keeper,
@@ -131,6 +131,8 @@ impl<B: Clone> Ledger<B> {
         };
         let applied = scribe.execute(&staged.batch);
         let applied = applied.inspect_err(|_| self.content.lock(&staged.batch))?;
+        // Only now: the changes were judged by their tasks as these were.
+        self.content.let_go_on(&staged.batch, now)?;
         self.staged.remove(&txn);
         self.ended.insert(txn, End::Published);
         self.content.drop_expired(now);
@@ -139,7 +141,8 @@ impl<B: Clone> Ledger<B> {
 
     pub(in crate::store) fn discard(&mut self, txn: TxnId, now: Timestamp) -> Judged<()> {
         if let Some(staged) = self.staged.get(&txn) {
-            self.content.unlock(&staged.batch, now)?;
+            self.content.unlock(&staged.batch);
+            self.content.let_go_on(&staged.batch, now)?;
             self.staged.remove(&txn);
             self.ended.insert(txn, End::Discarded);
         }
@@ -194,10 +197,14 @@ impl<B: Clone> Content<B> {
         self.pin(batch, true);
     }
 
-    /// Frees what [`lock`](Self::lock) reserved, and lets go on what was kept from it meanwhile.
-    fn unlock(&mut self, batch: &Batch, now: Timestamp) -> Judged<()> {
+    /// Frees what [`lock`](Self::lock) reserved.
+    fn unlock(&mut self, batch: &Batch) {
         self.reserved.remove(batch);
         self.pin(batch, false);
+    }
+
+    /// Lets go on what a batch kept from it while it was staged.
+    fn let_go_on(&mut self, batch: &Batch, now: Timestamp) -> Judged<()> {
         for task in pinned(batch) {
             if let Some((sequence, _)) = self.find(task) {
                 self.go_on(sequence, now)?;

@@ -14,16 +14,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::{Condvar, Mutex};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::SqliteStore;
 use super::claim;
 use super::error::{Fault, Result};
-use super::row::Sql;
+use super::row::Bytes;
 use super::tasks;
 use crate::id::TaskId;
 use crate::store::Interest;
-use crate::task::{State, StateSet};
 use crate::time::Timestamp;
 
 /// The shortest sleep, lest rounding turns waiting into spinning.
@@ -147,13 +146,10 @@ fn marks(connection: &Connection, interests: &[Interest]) -> Result<Vec<Option<V
     marks.collect()
 }
 
+/// Follows an alias: a merged task has ended when the one that it merged into has.
 fn is_settled(connection: &Connection, task: TaskId) -> Result<bool> {
-    let state = connection
-        .prepare_cached("SELECT state FROM votive_task WHERE id = ?1")?
-        .query_row([Sql(task)], |row| row.get::<_, Sql<State>>(0))
-        .optional()?;
-    match state {
-        Some(state) => Ok(StateSet::ENDED.contains(state.0)),
+    match tasks::follow(connection, task, Bytes::Left)? {
+        Some(row) => Ok(row.record.state.is_ended()),
         None => Ok(!tasks::is_staged(connection, task)?),
     }
 }

@@ -12,7 +12,6 @@ use votive::Task;
 use votive::consumer::Consumer;
 use votive::handler::{Context, Registry};
 use votive::task::Options;
-use votive::txn::BoxError;
 
 const STORE: &str = "VOTIVE_TEST_STORE";
 const NAME: &str = "VOTIVE_TEST_NAME";
@@ -51,7 +50,10 @@ fn a_child_process_is_a_consumer() {
     let hangs = std::env::var_os(HANGS).is_some();
     let mut registry = Registry::new();
     registry
-        .register(move |step: Step, _: &mut Context<'_>| run(&step, hangs))
+        .register(move |step: Step, _: &mut Context<'_>| {
+            run(&step, hangs);
+            Ok(())
+        })
         .unwrap();
     let running = Consumer::builder(votive::open(&url).unwrap(), registry)
         .name(std::env::var(NAME).unwrap())
@@ -65,14 +67,15 @@ fn a_child_process_is_a_consumer() {
     say(&format!("lost {}", running.stop().stats.lost));
 }
 
-fn run(step: &Step, hangs: bool) -> Result<(), BoxError> {
+fn run(step: &Step, hangs: bool) {
     say(&format!("begins {}", step.number));
-    while hangs {
-        std::thread::park();
+    if hangs {
+        loop {
+            std::thread::park();
+        }
     }
     std::thread::park_timeout(Duration::from_millis(step.millis));
     say(&format!("ran {}", step.number));
-    Ok(())
 }
 
 fn say(what: &str) {
@@ -101,11 +104,12 @@ impl Member {
         let mut child = command.spawn().unwrap();
         let (says, said) = crossbeam_channel::unbounded();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        std::thread::spawn(move || {
+        let listen = move || {
             let said = lines.map_while(Result::ok);
             let said = said.filter_map(|line| line.strip_prefix("child: ").map(str::to_owned));
             said.for_each(|line| drop(says.send(line)));
-        });
+        };
+        std::thread::Builder::new().spawn(listen).unwrap();
         Self { child, said }
     }
 

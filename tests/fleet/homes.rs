@@ -9,10 +9,10 @@ pub(crate) struct Home {
     _keeps: Box<dyn Any>,
 }
 
-pub(crate) fn sqlite() -> Option<Home> {
+pub(crate) fn sqlite() -> Home {
     let folder = tempfile::tempdir().unwrap();
-    Some(Home {
+    Home {
         url: format!("sqlite://{}/tasks.db", folder.path().display()),
         _keeps: Box::new(folder),
-    })
+    }
 }

@@ -26,8 +26,9 @@ mod capabilities;
 mod change;
 mod error;
 mod ext;
+mod ledger;
+mod life;
 pub mod lifecycle;
-mod standing;
 mod types;
 pub mod url;
 
@@ -234,5 +235,5 @@ pub const AGEING: Duration = Duration::from_secs(300);
 /// Computes the claim order of a task that is published, or becomes due, at `at`.
 #[must_use]
 pub fn rank(record: &Record, at: Timestamp) -> i64 {
-    standing::Standing::of(record).rank(record.options.priority, at)
+    life::Life::of(record).rank(record.options.priority, at)
 }

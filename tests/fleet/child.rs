@@ -12,6 +12,7 @@ use votive::Task;
 use votive::consumer::Consumer;
 use votive::handler::{Context, Registry};
 use votive::task::Options;
+use votive::txn::BoxError;
 
 const STORE: &str = "VOTIVE_TEST_STORE";
 const NAME: &str = "VOTIVE_TEST_NAME";
@@ -52,7 +53,7 @@ fn a_child_process_is_a_consumer() {
     registry
         .register(move |step: Step, _: &mut Context<'_>| {
             run(&step, hangs);
-            Ok(())
+            Ok::<(), BoxError>(())
         })
         .unwrap();
     let running = Consumer::builder(votive::open(&url).unwrap(), registry)

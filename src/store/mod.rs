@@ -144,7 +144,8 @@ pub trait Dispatch: Send + Sync {
     /// proved dead or that expired come too, flagged by [`Claim::arrival`].
     ///
     /// # Errors
-    /// Nothing was claimed; or, after a crash, claims that nobody knows of are reclaimed.
+    /// Nothing was claimed. After [`Kind::Unknown`] there may be claims of which nobody knows; they come
+    /// back when their holder departs, so a consumer goes on under another incarnation.
     ///
     /// # Durability
     /// Need not be on disk: a lost claim is a claim that never was.

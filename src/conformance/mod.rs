@@ -217,6 +217,9 @@ cases! { $
         a_task_waits_for_all_its_prerequisites
         an_arrival_that_nobody_waits_for_changes_nothing
         an_arrival_takes_effect_when_it_is_published
+        a_group_that_is_freed_while_a_task_of_it_is_pinned_is_not_lost
+        an_arrival_at_a_pinned_task_is_not_lost
+        a_staged_amendment_finds_its_task_as_it_was_judged
     }
     mark {
         a_mark_is_set_changed_and_removed
@@ -261,6 +264,7 @@ cases! { $
         what_was_applied_survives
         what_was_staged_is_still_in_doubt
         what_was_staged_is_published_after_a_crash
+        what_its_own_store_decided_stays_staged_until_it_is_published
         a_pinned_claim_stays_pinned
         what_was_forgettable_does_not_come_back
         the_claims_of_the_crashed_are_reclaimed

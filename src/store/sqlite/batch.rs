@@ -10,7 +10,7 @@ use super::tasks::{self, Reservation};
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle::{self, Fate};
 use crate::store::{Amendment, Applied, Batch, Change, Kind, Settlement};
-use crate::task::{OnDuplicate, Record, StateSet, Unique};
+use crate::task::{OnDuplicate, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// Checks what can be judged without looking at the store.
@@ -36,6 +36,8 @@ pub(super) struct Performer<'c> {
     judged: bool,
     now: Timestamp,
     applied: Applied,
+    /// Tasks that were pinned until now and wait: what held them back may be gone meanwhile.
+    waiting: Vec<TaskId>,
 }
 
 impl<'c> Performer<'c> {
@@ -47,6 +49,7 @@ impl<'c> Performer<'c> {
             judged: false,
             now,
             applied: Applied::default(),
+            waiting: Vec::new(),
         }
     }
 
@@ -71,6 +74,11 @@ impl<'c> Performer<'c> {
     pub(super) fn make(mut self, batch: Batch) -> Result<Applied> {
         for change in batch.changes {
             self.change(change)?;
+        }
+        for task in self.waiting {
+            if let Some(row) = tasks::find(self.connection, task, Bytes::Left)? {
+                tasks::unblock(self.connection, row, self.now)?;
+            }
         }
         Ok(self.applied)
     }
@@ -139,7 +147,7 @@ impl<'c> Performer<'c> {
         tasks::keep(self.connection, before, &row, fate, self.now)
     }
 
-    fn amend(&self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
+    fn amend(&mut self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
         let row = tasks::follow(self.connection, task, Bytes::Left)?;
         let amended = row.ok_or_else(|| missing(task)).and_then(|row| {
             if !matches!(amendment, Amendment::Progress(_)) {
@@ -154,7 +162,12 @@ impl<'c> Performer<'c> {
         }
     }
 
-    fn amend_row(&self, mut row: TaskRow, expect: StateSet, amendment: &Amendment) -> Result<()> {
+    fn amend_row(
+        &mut self,
+        mut row: TaskRow,
+        expect: StateSet,
+        amendment: &Amendment,
+    ) -> Result<()> {
         let before = row.record.state;
         let group_busy = tasks::is_group_busy(self.connection, &row.record)?;
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
@@ -165,6 +178,9 @@ impl<'c> Performer<'c> {
                 row.pinned = None;
             }
             _ => row.pinned = None,
+        }
+        if self.judged && row.record.state == State::Waiting {
+            self.waiting.push(row.record.id);
         }
         tasks::keep(self.connection, before, &row, fate, self.now)
     }

@@ -2,12 +2,14 @@
 #![cfg(test)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, TestRunner};
 use votive::id::{ConsumerId, Incarnation, ResourceId, TaskId, TxnId};
 use votive::store::memory::MemoryStore;
+use votive::store::redis::{self, RedisStore};
 use votive::store::sqlite::{self, SqliteStore};
 use votive::store::{
     Amendment, Applied, Arrival, Batch, Change, Claim, ClaimRequest, Filter, Kind, Presence,
@@ -18,10 +20,13 @@ use votive::task::{
     Unique,
 };
 use votive::time::{ManualClock, Timestamp};
+use votive_testbed::{Redis, or_skip};
 
 const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 const QUEUES: [&str; 2] = ["one", "two"];
 const WORKERS: usize = 2;
+/// Longer than any program: who dies, dies by a step.
+const LEASE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// One thing that is done to a store. Numbers name what is there already, modulo how many there are.
 #[derive(Debug, Clone)]
@@ -147,7 +152,7 @@ impl Side {
     }
 
     fn worker(&self, incarnation: Incarnation) -> (ConsumerId, Presence) {
-        let presence = self.store.attend(incarnation, Duration::from_secs(60));
+        let presence = self.store.attend(incarnation, LEASE);
         let name = "worker".to_owned();
         (ConsumerId { incarnation, name }, presence.unwrap())
     }
@@ -159,7 +164,7 @@ impl Side {
                 queue: QUEUES[queue].to_owned(),
                 count,
             }],
-            lease: Duration::from_secs(60),
+            lease: LEASE,
         };
         let claims = self.store.claim(&request, now).unwrap();
         let answer = claims
@@ -191,17 +196,14 @@ struct Pair {
     tasks: Vec<TaskId>,
     staged: Vec<TxnId>,
     sides: [Side; 2],
-    _folder: tempfile::TempDir,
 }
 
 impl Pair {
-    fn new() -> Self {
+    /// The memory store, and the one that `open` opens.
+    fn new(open: impl FnOnce(&ManualClock) -> Arc<dyn Store>) -> Self {
         let clock = ManualClock::new(START);
-        let folder = tempfile::tempdir().unwrap();
-        let options = sqlite::Options::default().clock(clock.clone());
-        let sqlite = SqliteStore::open(folder.path().join("tasks.db"), options).unwrap();
         let memory = MemoryStore::with_clock(Arc::new(clock.clone()));
-        let stores: [Arc<dyn Store>; 2] = [Arc::new(memory), Arc::new(sqlite)];
+        let stores: [Arc<dyn Store>; 2] = [Arc::new(memory), open(&clock)];
         let workers = [(); WORKERS].map(|()| Incarnation::random());
         let producer = Incarnation::random();
         Self {
@@ -212,7 +214,6 @@ impl Pair {
             register: ResourceId::random(),
             tasks: Vec::new(),
             staged: Vec::new(),
-            _folder: folder,
         }
     }
 
@@ -444,8 +445,11 @@ fn settle(claim: &Claim, verdict: Verdict) -> Change {
     })
 }
 
-fn run(steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut pair = Pair::new();
+fn run(
+    steps: &[Step],
+    open: impl FnOnce(&ManualClock) -> Arc<dyn Store>,
+) -> Result<(), TestCaseError> {
+    let mut pair = Pair::new(open);
     for step in steps {
         let [memory, other] = pair.take(step);
         let step = format!("{step:?}");
@@ -458,11 +462,46 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn config(cases: u32) -> Config {
+    Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    }
+}
+
+/// Programs of steps.
+fn program() -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec(step(), 1..40)
+}
+
 proptest! {
-    #![proptest_config(Config { cases: 500, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(config(500))]
 
     #[test]
-    fn sqlite_answers_as_memory_does(steps in proptest::collection::vec(step(), 1..40)) {
-        run(&steps)?;
+    fn sqlite_answers_as_memory_does(steps in program()) {
+        let folder = tempfile::tempdir().unwrap();
+        run(&steps, |clock| {
+            let options = sqlite::Options::default().clock(clock.clone());
+            Arc::new(SqliteStore::open(folder.path().join("tasks.db"), options).unwrap())
+        })?;
     }
+}
+
+/// Fewer programs than in a file, because each step is a trip to the server.
+#[test]
+fn redis_answers_as_memory_does() {
+    let Some(server) = or_skip(Redis::start(votive_testbed::redis::Options::default())) else {
+        return;
+    };
+    let (address, names) = (server.address(), AtomicU32::new(0));
+    let agreed = TestRunner::new(config(300)).run(&program(), |steps| {
+        let name = format!("program-{}", names.fetch_add(1, Ordering::Relaxed));
+        run(&steps, |clock| {
+            let options = redis::Options::tcp(address.ip().to_string(), address.port());
+            let options = options.name(name).clock(clock.clone());
+            Arc::new(RedisStore::open(options).unwrap())
+        })
+    });
+    agreed.unwrap();
 }

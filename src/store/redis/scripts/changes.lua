@@ -166,7 +166,7 @@ local function lock(batch, txn)
   set_pins(batch, txn)
 end
 
--- Frees what `lock` reserved, and lets go on what was kept from it meanwhile.
+-- Frees what `lock` reserved; returns the tasks that were pinned.
 local function unlock(batch)
   for _, change in ipairs(batch) do
     if change.change == 'insert' then
@@ -179,5 +179,10 @@ local function unlock(batch)
       redis.call('SREM', reserved_marks, change.key)
     end
   end
-  for _, id in ipairs(set_pins(batch, nil)) do go_on(id) end
+  return set_pins(batch, nil)
+end
+
+-- Lets go on what a batch kept from it while it was staged.
+local function let_go_on(ids)
+  for _, id in ipairs(ids) do go_on(id) end
 end

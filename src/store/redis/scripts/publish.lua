@@ -7,9 +7,11 @@ return answer(function()
   if not fields then
     return { redis.call('ZSCORE', published, txn) and 'already' or 'unknown' }
   end
-  unlock(batch)
+  local kept = unlock(batch)
   is_judged = true
   local merged = perform(batch, blobs_of(fields))
+  -- Only now: the changes were judged by their tasks as these were.
+  let_go_on(kept)
   keep_time()
   end_staged(txn, published)
   drop_expired()

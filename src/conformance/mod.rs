@@ -227,6 +227,13 @@ cases! { $
         an_arrival_at_a_pinned_task_is_not_lost
         a_staged_amendment_finds_its_task_as_it_was_judged
     }
+    elsewhere {
+        a_task_from_elsewhere_keeps_its_place_and_its_history
+        a_task_from_elsewhere_is_not_delayed_again
+        a_task_that_ended_elsewhere_stays_as_it_was
+        a_task_that_ended_elsewhere_asks_for_no_key
+        a_retained_task_from_elsewhere_leaves_after_its_time
+    }
     mark {
         a_mark_is_set_changed_and_removed
         a_mark_with_another_value_is_refused

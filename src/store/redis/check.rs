@@ -2,8 +2,8 @@
 
 use super::RedisStore;
 use super::error::Result;
-use super::script::{self, Arguments};
 use super::reply;
+use super::script::{self, Arguments};
 
 /// How many members one look at a page goes through.
 const PAGE: usize = 500;
@@ -17,7 +17,10 @@ impl RedisStore {
             return Ok(first);
         }
         let second = self.look_at_all()?;
-        Ok(first.into_iter().filter(|fault| second.contains(fault)).collect())
+        Ok(first
+            .into_iter()
+            .filter(|fault| second.contains(fault))
+            .collect())
     }
 
     fn look_at_all(&self) -> Result<Vec<String>> {

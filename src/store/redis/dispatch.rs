@@ -113,14 +113,20 @@ impl RedisStore {
             .with(serde_json::to_string(&tokens)?)
             .with(serde_json::to_string(&wants)?);
         let answer = self.link.write(&script::CLAIM, CLAIM, now, arguments);
-        if answer.as_ref().is_err_and(|fault| fault.kind == Kind::Unknown) {
+        if answer
+            .as_ref()
+            .is_err_and(|fault| fault.kind == Kind::Unknown)
+        {
             self.disowned.lock().push(Disowned {
                 incarnation: consumer.incarnation,
                 tokens,
             });
         }
         let claims = reply::list(answer?)?;
-        claims.into_iter().map(|claim| read_claim(claim, now)).collect()
+        claims
+            .into_iter()
+            .map(|claim| read_claim(claim, now))
+            .collect()
     }
 
     /// Gives back what was claimed by calls whose answers were lost. Until that is done nothing more is

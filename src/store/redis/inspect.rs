@@ -48,7 +48,7 @@ impl Inspect for RedisStore {
     }
 
     fn stats(&self) -> store::Result<Stats> {
-        self.count().map_err(|fault| fault.during("count"))
+        self.numbers().map_err(|fault| fault.during("count"))
     }
 
     fn mark(&self, key: &str) -> store::Result<Option<Vec<u8>>> {
@@ -150,13 +150,13 @@ impl RedisStore {
         page.into_iter().map(read).collect()
     }
 
-    fn count(&self) -> Result<Stats> {
+    fn numbers(&self) -> Result<Stats> {
         let answer = reply::list(self.link.run(&script::STATS, Arguments::default())?)?;
-        let [counts, oldest, in_doubt, since] = &answer[..] else {
+        let [counts, heads, in_doubt, since] = &answer[..] else {
             return Err(Fault::corrupt("the counts are incomplete"));
         };
         let mut queues = read_counts(counts.clone())?;
-        for queue in reply::list(oldest.clone())? {
+        for queue in reply::list(heads.clone())? {
             let [name, published_at @ ..] = &reply::list(queue)?[..] else {
                 continue;
             };
@@ -187,12 +187,14 @@ fn read_counts(value: Value) -> Result<BTreeMap<String, QueueStats>> {
         let named = named.and_then(|(state, queue)| Some((State::from_name(state)?, queue)));
         let (state, queue) =
             named.ok_or_else(|| Fault::corrupt(format!("there is a count of `{field}`")))?;
-        let stats = queues.entry(queue.to_owned()).or_insert_with(|| QueueStats {
-            queue: queue.to_owned(),
-            ..QueueStats::default()
-        });
-        stats.counts.push((state, reply::parsed(count)?));
-        stats.counts.sort_unstable();
+        let entry = queues
+            .entry(queue.to_owned())
+            .or_insert_with(|| QueueStats {
+                queue: queue.to_owned(),
+                ..QueueStats::default()
+            });
+        entry.counts.push((state, reply::parsed(count)?));
+        entry.counts.sort_unstable();
     }
     Ok(queues)
 }
@@ -205,9 +207,8 @@ fn read_cursor(cursor: &Cursor) -> Result<u64> {
 
 fn matches(filter: &Filter, listed: &Listed) -> bool {
     let record = &listed.record;
-    let is = |wanted: &Option<String>, found: &str| {
-        wanted.as_ref().is_none_or(|wanted| wanted == found)
-    };
+    let is =
+        |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
     let states = filter.states;
     let before = filter.enqueued_before;
     is(&filter.queue, &record.queue)

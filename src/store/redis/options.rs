@@ -263,7 +263,9 @@ fn address(url: &StoreUrl) -> Result<Address, UrlError> {
 
 /// An address of IPv6 stands in brackets in a URL, and nowhere else.
 fn unbracketed(host: &str) -> String {
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     inner.unwrap_or(host).to_owned()
 }
 

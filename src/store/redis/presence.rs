@@ -51,9 +51,8 @@ impl Leases {
         let _sending = self.sending.lock();
         let consumers: Vec<_> = {
             let consumers = self.consumers.lock();
-            let lease = |(incarnation, attended): (&Incarnation, &Attended)| {
-                (*incarnation, attended.lease)
-            };
+            let lease =
+                |(incarnation, attended): (&Incarnation, &Attended)| (*incarnation, attended.lease);
             consumers.iter().map(lease).collect()
         };
         renew(link, "leases", &consumers)?;
@@ -122,7 +121,10 @@ impl Drop for Attendance {
         drop(consumers);
         let arguments = Arguments::default().with(self.incarnation.to_string());
         if let Err(fault) = self.link.run(&script::DEPART, arguments) {
-            tracing::warn!(?fault, "a departure was not announced; the lease runs out by itself");
+            tracing::warn!(
+                ?fault,
+                "a departure was not announced; the lease runs out by itself"
+            );
         }
     }
 }

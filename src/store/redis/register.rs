@@ -33,8 +33,7 @@ impl Register for RedisStore {
                 .with(host)
                 .number(MANAGER_LEASE.as_micros());
             self.refuse_risk()?;
-            self.link
-                .write(&script::ENROLL, DECIDE, now, arguments)?;
+            self.link.write(&script::ENROLL, DECIDE, now, arguments)?;
             self.leases.add_manager(incarnation);
             self.start_renewal()
         };
@@ -75,7 +74,7 @@ impl Register for RedisStore {
         self.answer("list incarnations", || {
             let arguments = Arguments::default().with("incarnations");
             let rows = reply::texts(self.ask(&script::REGISTER, DECIDE, arguments)?)?;
-            let rows = rows.chunks_exact(2).map(|pair| incarnation(pair));
+            let rows = rows.chunks_exact(2).map(incarnation);
             rows.collect()
         })
     }
@@ -118,11 +117,7 @@ impl RedisStore {
         self.link.write(script, points, now, arguments)
     }
 
-    fn answer<T>(
-        &self,
-        operation: &'static str,
-        ask: impl FnOnce() -> Result<T>,
-    ) -> Answered<T> {
+    fn answer<T>(&self, operation: &'static str, ask: impl FnOnce() -> Result<T>) -> Answered<T> {
         ask().map_err(|fault| RegisterError {
             kind: match &fault.kind {
                 Kind::Unavailable | Kind::Unknown => RegisterErrorKind::Unreachable,

@@ -24,7 +24,8 @@ pub(super) fn read(value: Value) -> Result<(Timestamp, Result<Value>)> {
     } else {
         let words = parts.map(|part| text(&part)).collect::<Result<Vec<_>>>()?;
         let kind = refusal(&word, &words);
-        Err(kind.unwrap_or_else(|| Fault::corrupt(format!("a script refused with {word} {words:?}"))))
+        Err(kind
+            .unwrap_or_else(|| Fault::corrupt(format!("a script refused with {word} {words:?}"))))
     };
     Ok((at, result))
 }

@@ -1,5 +1,6 @@
 //! The scripts: each operation of the contract is one, which the server performs at once and whole.
 
+use std::fmt::Display;
 use std::sync::{Arc, LazyLock};
 
 use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
@@ -63,20 +64,20 @@ impl Script {
         root: &str,
         arguments: &Arguments,
     ) -> std::result::Result<Value, RedisError> {
-        let send = |connection: &mut Connection, command, script: &str| {
-            let mut command = redis::cmd(command);
-            command.arg(script).arg(1).arg(root);
+        let request = |by: &str, script: &str| {
+            let mut request = redis::cmd(by);
+            request.arg(script).arg(1).arg(root);
             for argument in &arguments.0 {
-                command.arg(&argument[..]);
+                request.arg(&argument[..]);
             }
-            command.query(connection)
+            request
         };
-        match send(connection, "EVALSHA", &self.hash) {
+        match request("EVALSHA", &self.hash).query(connection) {
             // The server forgot it, as after a restart: nothing was done.
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                send(connection, "EVAL", &self.code)
+                request("EVAL", &self.code).query(connection)
             }
-            sent => sent,
+            answer => answer,
         }
     }
 }
@@ -130,7 +131,7 @@ impl Arguments {
         self
     }
 
-    pub(super) fn number(self, number: impl ToString) -> Self {
+    pub(super) fn number(self, number: impl Display) -> Self {
         self.with(number.to_string())
     }
 
@@ -226,5 +227,50 @@ impl Link {
 impl Fault {
     pub(super) fn unexpected(value: &Value) -> Self {
         Self::corrupt(format!("a script answered with {value:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::task::{Event, State};
+
+    type Rows = BTreeSet<(String, String, String)>;
+
+    /// What the scripts' table of states says: event, from, to.
+    fn in_the_scripts() -> Rows {
+        let (_, table) = RULES.split_once("local MAY = {").unwrap();
+        let (table, _) = table.split_once("\n}").unwrap();
+        let mut event = "";
+        let mut rows = Rows::new();
+        for assignment in table.split(',').flat_map(|part| part.split('{')) {
+            let Some((name, states)) = assignment.split_once('=') else {
+                continue;
+            };
+            let name = name.trim_matches([' ', '}', '\n']);
+            if states.trim().is_empty() {
+                event = name;
+            }
+            let states = states.split('\'').nth(1).unwrap_or_default();
+            for state in states.split_whitespace() {
+                rows.insert((event.to_owned(), name.to_owned(), state.to_owned()));
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_scripts_know_the_table_of_states() {
+        let mut rows = Rows::new();
+        for event in Event::ALL {
+            for from in State::ALL {
+                let to = from.after(event).iter();
+                let row = |to: &State| (format!("{event:?}"), from.to_string(), to.to_string());
+                rows.extend(to.map(row));
+            }
+        }
+        assert_eq!(in_the_scripts(), rows);
     }
 }

@@ -59,10 +59,16 @@ impl Server {
         for (name, is, should_be) in [
             ("appendonly", &settings.append_only, "yes"),
             ("appendfsync", &settings.append_fsync, "always"),
-            ("maxmemory-policy", &settings.max_memory_policy, "noeviction"),
+            (
+                "maxmemory-policy",
+                &settings.max_memory_policy,
+                "noeviction",
+            ),
         ] {
             if is != should_be {
-                risks.push(format!("the server's `{name}` is `{is}` and must be `{should_be}`"));
+                risks.push(format!(
+                    "the server's `{name}` is `{is}` and must be `{should_be}`"
+                ));
             }
         }
         risks
@@ -89,8 +95,10 @@ pub(super) fn look(connection: &mut Connection) -> std::result::Result<Server, R
 /// Asks for the settings; `None` if the server does not let us.
 fn settings(connection: &mut Connection) -> std::result::Result<Option<Settings>, RedisError> {
     let names = ["appendonly", "appendfsync", "maxmemory-policy"];
-    let asked: std::result::Result<Value, _> =
-        redis::cmd("CONFIG").arg("GET").arg(&names[..]).query(connection);
+    let asked: std::result::Result<Value, _> = redis::cmd("CONFIG")
+        .arg("GET")
+        .arg(&names[..])
+        .query(connection);
     let value = match asked {
         Ok(value) => value,
         Err(error) if super::error::breaks_connection(&error) => return Err(error),
@@ -130,13 +138,26 @@ mod tests {
     fn each_setting_that_loses_what_was_acknowledged_is_named() {
         for (settings, name) in [
             (["no", "always", "noeviction"], "`appendonly` is `no`"),
-            (["yes", "everysec", "noeviction"], "`appendfsync` is `everysec`"),
-            (["yes", "always", "allkeys-lru"], "`maxmemory-policy` is `allkeys-lru`"),
+            (
+                ["yes", "everysec", "noeviction"],
+                "`appendfsync` is `everysec`",
+            ),
+            (
+                ["yes", "always", "allkeys-lru"],
+                "`maxmemory-policy` is `allkeys-lru`",
+            ),
         ] {
             let risks = server(Some(settings)).risks();
-            assert!(matches!(&risks[..], [risk] if risk.contains(name)), "{risks:?}");
+            assert!(
+                matches!(&risks[..], [risk] if risk.contains(name)),
+                "{risks:?}"
+            );
         }
-        assert!(server(Some(["yes", "always", "noeviction"])).risks().is_empty());
+        assert!(
+            server(Some(["yes", "always", "noeviction"]))
+                .risks()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -149,6 +170,9 @@ mod tests {
         let mut old = server(None);
         "6.2.14".clone_into(&mut old.version);
         let refused = old.refuse_old().unwrap_err().during("open").to_string();
-        assert!(refused.contains("6.2.14") && refused.contains("7.0"), "{refused}");
+        assert!(
+            refused.contains("6.2.14") && refused.contains("7.0"),
+            "{refused}"
+        );
     }
 }

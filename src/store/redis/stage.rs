@@ -133,9 +133,7 @@ impl RedisStore {
             .with(txn.to_string())
             .with(joined(prepared))
             .with(joined(&known));
-        let answer = self
-            .link
-            .write(script, APPLY, now, batch.add_to(arguments));
+        let answer = self.link.write(script, APPLY, now, batch.add_to(arguments));
         let mut to_forget = self.known.lock();
         match &answer {
             Ok(_) if prepared.is_empty() => to_forget.push(txn),

@@ -352,7 +352,11 @@ fn read_task(fields: &Fields, body: &Value) -> Result<Listed> {
 }
 
 fn dead_reason(name: &str) -> Option<DeadReason> {
-    let all = [DeadReason::Failed, DeadReason::Reclaimed, DeadReason::Expired];
+    let all = [
+        DeadReason::Failed,
+        DeadReason::Reclaimed,
+        DeadReason::Expired,
+    ];
     all.into_iter().find(|reason| reason.name() == name)
 }
 

@@ -55,7 +55,11 @@ impl StoreClock {
     }
 
     /// Does not fall below `floor` from now on.
-    pub(in crate::store::redis) fn raise(self, floor: Timestamp, clock: Option<Arc<dyn Clock>>) -> Self {
+    pub(in crate::store::redis) fn raise(
+        self,
+        floor: Timestamp,
+        clock: Option<Arc<dyn Clock>>,
+    ) -> Self {
         match (self, clock) {
             (Self::Replaced(_), Some(clock)) => Self::Replaced(Monotonic::new(clock, floor)),
             (this, _) => {

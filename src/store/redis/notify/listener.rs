@@ -11,9 +11,9 @@ use parking_lot::{Condvar, Mutex};
 use redis::RedisError;
 
 use super::bell::Bell;
+use crate::store::Kind;
 use crate::store::redis::error::Fault;
 use crate::store::redis::script::Link;
-use crate::store::Kind;
 
 /// The first and the longest pause between two attempts to connect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
@@ -52,10 +52,6 @@ impl Listener {
     }
 
     /// Starts to listen, unless that was done before.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is one of the two places of the store that have a thread"
-    )]
     pub(super) fn start(&self) {
         let mut started = self.started.lock();
         if *started {
@@ -80,7 +76,10 @@ impl Shared {
                 pause = first;
             }
             let Err(fault) = heard else { return };
-            tracing::warn!(?fault, "the connection for wake-ups was lost; will try again");
+            tracing::warn!(
+                ?fault,
+                "the connection for wake-ups was lost; will try again"
+            );
             if self.is_stopped_within(pause) {
                 return;
             }
@@ -122,7 +121,10 @@ impl Drop for Listener {
         if self.is_connected()
             && let Err(fault) = self.link.nudge()
         {
-            tracing::debug!(?fault, "the thread for wake-ups ends when its connection does");
+            tracing::debug!(
+                ?fault,
+                "the thread for wake-ups ends when its connection does"
+            );
         }
     }
 }

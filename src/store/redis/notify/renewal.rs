@@ -42,10 +42,6 @@ impl Renewal {
     ///
     /// # Errors
     /// The operating system gave no thread.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is one of the two places of the store that have a thread"
-    )]
     pub(in crate::store::redis) fn start(&self) -> std::io::Result<()> {
         let mut state = self.shared.state.lock();
         if !state.is_started {

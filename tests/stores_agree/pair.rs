@@ -1,123 +1,24 @@
-//! Every store answers as the memory store does, whatever is done in whatever order.
+//! Two stores to which the same is done.
 #![cfg(test)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use votive::id::{ConsumerId, Incarnation, ResourceId, TaskId, TxnId};
 use votive::store::memory::MemoryStore;
-use votive::store::redis::{self, RedisStore};
-use votive::store::sqlite::{self, SqliteStore};
 use votive::store::{
     Amendment, Applied, Arrival, Batch, Change, Claim, ClaimRequest, Filter, Kind, Presence,
     Published, Settlement, Store, Verdict, Want,
 };
-use votive::task::{
-    DeadReason, Failure, Format, Name, OnDuplicate, Options, Payload, Record, State, StateSet,
-    Unique,
-};
+use votive::task::{DeadReason, Failure, Format, Name, Options, Payload, Record, State, StateSet};
 use votive::time::{ManualClock, Timestamp};
-use votive_testbed::{Redis, or_skip};
 
-const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+use crate::steps::{Edit, START, Step, WORKERS};
+
 const QUEUES: [&str; 2] = ["one", "two"];
-const WORKERS: usize = 2;
 /// Longer than any program: who dies, dies by a step.
 const LEASE: Duration = Duration::from_secs(365 * 24 * 3_600);
-
-/// One thing that is done to a store. Numbers name what is there already, modulo how many there are.
-#[derive(Debug, Clone)]
-enum Step {
-    Apply(Vec<Edit>),
-    Stage(Vec<Edit>),
-    Publish(usize),
-    Discard(usize),
-    Claim {
-        worker: usize,
-        queue: usize,
-        count: usize,
-    },
-    Die(usize),
-    Advance(u64),
-}
-
-/// One change of a batch.
-#[derive(Debug, Clone)]
-enum Edit {
-    Insert {
-        queue: usize,
-        options: Box<Options>,
-        after: Option<usize>,
-    },
-    Settle {
-        claim: usize,
-        verdict: usize,
-    },
-    Amend {
-        task: usize,
-        amendment: usize,
-    },
-    Arrive {
-        task: usize,
-        done: usize,
-    },
-    Mark {
-        expect: Option<u8>,
-        value: Option<u8>,
-    },
-}
-
-fn options() -> impl Strategy<Value = Box<Options>> {
-    let seconds = || prop_oneof![3 => Just(None), 1 => (1_u64..60).prop_map(Some)];
-    let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
-    let key = prop_oneof![2 => Just(None), 1 => ("[ab]", duplicate).prop_map(Some)];
-    let group = prop_oneof![2 => Just(None), 1 => "[gh]".prop_map(Some)];
-    (key, group, 9_u8..11, seconds(), seconds(), seconds()).prop_map(
-        |(key, group, priority, delay, retention, expiry)| {
-            Box::new(Options {
-                unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
-                group,
-                priority,
-                delay: delay.map(Duration::from_secs),
-                retention: retention.map(Duration::from_secs),
-                expires_at: expiry
-                    .map(|seconds| START.saturating_add(Duration::from_secs(seconds))),
-                ..Options::default()
-            })
-        },
-    )
-}
-
-fn edit() -> impl Strategy<Value = Edit> {
-    let number = || 0_usize..64;
-    let mark = || proptest::option::of(0_u8..2);
-    prop_oneof![
-        4 => (0..2_usize, options(), proptest::option::weighted(0.2, number()))
-            .prop_map(|(queue, options, after)| Edit::Insert { queue, options, after }),
-        4 => (number(), 0..5_usize).prop_map(|(claim, verdict)| Edit::Settle { claim, verdict }),
-        2 => (number(), 0..7_usize).prop_map(|(task, amendment)| Edit::Amend { task, amendment }),
-        1 => (number(), number()).prop_map(|(task, done)| Edit::Arrive { task, done }),
-        1 => (mark(), mark()).prop_map(|(expect, value)| Edit::Mark { expect, value }),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let number = || 0_usize..64;
-    let edits = || proptest::collection::vec(edit(), 1..4);
-    prop_oneof![
-        4 => edits().prop_map(Step::Apply),
-        3 => edits().prop_map(Step::Stage),
-        2 => number().prop_map(Step::Publish),
-        1 => number().prop_map(Step::Discard),
-        4 => (0..WORKERS, 0..2_usize, 1..4_usize)
-            .prop_map(|(worker, queue, count)| Step::Claim { worker, queue, count }),
-        1 => (0..WORKERS).prop_map(Step::Die),
-        2 => (0_u64..40).prop_map(Step::Advance),
-    ]
-}
 
 /// A store and what was given out by it.
 struct Side {
@@ -445,7 +346,8 @@ fn settle(claim: &Claim, verdict: Verdict) -> Change {
     })
 }
 
-fn run(
+/// Does all steps of a program to the memory store and to the one that `open` opens.
+pub(crate) fn run(
     steps: &[Step],
     open: impl FnOnce(&ManualClock) -> Arc<dyn Store>,
 ) -> Result<(), TestCaseError> {
@@ -460,48 +362,4 @@ fn run(
         prop_assert_eq!(side.store.check().unwrap(), Vec::<String>::new());
     }
     Ok(())
-}
-
-fn config(cases: u32) -> Config {
-    Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    }
-}
-
-/// Programs of steps.
-fn program() -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(step(), 1..40)
-}
-
-proptest! {
-    #![proptest_config(config(500))]
-
-    #[test]
-    fn sqlite_answers_as_memory_does(steps in program()) {
-        let folder = tempfile::tempdir().unwrap();
-        run(&steps, |clock| {
-            let options = sqlite::Options::default().clock(clock.clone());
-            Arc::new(SqliteStore::open(folder.path().join("tasks.db"), options).unwrap())
-        })?;
-    }
-}
-
-/// Fewer programs than in a file, because each step is a trip to the server.
-#[test]
-fn redis_answers_as_memory_does() {
-    let Some(server) = or_skip(Redis::start(votive_testbed::redis::Options::default())) else {
-        return;
-    };
-    let (address, names) = (server.address(), AtomicU32::new(0));
-    let agreed = TestRunner::new(config(300)).run(&program(), |steps| {
-        let name = format!("program-{}", names.fetch_add(1, Ordering::Relaxed));
-        run(&steps, |clock| {
-            let options = redis::Options::tcp(address.ip().to_string(), address.port());
-            let options = options.name(name).clock(clock.clone());
-            Arc::new(RedisStore::open(options).unwrap())
-        })
-    });
-    agreed.unwrap();
 }

@@ -31,6 +31,9 @@ mod types;
 pub mod url;
 
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod render;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -121,7 +121,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
             record.enqueued_at.as_micros(),
             published_at.as_micros(),
             options.group,
-            codec::encode(options)?,
+            codec::encode(&**options)?,
             Sql(record.payload.format),
             record.payload.version,
             record.payload.bytes,

@@ -1,18 +1,24 @@
 //! Named points at which a test has the process die. Without the feature `failpoints` nothing is left
 //! of them.
 
-/// Every point: before and after the COMMIT of each durable step. Those of the application are hit by
-/// an application that commits by itself.
+/// Where an application that commits by itself is hit; tests call these points.
 #[cfg(feature = "failpoints")]
-pub const ALL: [&str; 24] = [
-    "application.before_commit",
-    "application.after_commit",
+pub const APPLICATION: &[&str] = &["application.before_commit", "application.after_commit"];
+
+/// Where an application's SQLite database is hit.
+#[cfg(feature = "failpoints")]
+pub const RUSQLITE: &[&str] = &[
     "rusqlite.commit.before_commit",
     "rusqlite.commit.after_commit",
     "rusqlite.decide.before_commit",
     "rusqlite.decide.after_commit",
     "rusqlite.forget.before_commit",
     "rusqlite.forget.after_commit",
+];
+
+/// Where a SQLite store is hit.
+#[cfg(feature = "failpoints")]
+pub const SQLITE: &[&str] = &[
     "sqlite.apply.before_commit",
     "sqlite.apply.after_commit",
     "sqlite.claim.before_commit",
@@ -30,6 +36,45 @@ pub const ALL: [&str; 24] = [
     "sqlite.stage.before_commit",
     "sqlite.stage.after_commit",
 ];
+
+/// Where a file store is hit.
+#[cfg(feature = "failpoints")]
+pub const FILE: &[&str] = &[
+    "file.apply.before_commit",
+    "file.apply.after_commit",
+    "file.claim.before_commit",
+    "file.claim.after_commit",
+    "file.decide.before_commit",
+    "file.decide.after_commit",
+    "file.discard.before_commit",
+    "file.discard.after_commit",
+    "file.forget.before_commit",
+    "file.forget.after_commit",
+    "file.forgettable.before_commit",
+    "file.forgettable.after_commit",
+    "file.publish.before_commit",
+    "file.publish.after_commit",
+    "file.stage.before_commit",
+    "file.stage.after_commit",
+];
+
+/// Where a file store is hit while it gives back space.
+#[cfg(feature = "failpoints")]
+pub const FILE_COMPACT: &[&str] = &[
+    "file.compact.before_write",
+    "file.compact.after_write",
+    "file.compact.before_rename",
+    "file.compact.after_rename",
+    "file.compact.after_sync",
+    "file.compact.before_flush",
+    "file.compact.before_remove",
+    "file.compact.after_remove",
+];
+
+/// Every point, a list for each module that has some. A durable step has a point before it and one
+/// after it.
+#[cfg(feature = "failpoints")]
+pub const ALL: &[&[&str]] = &[APPLICATION, RUSQLITE, SQLITE, FILE, FILE_COMPACT];
 
 /// Aborts the process at its n-th call for `name` when the environment has `VOTIVE_FAILPOINT=name:n`;
 /// n defaults to 1.
@@ -51,7 +96,8 @@ pub fn hit(name: &str) {
     let Some((armed, count)) = &*ARMED else {
         return;
     };
-    assert!(ALL.contains(&name), "`{name}` is missing from the list");
+    let is_listed = ALL.iter().any(|list| list.contains(&name));
+    assert!(is_listed, "`{name}` is missing from the lists");
     if armed == name && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *count {
         std::process::abort();
     }

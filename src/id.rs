@@ -65,6 +65,30 @@ impl ResourceId {
         Self(Uuid::new_v4())
     }
 
+    /// Names a database that can [prepare](crate::register::Preparing) by its fingerprint: the same
+    /// database has the same id wherever it is asked, and a copy of it has another.
+    ///
+    /// Such an id can be told from all others, so that whoever reads an outcome record knows which of
+    /// those it lists must commit before anything becomes visible.
+    #[must_use]
+    pub fn of_preparing_database(fingerprint: [u8; 12]) -> Self {
+        let mut bytes = [0; 16];
+        // A UUID of version 8 keeps its version and variant in the seventh and the ninth byte.
+        let free = (0..16).filter(|at| ![6, 8].contains(at));
+        for (at, byte) in free.zip(fingerprint) {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        Self(Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// Whether the id names a database that can prepare.
+    #[must_use]
+    pub fn is_preparing_database(self) -> bool {
+        self.0.get_version_num() == 8
+    }
+
     /// Takes the 16 bytes that [`to_bytes`](Self::to_bytes) gave.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
@@ -295,6 +319,19 @@ fn hex(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_of_a_preparing_database_keeps_all_of_its_fingerprint() {
+        let of = ResourceId::of_preparing_database;
+        let plain = of([0; 12]);
+        assert!(plain.is_preparing_database() && !ResourceId::random().is_preparing_database());
+        for at in 0..12 {
+            let mut other = [0; 12];
+            other[at] = 0xff;
+            let id = of(other);
+            assert!(id != plain && id.is_preparing_database());
+        }
+    }
 
     #[test]
     fn every_id_survives_its_text_form() {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
@@ -263,6 +264,54 @@ pub trait Holder: Send + Sync {
     ) -> Result<Vec<TxnId>, Box<dyn std::error::Error + Send + Sync>>;
 }
 
+/// A transaction that a database has prepared: it is on disk there, invisible, and its locks are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreparedTxn {
+    /// Where its outcome is written.
+    pub register: ResourceId,
+    /// Which transaction.
+    pub txn: TxnId,
+    /// How long ago it was prepared, by the database's own clock.
+    pub age: Duration,
+}
+
+/// A database that can prepare: it keeps a transaction under the name of register and transaction until
+/// it is told how that ended. Called by whoever publishes the tasks of the transaction, and by recovery.
+///
+/// An implementor asks no database but the one that its [`resource`](Holder::resource) names: what is
+/// missing in a copy says nothing of the original.
+pub trait Preparing: Holder {
+    /// Lists what is prepared, of every register.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    fn prepared(&self) -> Result<Vec<PreparedTxn>, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Commits what is prepared of a transaction that is decided to commit. Idempotent: nothing prepared
+    /// means that it was committed before.
+    ///
+    /// # Errors
+    /// It may or may not be committed; call again.
+    ///
+    /// # Durability
+    /// The database's part is committed, on disk, when this returns `Ok`.
+    fn commit_prepared(
+        &self,
+        register: ResourceId,
+        txn: TxnId,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Rolls back what is prepared of a transaction that is decided to abort. Idempotent.
+    ///
+    /// # Errors
+    /// It may or may not be rolled back; call again.
+    fn roll_back_prepared(
+        &self,
+        register: ResourceId,
+        txn: TxnId,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
+
 /// What one transaction manager knows of the outside: the registers and holders that it can ask, where
 /// its incarnations are enrolled, and which of its commit records nobody needs to ask for any more.
 /// Cheap to clone; clones share.
@@ -276,6 +325,7 @@ type Enrolments = BTreeMap<Incarnation, bool>;
 struct Directory {
     registers: RwLock<BTreeMap<ResourceId, Arc<dyn Register>>>,
     holders: RwLock<BTreeMap<ResourceId, Arc<dyn Holder>>>,
+    databases: RwLock<BTreeMap<ResourceId, Arc<dyn Preparing>>>,
     /// A lock for each register, because one enrolment may wait for a transaction that is itself about
     /// to enrol elsewhere.
     enrolled: Mutex<BTreeMap<ResourceId, Arc<Mutex<Enrolments>>>>,
@@ -311,6 +361,41 @@ impl Registers {
     #[must_use]
     pub fn find_holder(&self, resource: ResourceId) -> Option<Arc<dyn Holder>> {
         self.0.holders.read().get(&resource).cloned()
+    }
+
+    /// Makes a database that can prepare known, as a holder too; one of the same identity is replaced.
+    pub fn insert_database(&self, database: Arc<dyn Preparing>) {
+        let resource = database.resource();
+        self.insert_holder(Arc::clone(&database) as _);
+        self.0.databases.write().insert(resource, database);
+    }
+
+    /// Finds a database that can prepare.
+    #[must_use]
+    pub fn find_database(&self, resource: ResourceId) -> Option<Arc<dyn Preparing>> {
+        self.0.databases.read().get(&resource).cloned()
+    }
+
+    /// Names what is known, by FNV-1a over the sorted identities: two managers that know the same return
+    /// the same, and so can do each other's recovery.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let registers = self.0.registers.read();
+        let (holders, databases) = (self.0.holders.read(), self.0.databases.read());
+        let registers = registers.keys().map(|id| (b'r', *id));
+        let holders = holders.keys().map(|id| (b'h', *id));
+        let databases = databases.keys().map(|id| (b'd', *id));
+        let known = registers.chain(holders).chain(databases);
+        let bytes = known.flat_map(|(what, id)| std::iter::once(what).chain(id.to_bytes()));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+
+    /// Returns all databases that are known and can prepare.
+    #[must_use]
+    pub fn databases(&self) -> Vec<Arc<dyn Preparing>> {
+        self.0.databases.read().values().cloned().collect()
     }
 
     /// Enrols `incarnation` in `register`, unless it was enrolled by this manager before: one that is

@@ -13,3 +13,5 @@ mod group_commit;
 mod housekeeping;
 #[path = "sqlite_store/processes.rs"]
 mod processes;
+#[path = "sqlite_store/waiting.rs"]
+mod waiting;

@@ -1,6 +1,7 @@
 //! What outlives a crash, and what must not come back.
 
 use super::scene::{Scene, insert, mark, settle, unique};
+use crate::id::ResourceId;
 use crate::register::Decision;
 use crate::store::{Applied, Arrival, Published, Verdict};
 use crate::task::{OnDuplicate, State};
@@ -32,6 +33,25 @@ pub(super) fn what_was_staged_is_published_after_a_crash(scene: &mut Scene<'_>) 
     assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
     assert_eq!(scene.state(task), Some(State::Ready));
     assert_eq!(scene.store().mark("key").unwrap(), Some(b"value".to_vec()));
+}
+
+pub(super) fn what_its_own_store_decided_stays_staged_until_it_is_published(scene: &mut Scene<'_>) {
+    let record = scene.record();
+    let task = record.id;
+    let txn = scene.staged_here(vec![insert(record)]);
+    let database = ResourceId::of_preparing_database([1; 12]);
+    let holders = [database, scene.store().id()];
+    let decided = scene.store().decide(txn, Decision::Committed, &holders);
+    assert_eq!(decided.unwrap().decision, Some(Decision::Committed));
+    assert_eq!(scene.state(task), None);
+    assert!(scene.store().forgettable(&[txn]).unwrap().is_empty());
+    let Some(()) = scene.crash() else { return };
+    assert_eq!(scene.state(task), None);
+    let staged = &scene.store().in_doubt(None, 2).unwrap()[0];
+    assert_eq!((staged.txn, staged.register), (txn, scene.store().id()));
+    assert_eq!(scene.store().outcomes(None, 1).unwrap()[0].stores, holders);
+    assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
+    assert_eq!(scene.state(task), Some(State::Ready));
 }
 
 pub(super) fn a_pinned_claim_stays_pinned(scene: &mut Scene<'_>) {

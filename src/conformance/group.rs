@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::scene::{QUEUE, Scene, insert, settle};
+use super::scene::{QUEUE, Scene, amend, insert, settle};
 use crate::id::TaskId;
-use crate::store::{Amendment, Change, Verdict};
-use crate::task::{Failure, Options, Record, State};
+use crate::store::{Amendment, Change, Published, Verdict};
+use crate::task::{Failure, Options, Record, State, StateSet};
 
 fn grouped(scene: &Scene<'_>) -> Record {
     scene.record_with(Options {
@@ -128,4 +128,42 @@ pub(super) fn an_arrival_takes_effect_when_it_is_published(scene: &mut Scene<'_>
     assert_eq!(scene.state(task), Some(State::Ready));
     let worker = scene.worker();
     assert_eq!(scene.claim_from(&worker, QUEUE, 1).len(), 1);
+}
+
+pub(super) fn a_group_that_is_freed_while_a_task_of_it_is_pinned_is_not_lost(
+    scene: &mut Scene<'_>,
+) {
+    let worker = scene.worker();
+    scene.enqueue(grouped(scene));
+    let pinned = scene.enqueue(grouped(scene));
+    let claim = scene.claim_one(&worker);
+    let txn = scene.staged(vec![amend(pinned, Amendment::Reschedule(None))]);
+    scene.done(&claim);
+    scene.publish(txn);
+    assert_eq!(scene.claimed_ids(&worker), [pinned]);
+}
+
+pub(super) fn an_arrival_at_a_pinned_task_is_not_lost(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let done = TaskId::new(scene.now());
+    let task = scene.enqueue(dependent(scene, vec![done]));
+    let txn = scene.staged(vec![amend(task, Amendment::Reschedule(None))]);
+    scene.apply(vec![Change::Arrive { task, done }]).unwrap();
+    scene.publish(txn);
+    assert_eq!(scene.claimed_ids(&worker), [task]);
+}
+
+pub(super) fn a_staged_amendment_finds_its_task_as_it_was_judged(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    scene.enqueue(grouped(scene));
+    let task = scene.enqueue(grouped(scene));
+    let claim = scene.claim_one(&worker);
+    let txn = scene.staged(vec![Change::Amend {
+        task,
+        expect: StateSet::of(&[State::Waiting]),
+        amendment: Amendment::Cancel,
+    }]);
+    scene.done(&claim);
+    assert!(matches!(scene.publish(txn), Published::Now(_)));
+    assert_eq!(scene.state(task), Some(State::Cancelled));
 }

@@ -217,6 +217,16 @@ cases! { $
         a_task_waits_for_all_its_prerequisites
         an_arrival_that_nobody_waits_for_changes_nothing
         an_arrival_takes_effect_when_it_is_published
+        a_group_that_is_freed_while_a_task_of_it_is_pinned_is_not_lost
+        an_arrival_at_a_pinned_task_is_not_lost
+        a_staged_amendment_finds_its_task_as_it_was_judged
+    }
+    elsewhere {
+        a_task_from_elsewhere_keeps_its_place_and_its_history
+        a_task_from_elsewhere_is_not_delayed_again
+        a_task_that_ended_elsewhere_stays_as_it_was
+        a_task_that_ended_elsewhere_asks_for_no_key
+        a_retained_task_from_elsewhere_leaves_after_its_time
     }
     mark {
         a_mark_is_set_changed_and_removed
@@ -261,6 +271,7 @@ cases! { $
         what_was_applied_survives
         what_was_staged_is_still_in_doubt
         what_was_staged_is_published_after_a_crash
+        what_its_own_store_decided_stays_staged_until_it_is_published
         a_pinned_claim_stays_pinned
         what_was_forgettable_does_not_come_back
         the_claims_of_the_crashed_are_reclaimed

@@ -150,6 +150,14 @@ impl<'h> Scene<'h> {
         self.stage(changes).expect("a staged batch")
     }
 
+    /// Stages what the store itself will decide.
+    pub(super) fn staged_here(&mut self, changes: Vec<Change>) -> TxnId {
+        let (txn, now, store) = (self.txn(), self.now(), self.store());
+        let batch = Batch::new(changes);
+        store.stage(txn, store.id(), &batch, now).unwrap();
+        txn
+    }
+
     pub(super) fn publish(&self, txn: TxnId) -> Published {
         let published = self.store().publish(txn, self.now());
         published.expect("an answer to publish")

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::id::{ResourceId, StoreId, TaskId, TxnId};
-use crate::queue::error::{BatchUnknown, NotEnrolled};
-use crate::queue::garbage;
+use crate::queue::error::{BatchUnknown, DatabasesUnfinished, NotEnrolled};
+use crate::queue::{databases, decision, garbage};
 use crate::register::{Decision, Holder, OutcomeRow, RegisterErrorKind, Registers, Tier};
 use crate::store::{self, Applied, Batch, Change, Kind, Published, Store};
 use crate::task::Record;
@@ -45,11 +45,17 @@ enum Phase {
     /// With another participant, which writes it in its own commit.
     Handed(Arc<Mutex<Option<Applied>>>),
     /// Staged in the store, or possibly so: its answer was lost.
-    Staged,
+    Staged(Staged),
     /// Applied, or possibly so, by a decision that lists these resources.
     Decided(Vec<ResourceId>),
     /// Finished or aborted.
     Ended,
+}
+
+/// Who decides on a staged batch, and who promised beside it.
+struct Staged {
+    register: ResourceId,
+    prepared: Vec<ResourceId>,
 }
 
 impl Buffer {
@@ -109,23 +115,65 @@ impl Buffer {
         Prepared::HandedOver(self.store.id())
     }
 
-    fn stage(&mut self, register: ResourceId) -> Answer {
+    fn stage(&mut self, by: Staged) -> Answer {
         let staged = self
             .store
             .now()
-            .and_then(|now| self.store.stage(self.txn, register, &self.batch, now));
+            .and_then(|now| self.store.stage(self.txn, by.register, &self.batch, now));
         match staged {
             Ok(()) => {
-                self.phase = Phase::Staged;
+                self.phase = Phase::Staged(by);
                 Answer::Ok
             }
             Err(error) => {
                 if !error.is_definite() {
-                    self.phase = Phase::Staged;
+                    self.phase = Phase::Staged(by);
                 }
                 Answer::Refused(refusal(error))
             }
         }
+    }
+
+    fn decide(&mut self, prepared: &[ResourceId]) -> Answer {
+        if prepared.iter().any(|id| id.is_preparing_database()) {
+            self.decide_staged(prepared)
+        } else {
+            self.apply(prepared)
+        }
+    }
+
+    /// Decides, and keeps the batch staged until every database has committed. The outcome record lists
+    /// this store too: it has to stay as long as the batch is staged.
+    fn decide_staged(&mut self, prepared: &[ResourceId]) -> Answer {
+        let register = self.store.id();
+        let holders: Vec<ResourceId> = prepared.iter().copied().chain([register]).collect();
+        let staged = self.stage(Staged {
+            register,
+            prepared: holders.clone(),
+        });
+        let Answer::Ok = staged else {
+            return staged;
+        };
+        match self.store.decide(self.txn, Decision::Committed, &holders) {
+            Ok(answer) => self.judge(answer.decision),
+            Err(error) => self.ask(error.into()),
+        }
+    }
+
+    /// Judges the answer to the deciding message, which is sent once: without a commit record after it
+    /// there will never be one.
+    fn judge(&self, decision: Option<Decision>) -> Answer {
+        let kind = match decision {
+            Some(Decision::Committed) => return Answer::Ok,
+            Some(Decision::Aborted) => Kind::Decided(self.txn),
+            None => Kind::IncarnationGone(self.txn.incarnation),
+        };
+        let backend = self.store.capabilities().backend;
+        Answer::Refused(refusal(store::Error::new(
+            kind,
+            backend,
+            "decide a transaction",
+        )))
     }
 
     fn apply(&mut self, prepared: &[ResourceId]) -> Answer {
@@ -142,24 +190,41 @@ impl Buffer {
             Err(error) if error.is_definite() => Answer::Refused(refusal(error)),
             Err(error) => {
                 self.phase = Phase::Decided(prepared.to_vec());
-                self.ask(error)
+                self.ask(error.into())
             }
         }
     }
 
-    /// Asks, as the owner, whether an apply whose answer was lost took place.
-    fn ask(&self, lost: store::Error) -> Answer {
+    /// Asks, as the owner, whether a decision whose answer was lost took place.
+    fn ask(&self, lost: BoxError) -> Answer {
         match self.store.decide(self.txn, Decision::Aborted, &[]) {
             Ok(answer) => match answer.as_owner() {
                 Some(Decision::Committed) => Answer::Ok,
-                Some(Decision::Aborted) => Answer::Refused(lost.into()),
-                None => Answer::Unknown(lost.into()),
+                Some(Decision::Aborted) => Answer::Refused(lost),
+                None => Answer::Unknown(lost),
             },
             Err(error) => {
                 tracing::warn!(txn = %self.txn, %error, "the store could not say whether it committed");
-                Answer::Unknown(lost.into())
+                Answer::Unknown(lost)
             }
         }
+    }
+
+    /// Makes the staged batch visible, once every database that promised beside it has committed.
+    fn finish_staged(&mut self) -> Result<(), BoxError> {
+        let Phase::Staged(Staged { register, prepared }) = &self.phase else {
+            return Ok(());
+        };
+        let finished = databases::commit(&self.registers, (*register, self.txn), prepared);
+        if decision::unfinished(prepared, &finished) {
+            return Err(DatabasesUnfinished(self.txn).into());
+        }
+        let decided_here = (*register == self.store.id()).then(|| prepared.clone());
+        self.publish()?;
+        if let Some(prepared) = decided_here {
+            self.note_committed(&prepared);
+        }
+        Ok(())
     }
 
     fn publish(&mut self) -> Result<(), BoxError> {
@@ -215,14 +280,17 @@ impl DataManager for Buffer {
         match vote {
             // It was written, or refused, in the commit of the participant that took it over.
             _ if matches!(self.phase, Phase::Handed(_)) => Answer::Ok,
-            Vote::Prepare { register } => self.stage(register.unwrap_or(self.store.id())),
-            Vote::Decide { prepared } => self.apply(prepared),
+            Vote::Prepare { register, prepared } => self.stage(Staged {
+                register: register.unwrap_or(self.store.id()),
+                prepared: prepared.to_vec(),
+            }),
+            Vote::Decide { prepared } => self.decide(prepared),
         }
     }
 
     fn finish(&mut self) -> Result<(), BoxError> {
         match &self.phase {
-            Phase::Staged => self.publish()?,
+            Phase::Staged(_) => self.finish_staged()?,
             Phase::Decided(prepared) => self.note_committed(prepared),
             Phase::Handed(applied) => {
                 self.merged = applied.lock().take().unwrap_or_default().merged;
@@ -235,7 +303,7 @@ impl DataManager for Buffer {
 
     fn abort(&mut self) -> Result<(), BoxError> {
         self.batch = Batch::default();
-        if let Phase::Staged = self.phase {
+        if let Phase::Staged(_) = self.phase {
             self.store.discard(self.txn)?;
         }
         self.phase = Phase::Ended;

@@ -1,28 +1,30 @@
 //! What recovery does with a staged batch. Pure: facts in, one action out; the model check calls these
 //! very functions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::id::ResourceId;
 use crate::register::{Answer, Decision};
 use crate::store::InDoubt;
 use crate::time::Timestamp;
 
-/// What is to be done with a staged batch.
+/// What is to be done with a staged batch, or with what a database has prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
-    /// Its transaction committed: make it visible.
+    /// Its transaction committed: make it visible; in a database, commit it.
     Publish,
-    /// Its transaction did not and never will: forget it.
+    /// Its transaction did not and never will: forget it; in a database, roll it back.
     Discard,
-    /// Nobody knows yet: leave it staged and ask again later. Never give up, never discard by age.
+    /// Nobody knows yet: leave it as it is and ask again later. Never give up, never discard by age.
     Wait,
 }
 
-/// Draws the conclusion of a holder of a staged batch from the register's answer.
+/// Draws the conclusion of a holder of a staged batch, or of a database that prepared, from the
+/// register's answer.
 ///
-/// `unfinished` says that a database that prepared has not been seen to commit yet: where the queue is
-/// the commit point its decision comes before those commits, and a task that became visible between
-/// would not find what it is about.
+/// `unfinished` says that a database that prepared has not been seen to commit yet: the decision comes
+/// before those commits, and a task that became visible between would not find what it is about.
 #[must_use]
 pub fn action(answer: Answer, unfinished: bool) -> Action {
     match answer.as_holder() {
@@ -31,6 +33,14 @@ pub fn action(answer: Answer, unfinished: bool) -> Action {
         Some(Decision::Aborted) => Action::Discard,
         None => Action::Wait,
     }
+}
+
+/// Whether any of the databases among `stores`, which an outcome record lists as having prepared, is not
+/// among those that have `finished`. Stores need not have: their tasks do not wait for each other.
+#[must_use]
+pub fn unfinished(stores: &[ResourceId], finished: &BTreeSet<ResourceId>) -> bool {
+    let mut databases = stores.iter().filter(|id| id.is_preparing_database());
+    databases.any(|database| !finished.contains(database))
 }
 
 /// Whether a staged batch is old enough to be asked about. A matter of speed, not of safety: asking
@@ -64,6 +74,16 @@ mod tests {
         assert_eq!(action(answer(None, Standing::Gone), false), Action::Discard);
         assert_eq!(action(answer(None, Standing::Open), false), Action::Wait);
         assert_eq!(action(answer(None, Standing::Closed), false), Action::Wait);
+    }
+
+    #[test]
+    fn only_databases_must_have_committed_and_each_of_them() {
+        let databases = [1, 2].map(|number| ResourceId::of_preparing_database([number; 12]));
+        let listed = [ResourceId::random(), databases[0], databases[1]];
+        let unfinished =
+            |finished: &[ResourceId]| unfinished(&listed, &finished.iter().copied().collect());
+        assert!(unfinished(&[]) && unfinished(&databases[..1]) && unfinished(&databases[1..]));
+        assert!(!unfinished(&databases));
     }
 
     #[test]

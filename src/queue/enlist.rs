@@ -9,19 +9,20 @@ use crate::store::{self, Applied, Batch, Change, Store};
 use crate::task::{Name, Options, Payload, Task};
 
 /// A foreign connection, inside a transaction, that can write a batch of changes. Implemented in each
-/// `resource::<database>`.
+/// `resource::<database>`, for references of the kind that its driver needs to execute a statement.
 pub trait Enlist {
     /// Refuses unless the connection is inside a transaction of the store's own database.
     ///
     /// # Errors
     /// Nothing changed.
-    fn check(&self, store: &dyn Store) -> Result<(), EnlistError>;
+    fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError>;
 
     /// Writes the changes in the caller's transaction, all or none; visible when it commits.
     ///
     /// # Errors
-    /// Nothing was written; the caller's transaction can go on.
-    fn write(&self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError>;
+    /// Nothing was written. The caller's transaction can go on if the store refused; if the database
+    /// itself failed, as far as it lets it.
+    fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError>;
 }
 
 /// Why a queue could not be enlisted, or could not enqueue when it was. Nothing was written.
@@ -59,7 +60,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`EnlistError`] unless the connection is in a transaction of the store's own database.
-    pub fn enlist<'t, E: Enlist>(&self, transaction: &'t E) -> Result<Enlisted<'t>, EnlistError> {
+    pub fn enlist<E: Enlist>(&self, mut transaction: E) -> Result<Enlisted<E>, EnlistError> {
         transaction.check(&**self.store())?;
         Ok(Enlisted {
             queue: self.clone(),
@@ -69,18 +70,24 @@ impl Queue {
 }
 
 /// A queue enlisted in the application's own transaction.
-pub struct Enlisted<'t> {
+pub struct Enlisted<E> {
     queue: Queue,
-    transaction: &'t dyn Enlist,
+    transaction: E,
 }
 
-impl Enlisted<'_> {
+impl<E: Enlist> Enlisted<E> {
+    /// Lends the transaction, for the application's own statements in between.
+    pub fn transaction(&mut self) -> &mut E {
+        &mut self.transaction
+    }
+
     /// Writes a task with the options of its kind into the transaction, or into its innermost
     /// savepoint. Uniqueness is judged now.
     ///
     /// # Errors
-    /// Nothing was written; the transaction can go on.
-    pub fn enqueue<T: Task>(&self, task: &T) -> Result<TaskId, EnlistError> {
+    /// Nothing was written; the transaction can go on, unless the database itself failed and does not
+    /// let it.
+    pub fn enqueue<T: Task>(&mut self, task: &T) -> Result<TaskId, EnlistError> {
         self.enqueue_with(task, T::options())
     }
 
@@ -88,7 +95,11 @@ impl Enlisted<'_> {
     ///
     /// # Errors
     /// As [`enqueue`](Self::enqueue).
-    pub fn enqueue_with<T: Task>(&self, task: &T, options: Options) -> Result<TaskId, EnlistError> {
+    pub fn enqueue_with<T: Task>(
+        &mut self,
+        task: &T,
+        options: Options,
+    ) -> Result<TaskId, EnlistError> {
         let payload = Payload::encode(task, self.queue.limits).map_err(EnqueueError::from)?;
         self.enqueue_payload(Name::fixed(T::KIND), payload, options)
     }
@@ -98,7 +109,7 @@ impl Enlisted<'_> {
     /// # Errors
     /// As [`enqueue`](Self::enqueue).
     pub fn enqueue_payload(
-        &self,
+        &mut self,
         kind: impl Into<Name>,
         payload: Payload,
         options: Options,
@@ -111,7 +122,7 @@ impl Enlisted<'_> {
     }
 }
 
-impl fmt::Debug for Enlisted<'_> {
+impl<E> fmt::Debug for Enlisted<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Enlisted")
             .field("queue", &self.queue)

@@ -45,9 +45,9 @@ pub enum OperatorError {
         #[source]
         source: Option<RegisterError>,
     },
-    /// The register was asked and could not say yet: the transaction may be committing at this moment.
-    /// Nothing changed; ask again.
-    #[error("transaction {0} is not decided yet and may be committing: ask again")]
+    /// The register was asked and could not say yet, since the transaction may be committing at this
+    /// moment; or it committed, but not in all of its databases yet. The batch is as it was; ask again.
+    #[error("transaction {0} may be committing, or a database has yet to commit it: ask again")]
     StillInDoubt(TxnId),
     /// The register knows better. The transaction was settled as it says, not as the operator asked.
     #[error("the register says that transaction {txn} is {decision:?}; it was settled so")]
@@ -74,6 +74,11 @@ pub(super) struct BatchUnknown {
     pub(super) txn: TxnId,
     pub(super) store: StoreId,
 }
+
+/// A database that prepared could not be told to commit. It will be: the batch stays staged until then.
+#[derive(Debug, thiserror::Error)]
+#[error("transaction {0} committed, but its tasks wait for a database that has yet to commit")]
+pub(super) struct DatabasesUnfinished(pub(super) TxnId);
 
 /// The transaction's incarnation could not be enrolled where it may have to decide. Nothing happened.
 #[derive(Debug, thiserror::Error)]

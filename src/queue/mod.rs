@@ -7,25 +7,31 @@
 //! | `enlist` | writes into a transaction that the application itself holds |
 //! | `decision` | what recovery does with a staged batch: pure |
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
+//! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
+//! | `turn` | has a fleet do a piece of work once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
 mod data_manager;
+mod databases;
 pub mod decision;
 mod enlist;
 mod error;
 pub mod garbage;
 mod operator;
 mod recovery;
+mod turn;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use data_manager::HandedBatch;
+pub use databases::InDatabases;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
-pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_older_than};
+pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
+pub use turn::take_turn;
 
 use crate::codec::CodecError;
 use crate::id::TaskId;

@@ -71,7 +71,7 @@ pub fn settle(
     }
     introduce(store, manager.registers());
     let found = find(&**store, txn)?;
-    match ask(store, manager, &found) {
+    match ask(manager, &found) {
         Ok(Action::Wait) => Err(OperatorError::StillInDoubt(txn)),
         Ok(action) => follow(&**store, txn, action, want.decision),
         Err(OperatorError::Unreachable { .. }) if want.force => {
@@ -138,18 +138,14 @@ fn find(store: &dyn Store, txn: TxnId) -> Result<InDoubt, OperatorError> {
         .ok_or(OperatorError::NotInDoubt(txn))
 }
 
-fn ask(
-    store: &Arc<dyn Store>,
-    manager: &TransactionManager,
-    found: &InDoubt,
-) -> Result<Action, OperatorError> {
+fn ask(manager: &TransactionManager, found: &InDoubt) -> Result<Action, OperatorError> {
     let unreachable = |source| OperatorError::Unreachable {
         register: found.register,
         source,
     };
     let register = manager.registers().find(found.register);
     let register = register.ok_or_else(|| unreachable(None))?;
-    recovery::ask(&*register, found.txn, store.id()).map_err(|error| match error.kind {
+    recovery::ask(&*register, manager.registers(), found.txn).map_err(|error| match error.kind {
         RegisterErrorKind::Locked => OperatorError::StillInDoubt(found.txn),
         _ => unreachable(Some(error)),
     })

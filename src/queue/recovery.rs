@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{ResourceId, TxnId};
+use crate::id::TxnId;
 use crate::queue::data_manager::introduce;
+use crate::queue::databases::{self, InDatabases};
 use crate::queue::decision::{Action, action, is_due};
 use crate::queue::garbage::{self, Collected};
+use crate::queue::turn::take_turn;
 use crate::register::{Decision, Register, RegisterError, Registers, Tier};
 use crate::store::{self, InDoubt, Published, Store};
 use crate::time::Timestamp;
@@ -35,18 +37,44 @@ pub struct Recovered {
     /// Batches of committed transactions that the store did not know any more when they were to be
     /// published: another recovery was much faster, or tasks are lost.
     pub unknown: usize,
+    /// What became of transactions that databases had prepared.
+    pub databases: InDatabases,
     /// Outcome records that were forgotten, and incarnations that were dropped with theirs.
     pub garbage: Collected,
 }
 
-/// Settles what crashes left in doubt in `store`, asking the manager's registers; then collects garbage.
+/// Settles what crashes left in doubt in `store`, and in the databases that can prepare, asking the
+/// manager's registers; then collects garbage.
 ///
-/// Batches younger than [`GRACE_DEFAULT`] are left alone: their owner is probably at work.
+/// What is younger than [`GRACE_DEFAULT`] is left alone: its owner is probably at work.
 ///
 /// # Errors
-/// The store failed. What was settled before that stays settled; call again.
+/// The store failed. A batch that it could not settle, because it is damaged for one, keeps no other
+/// from being settled; only a store that cannot be reached ends the recovery. Call again.
 pub fn recover(store: &Arc<dyn Store>, manager: &TransactionManager) -> store::Result<Recovered> {
     recover_older_than(store, manager, GRACE_DEFAULT)
+}
+
+/// As [`recover`], if it is this process's turn: of those that know the same registers and databases one
+/// recovers for each `interval`, by the store's clock (see [`take_turn`]). `None` if it is not; what is
+/// this process's own to settle is settled all the same.
+///
+/// # Errors
+/// As [`recover`], and as [`take_turn`].
+pub fn recover_in_turn(
+    store: &Arc<dyn Store>,
+    manager: &TransactionManager,
+    interval: Duration,
+) -> store::Result<Option<Recovered>> {
+    let registers = manager.registers();
+    introduce(store, registers);
+    let turn = format!("recovery/{:016x}", registers.digest());
+    if take_turn(store, manager, &turn, interval)? {
+        return recover(store, manager).map(Some);
+    }
+    manager.settle_undecided();
+    garbage::collect_own(registers);
+    Ok(None)
 }
 
 /// As [`recover`], with another grace period; zero asks about every staged batch, and so aborts
@@ -64,14 +92,24 @@ pub fn recover_older_than(
     manager.settle_undecided();
     let now = store.now()?;
     let mut recovered = Recovered::default();
+    let mut failed = None;
     for in_doubt in all_in_doubt(&**store)? {
-        if is_due(&in_doubt, now, grace) {
-            let action = judge(&**store, registers, &in_doubt);
-            carry_out(&**store, &in_doubt, action, &mut recovered)?;
+        if !is_due(&in_doubt, now, grace) {
+            continue;
+        }
+        let action = judge(&**store, registers, &in_doubt);
+        match carry_out(&**store, &in_doubt, action, &mut recovered) {
+            Ok(()) => {}
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => {
+                tracing::error!(txn = %in_doubt.txn, %error, "a batch could not be settled");
+                failed.get_or_insert(error);
+            }
         }
     }
+    recovered.databases = databases::recover(registers, grace);
     recovered.garbage = garbage::collect_all(registers);
-    Ok(recovered)
+    failed.map_or(Ok(recovered), Err)
 }
 
 /// Reads all staged batches of a store, oldest id first.
@@ -99,37 +137,23 @@ fn judge(store: &dyn Store, registers: &Registers, in_doubt: &InDoubt) -> Action
         tracing::warn!(%txn, %register, "in doubt: the register is not known here");
         return Action::Wait;
     };
-    ask(&*found, txn, store.id()).unwrap_or_else(|error| {
+    ask(&*found, registers, txn).unwrap_or_else(|error| {
         tracing::warn!(%txn, %register, %error, "in doubt: the register could not be asked");
         Action::Wait
     })
 }
 
-/// Asks a register about a batch that `holder` holds, writing *aborted* if it has no record yet.
+/// Asks a register about a staged batch, writing *aborted* if it has no record yet. Of a transaction that
+/// committed, the databases that prepared commit before this returns, or the batch has to wait.
 pub(super) fn ask(
     register: &dyn Register,
+    registers: &Registers,
     txn: TxnId,
-    holder: ResourceId,
 ) -> Result<Action, RegisterError> {
     let answer = register.decide(txn, Decision::Aborted, &[])?;
-    let decided_here = register.resource() == holder;
-    let unfinished = decided_here
-        && answer.decision == Some(Decision::Committed)
-        && lists_prepared(register, txn)?;
+    let unfinished = answer.decision == Some(Decision::Committed)
+        && databases::commit_listed(registers, register, txn)?;
     Ok(action(answer, unfinished))
-}
-
-/// Whether the outcome record of `txn` lists anybody who prepared. A batch is staged at its own commit
-/// point only where databases prepared, and this version cannot tell that they have committed.
-fn lists_prepared(register: &dyn Register, txn: TxnId) -> Result<bool, RegisterError> {
-    let before = TxnId {
-        sequence: txn.sequence.saturating_sub(1),
-        ..txn
-    };
-    let rows = register.outcomes(Some(before), 1)?;
-    Ok(rows
-        .iter()
-        .any(|row| row.txn == txn && !row.stores.is_empty()))
 }
 
 fn carry_out(

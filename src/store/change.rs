@@ -127,6 +127,18 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// Returns why the attempt failed, if the verdict says so.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Retry { failure, .. } => Some(failure),
+            Self::Bury { failure, .. } => failure.as_ref(),
+            Self::Done | Self::Release { .. } => None,
+        }
+    }
+}
+
 /// What an operator, or the application, changes on a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -136,6 +136,9 @@ pub enum Kind {
     /// What is stored is damaged; where, is in the text.
     #[error("it is damaged: {0}")]
     Corrupt(String),
+    /// A flush failed before, so that nobody knows what is on disk. Nothing changed; open it again.
+    #[error("an earlier flush failed, so what is on disk is not known: open it again")]
+    Poisoned,
     /// This process is a fork of the one that opened the store. Nothing changed; open it again.
     #[error("it was opened before a fork: open it again in the child")]
     Forked,

@@ -10,12 +10,14 @@
 //!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
 //!   the task is [`unblock`]ed. An arrival at a task that does not wait for it changes nothing.
+//! - **From elsewhere.** A task that comes from another store has counts, perhaps a failure and progress,
+//!   and the time of its first publishing: all of that is kept. One that ended there is inserted in its
+//!   state, asks for no key ([`wanted_key`]), and is neither claimed nor waits for anything.
 //! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
 
-use std::time::Duration;
-
+use super::life::Life;
 use crate::store::{Amendment, Change, Kind, Settlement, Verdict};
-use crate::task::{Event, Record, State, StateSet};
+use crate::task::{Options, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// The largest name of a queue, a kind, a key, a group, an object or a mark, in bytes.
@@ -55,13 +57,20 @@ fn check_record(record: &Record) -> Result<(), Kind> {
     for key in unique.chain(&options.group).chain(&options.about) {
         check_name("a key", key)?;
     }
-    if record.state == State::Staged {
+    if record.state == State::Staged || record.state.is_ended() {
         return Ok(());
     }
     let found = record.state;
     Err(Kind::Invalid(format!(
-        "a new task must be staged, not {found}"
+        "a new task must be staged, or have ended elsewhere, but it is {found}"
     )))
+}
+
+/// Returns the unique key that a new task asks for: none if it ended elsewhere.
+#[must_use]
+pub fn wanted_key(record: &Record) -> Option<&Unique> {
+    let unique = record.options.unique.as_ref();
+    unique.filter(|_| !record.state.is_ended())
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), Kind> {
@@ -76,25 +85,15 @@ fn check_name(what: &str, name: &str) -> Result<(), Kind> {
 
 /// Makes a staged task visible: `delay` counts from now, and the task is Waiting, Scheduled or Ready.
 ///
+/// A task that was published before, elsewhere, keeps the time of that, and so its place. One that ended
+/// there stays as it is.
+///
 /// # Errors
 /// [`Kind::StateChanged`] if the record is visible already.
 pub fn publish(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), Kind> {
-    let delayed = record.options.delay.map(|delay| now.saturating_add(delay));
-    let not_before = record.not_before.max(delayed);
-    let next = if record.options.waits_for.is_empty() {
-        pending(not_before, group_busy, now)
-    } else {
-        State::Waiting
-    };
-    let event = match next {
-        State::Waiting => Event::PublishBlocked,
-        State::Scheduled => Event::PublishLater,
-        _ => Event::Publish,
-    };
-    enter(record, event, next)?;
-    record.not_before = not_before;
-    record.published_at = Some(now);
-    Ok(())
+    live(record, |life, options| {
+        life.publish(options, group_busy, now)
+    })
 }
 
 /// Lets a Scheduled task whose time came go on: to Ready, or to Waiting if its group is busy.
@@ -102,8 +101,7 @@ pub fn publish(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Scheduled or its time has not come.
 pub fn due(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), Kind> {
-    let next = pending(record.not_before, group_busy, now);
-    enter(record, Event::Due, next)
+    live(record, |life, _| life.due(group_busy, now))
 }
 
 /// Lets a Waiting task go on that no prerequisite and no group holds back any more.
@@ -111,8 +109,7 @@ pub fn due(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), 
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Waiting.
 pub fn unblock(record: &mut Record, now: Timestamp) -> Result<(), Kind> {
-    let next = pending(record.not_before, false, now);
-    enter(record, Event::Unblock, next)
+    live(record, |life, _| life.unblock(now))
 }
 
 /// Gives a Ready task to a consumer.
@@ -120,7 +117,7 @@ pub fn unblock(record: &mut Record, now: Timestamp) -> Result<(), Kind> {
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Ready.
 pub fn claim(record: &mut Record) -> Result<(), Kind> {
-    enter(record, Event::Claim, State::Claimed)
+    live(record, |life, _| life.claim())
 }
 
 /// Takes a Claimed task back from a consumer that is proved dead, and counts that. It keeps its place
@@ -129,9 +126,7 @@ pub fn claim(record: &mut Record) -> Result<(), Kind> {
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Claimed.
 pub fn reclaim(record: &mut Record) -> Result<(), Kind> {
-    enter(record, Event::Reclaim, State::Ready)?;
-    record.counts.reclaims = record.counts.reclaims.saturating_add(1);
-    Ok(())
+    live(record, |life, _| life.reclaim())
 }
 
 /// Ends a claim whose token was found to be the present one.
@@ -139,31 +134,12 @@ pub fn reclaim(record: &mut Record) -> Result<(), Kind> {
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Claimed.
 pub fn settle(record: &mut Record, settlement: &Settlement, now: Timestamp) -> Result<Fate, Kind> {
-    let fate = match &settlement.verdict {
-        Verdict::Done => {
-            enter(record, Event::Done, State::Done)?;
-            end(record, now)
-        }
-        Verdict::Retry { at, failure } => {
-            enter(record, Event::Fail, pending(Some(*at), false, now))?;
-            record.not_before = Some(*at);
-            record.failure = Some(failure.clone());
-            Fate::Stays
-        }
-        Verdict::Bury { reason, failure } => {
-            enter(record, Event::Bury, State::Dead)?;
-            record.dead = Some(*reason);
-            record.failure = failure.clone().or(record.failure.take());
-            end(record, now)
-        }
-        Verdict::Release { at } => {
-            let not_before = at.or(record.not_before);
-            enter(record, Event::Release, pending(not_before, false, now))?;
-            record.not_before = not_before;
-            Fate::Stays
-        }
-    };
-    record.counts = settlement.counts;
+    let fate = live(record, |life, options| {
+        life.settle(options, settlement, now)
+    })?;
+    if let Some(failure) = settlement.verdict.failure() {
+        record.failure = Some(failure.clone());
+    }
     Ok(fate)
 }
 
@@ -185,109 +161,43 @@ pub fn amend(
     group_busy: bool,
     now: Timestamp,
 ) -> Result<Fate, Kind> {
-    if !expect.contains(record.state) {
-        return Err(state_changed(record));
-    }
+    let fate = live(record, |life, options| {
+        life.expect(expect)?;
+        life.amend(options, amendment, group_busy, now)
+    })?;
     match amendment {
-        Amendment::Cancel => {
-            enter(record, Event::Cancel, State::Cancelled)?;
-            return Ok(end(record, now));
-        }
-        Amendment::Revive => revive(record, group_busy, now)?,
-        Amendment::Reschedule(at) => {
-            // What is held back by something else than time stays held back.
-            let next = match record.state {
-                State::Waiting => State::Waiting,
-                _ => pending(*at, group_busy, now),
-            };
-            enter(record, Event::Reschedule, next)?;
-            record.not_before = *at;
-        }
-        Amendment::Move(queue) => {
-            refuse_claimed(record)?;
-            record.queue = queue.into();
-        }
+        Amendment::Move(queue) => record.queue = queue.into(),
         Amendment::Progress(progress) => record.progress = Some(progress.clone()),
-        Amendment::Remove => {
-            refuse_claimed(record)?;
-            return Ok(Fate::Leaves);
-        }
+        Amendment::Revive => record.progress = None,
+        _ => {}
     }
-    Ok(Fate::Stays)
-}
-
-/// A revived task starts afresh, at the end of the line; prerequisites do not hold it any more.
-fn revive(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), Kind> {
-    let not_before = record.not_before.max(Some(now));
-    enter(record, Event::Revive, pending(not_before, group_busy, now))?;
-    record.not_before = not_before;
-    record.counts = crate::task::Counts::default();
-    record.dead = None;
-    record.ended_at = None;
-    record.progress = None;
-    Ok(())
+    Ok(fate)
 }
 
 /// Returns until when an ended task is kept; `None` is for as long as nobody removes it.
 #[must_use]
 pub fn kept_until(record: &Record) -> Option<Timestamp> {
-    match (record.state, record.ended_at) {
-        (State::Done, Some(ended_at)) => Some(ended_at.saturating_add(retention(record))),
-        _ => None,
-    }
+    Life::of(record).kept_until(&record.options)
 }
 
-fn retention(record: &Record) -> Duration {
-    record.options.retention.unwrap_or_default()
-}
-
-/// Where a task that nothing but time and its group can hold back goes.
-fn pending(not_before: Option<Timestamp>, group_busy: bool, now: Timestamp) -> State {
-    if not_before.is_some_and(|not_before| not_before > now) {
-        State::Scheduled
-    } else if group_busy {
-        State::Waiting
-    } else {
-        State::Ready
-    }
-}
-
-fn end(record: &mut Record, now: Timestamp) -> Fate {
-    record.ended_at = Some(now);
-    if record.state == State::Done && record.options.retention.is_none() {
-        Fate::Leaves
-    } else {
-        Fate::Stays
-    }
-}
-
-fn refuse_claimed(record: &Record) -> Result<(), Kind> {
-    match record.state {
-        State::Claimed | State::Staged => Err(state_changed(record)),
-        _ => Ok(()),
-    }
-}
-
-fn enter(record: &mut Record, event: Event, next: State) -> Result<(), Kind> {
-    if !record.state.after(event).contains(&next) {
-        return Err(state_changed(record));
-    }
-    record.state = next;
-    Ok(())
-}
-
-fn state_changed(record: &Record) -> Kind {
-    Kind::StateChanged {
-        task: record.id,
-        found: record.state.name(),
-    }
+/// Moves the life of a record by a rule, unless the rule refuses.
+fn live<T>(
+    record: &mut Record,
+    rule: impl FnOnce(&mut Life, &Options) -> Result<T, Kind>,
+) -> Result<T, Kind> {
+    let mut life = Life::of(record);
+    let result = rule(&mut life, &record.options)?;
+    life.put(record);
+    Ok(result)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::id::{Incarnation, TaskId, Token};
-    use crate::task::{Counts, Format, Options, Payload};
+    use crate::task::{Counts, Format, Payload};
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 

@@ -18,7 +18,7 @@ pub enum Role {
     VolatileAlone(ResourceId),
     /// Can only decide: its vote commits.
     OnePhase(ResourceId),
-    /// Can only prepare.
+    /// Can only prepare where others have work that outlives the process; alone it commits in one step.
     TwoPhase(ResourceId),
     /// Can do either.
     Either(ResourceId),
@@ -55,6 +55,8 @@ pub enum Vote<'a> {
     Prepare {
         /// The commit point.
         register: Option<ResourceId>,
+        /// The resources that promise, this one among them.
+        prepared: &'a [ResourceId],
     },
     /// Decide: commit, with the outcome record, which lists `prepared`.
     Decide {

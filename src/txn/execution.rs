@@ -321,6 +321,7 @@ impl<'a> Execution<'a> {
         let vote = match ask {
             Ask::Prepare => Vote::Prepare {
                 register: plan.commit_point,
+                prepared: &plan.prepared,
             },
             Ask::Decide => Vote::Decide {
                 prepared: &plan.prepared,

@@ -69,7 +69,8 @@ impl Plan {
     }
 }
 
-/// Whoever can only decide must; else the first that can do either does.
+/// Whoever can only decide must; else the first that can do either does; else the only one whose work
+/// outlives the process.
 fn commit_point(candidates: &[Candidate]) -> Result<Option<(usize, ResourceId)>, PlanError> {
     let only_decide = || {
         candidates
@@ -91,7 +92,7 @@ fn commit_point(candidates: &[Candidate]) -> Result<Option<(usize, ResourceId)>,
     let decider = only_decide().chain(either).next();
     match decider.and_then(|c| Some((c.seat, c.role.resource()?))) {
         Some(found) => Ok(Some(found)),
-        None if durable().next().is_none() => Ok(None),
+        None if durable().count() <= 1 => Ok(durable().next()),
         None => Err(PlanError::NoCommitPoint(
             durable().map(|(_, resource)| resource).collect(),
         )),
@@ -176,6 +177,8 @@ mod tests {
     fn a_single_durable_participant_decides_in_one_step() {
         check(&[Role::Either], 0, &[], Tier::Enlisted);
         check(&[Role::OnePhase], 0, &[], Tier::Enlisted);
+        check(&[Role::TwoPhase], 0, &[], Tier::Enlisted);
+        check(&[volatile, Role::TwoPhase], 1, &[], Tier::Volatile);
     }
 
     #[test]
@@ -216,8 +219,8 @@ mod tests {
 
     #[test]
     fn where_nobody_can_decide_those_who_could_only_promise_are_named() {
-        let stuck = vec![resource(1)];
-        let refused = plan(&[volatile, Role::TwoPhase]);
+        let stuck = vec![resource(1), resource(2)];
+        let refused = plan(&[volatile, Role::TwoPhase, Role::TwoPhase]);
         assert_eq!(refused, Err(PlanError::NoCommitPoint(stuck)));
     }
 }

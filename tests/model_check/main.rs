@@ -157,6 +157,15 @@ fn recovery_that_publishes_before_commit_prepared_is_caught() {
 }
 
 #[test]
+fn publishing_once_any_database_has_committed_is_caught() {
+    let rules = Rules {
+        unfinished: |_listed, finished| finished.is_empty(),
+        ..Rules::REAL
+    };
+    assert_caught(CommitPoint::<2>::with_rules(rules), commit_point::VISIBLE);
+}
+
+#[test]
 fn forgetting_a_record_while_its_batch_is_staged_is_caught() {
     let rules = Rules {
         released_by_all: |rows, _released| rows.iter().map(|row| row.txn).collect(),

@@ -20,6 +20,7 @@ type Candidates = fn(Vec<OutcomeRow>, &BTreeSet<Incarnation>, &BTreeSet<TxnId>) 
 pub(crate) struct Rules {
     pub(crate) as_owner: fn(Answer) -> Option<Decision>,
     pub(crate) action: fn(Answer, bool) -> Action,
+    pub(crate) unfinished: fn(&[ResourceId], &BTreeSet<ResourceId>) -> bool,
     pub(crate) to_close: fn(&[IncarnationRow], &[Incarnation]) -> Vec<Incarnation>,
     pub(crate) candidates: Candidates,
     pub(crate) released_by_all: fn(&[OutcomeRow], &Released) -> Vec<TxnId>,
@@ -30,6 +31,7 @@ impl Rules {
     pub(crate) const REAL: Self = Self {
         as_owner: Answer::as_owner,
         action: decision::action,
+        unfinished: decision::unfinished,
         to_close: garbage::to_close,
         candidates: garbage::candidates,
         released_by_all: garbage::released_by_all,
@@ -85,6 +87,11 @@ pub(crate) fn index_of(txn: TxnId) -> usize {
 /// The id of the store with this index.
 pub(crate) fn store_id(index: usize) -> ResourceId {
     ResourceId::from_bytes([u8::try_from(index).expect("a small index"); 16])
+}
+
+/// The id of the database with this index.
+pub(crate) fn database_id(index: usize) -> ResourceId {
+    ResourceId::of_preparing_database([u8::try_from(index).expect("a small index"); 12])
 }
 
 /// What a world comes to once faults stop.

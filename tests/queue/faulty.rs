@@ -164,14 +164,19 @@ impl Register for Faulty {
         want: Decision,
         stores: &[ResourceId],
     ) -> std::result::Result<Answer, RegisterError> {
-        self.call("decide", || Ok(())).map_err(|error| {
+        let mut answer = None;
+        let called = self.call("decide", || {
+            answer = Some(self.inner.decide(txn, want, stores));
+            Ok(())
+        });
+        called.map_err(|error| {
             let kind = match error.kind {
                 Kind::Conflict => RegisterErrorKind::Locked,
                 _ => RegisterErrorKind::Unreachable,
             };
             RegisterError::new(kind, self.inner.id(), "decide")
         })?;
-        self.inner.decide(txn, want, stores)
+        answer.expect("the call was made")
     }
 
     fn outcomes(

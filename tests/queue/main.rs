@@ -1,11 +1,14 @@
 //! What a queue promises, told as stories over its public interface.
 #![cfg(test)]
 
+mod database;
 mod enqueue;
 mod faults;
 mod faulty;
 mod fixture;
 mod garbage;
 mod operator;
+mod preparing;
 mod recovery;
 mod restart;
+mod turn;

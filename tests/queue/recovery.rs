@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use votive::id::ResourceId;
 use votive::queue::{Queue, Recovered, recover, recover_older_than};
 use votive::register::{Decision, Register, Tier};
 use votive::store::{Kind, Stage};
@@ -119,10 +120,28 @@ fn what_is_decided_here_for_others_waits_for_them() {
     let (store, _, manager) = durable();
     let txn = orphan(&*store);
     stage(&store, &*store, txn, "ann");
-    let database = Faulty::new(Tier::Enlisted).resource();
+    let database = ResourceId::of_preparing_database([1; 12]);
     store.decide(txn, Decision::Committed, &[database]).unwrap();
     assert_eq!(recover_now(&store, &manager).in_doubt, 1);
     assert!(visible(&*store).is_empty());
+}
+
+#[test]
+fn a_batch_that_cannot_be_published_keeps_no_other_from_it() {
+    let (store, register, manager, first) = staged_elsewhere();
+    let second = votive::id::TxnId {
+        sequence: first.sequence + 1,
+        ..first
+    };
+    stage(&store, &*register, second, "bob");
+    for txn in [first, second] {
+        register.decide(txn, Decision::Committed, &[]).unwrap();
+    }
+    let damaged = Kind::Corrupt("the batch".to_owned());
+    store.fail("publish", Fault::Refused(damaged.clone()));
+    let recovered = recover_older_than(&as_store(&store), &manager, Duration::ZERO);
+    assert_eq!(recovered.unwrap_err().kind, damaged);
+    assert_eq!(visible(&*store), ["bob"]);
 }
 
 #[test]

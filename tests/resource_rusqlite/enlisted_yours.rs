@@ -17,7 +17,7 @@ fn a_task_is_visible_once_the_application_s_transaction_has_committed() {
     let mut raw = fixture.raw();
     let txn = raw.transaction().unwrap();
     txn.execute("INSERT INTO note VALUES ('one')", []).unwrap();
-    let queue = tasks.queue.enlist(&txn).unwrap();
+    let mut queue = tasks.queue.enlist(&txn).unwrap();
     queue.enqueue(&remind("one")).unwrap();
     assert!(tasks.texts().is_empty());
     txn.commit().unwrap();
@@ -56,7 +56,7 @@ fn a_savepoint_of_the_application_takes_back_its_tasks_alone() {
         .enqueue(&remind("kept"))
         .unwrap();
     let mut savepoint = txn.savepoint().unwrap();
-    let inner = tasks.queue.enlist(&savepoint).unwrap();
+    let mut inner = tasks.queue.enlist(&savepoint).unwrap();
     inner.enqueue(&remind("undone")).unwrap();
     savepoint.rollback().unwrap();
     drop(savepoint);
@@ -95,7 +95,7 @@ fn a_transaction_that_has_ended_takes_no_more_tasks() {
     let tasks = fixture.tasks("app.db");
     let raw = fixture.raw();
     raw.execute_batch("BEGIN").unwrap();
-    let queue = tasks.queue.enlist(&raw).unwrap();
+    let mut queue = tasks.queue.enlist(&raw).unwrap();
     raw.execute_batch("COMMIT").unwrap();
     let refused = queue.enqueue(&remind("late")).unwrap_err();
     assert!(matches!(refused, EnlistError::NoTransaction));
@@ -153,7 +153,7 @@ fn a_refused_task_leaves_the_transaction_as_it_was() {
     };
     let mut raw = fixture.raw();
     let txn = raw.transaction().unwrap();
-    let queue = tasks.queue.enlist(&txn).unwrap();
+    let mut queue = tasks.queue.enlist(&txn).unwrap();
     queue.enqueue_with(&remind("one"), unique()).unwrap();
     let refused = queue.enqueue_with(&remind("two"), unique()).unwrap_err();
     assert!(

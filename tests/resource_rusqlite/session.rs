@@ -289,3 +289,26 @@ fn a_statement_that_is_running_ends_when_its_work_is_cancelled() {
         session.query_row(endless, [], |_| Ok(())).unwrap_err();
     });
 }
+
+#[test]
+fn a_transaction_belongs_to_the_process_that_began_it() {
+    let fixture = fixture();
+    let database = fixture.open(Options::default());
+    let mut txn = fixture.manager.begin().unwrap();
+    note(&database, &mut txn, "one").unwrap();
+    match fork::fork().unwrap() {
+        fork::Fork::Child => {
+            let refused = txn.commit().is_err_and(|error| {
+                matches!(error, CommitError::Refused { .. })
+                    && matches!(cause(&error), DatabaseError::Forked(_))
+            });
+            std::process::exit(if refused { 7 } else { 1 });
+        }
+        fork::Fork::Parent(child) => {
+            let status = fork::waitpid(child).unwrap();
+            assert_eq!(fork::WEXITSTATUS(status), 7);
+        }
+    }
+    txn.commit().unwrap();
+    assert_eq!(fixture.notes(), ["one"]);
+}

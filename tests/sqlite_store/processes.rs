@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use votive::id::Incarnation;
+use votive::register::Register;
 use votive::store::sqlite::Options;
 use votive::store::{Arrival, Dispatch, Inspect, Interest, Kind};
 
@@ -76,4 +78,16 @@ fn a_fork_is_told_to_open_the_store_again() {
         }
     }
     client.enqueue().unwrap();
+}
+
+#[test]
+fn an_incarnation_is_proved_alive_before_it_is_enrolled() {
+    let place = place();
+    let (one, other) = (place.open().unwrap(), place.open().unwrap());
+    let incarnation = Incarnation::random();
+    one.enroll(incarnation, NOW).unwrap();
+    one.drop_incarnation(incarnation).unwrap();
+    // Its lock is held, so the other cannot prove that it lives.
+    other.enroll(incarnation, NOW).unwrap_err();
+    assert!(one.incarnations().unwrap().is_empty());
 }

@@ -11,8 +11,8 @@ use crate::store::{self, Applied, Batch, Error, Kind, Store};
 /// The connection is in a transaction that was begun with `BEGIN` or `SAVEPOINT`.
 ///
 /// Whether the commit waits for the disk is the connection's `synchronous` to say.
-impl Enlist for Connection {
-    fn check(&self, store: &dyn Store) -> Result<(), EnlistError> {
+impl Enlist for &Connection {
+    fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
         let store = own(store)?;
         if self.is_autocommit() {
             return Err(EnlistError::NoTransaction);
@@ -26,7 +26,7 @@ impl Enlist for Connection {
         })
     }
 
-    fn write(&self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
+    fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
         // The transaction may have ended since it was checked; the connection is still the same.
         if self.is_autocommit() {
             return Err(EnlistError::NoTransaction);
@@ -39,23 +39,23 @@ impl Enlist for Connection {
     }
 }
 
-impl Enlist for Transaction<'_> {
-    fn check(&self, store: &dyn Store) -> Result<(), EnlistError> {
-        (**self).check(store)
+impl Enlist for &Transaction<'_> {
+    fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
+        (&***self).check(store)
     }
 
-    fn write(&self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
-        (**self).write(store, batch)
+    fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
+        (&***self).write(store, batch)
     }
 }
 
-impl Enlist for Savepoint<'_> {
-    fn check(&self, store: &dyn Store) -> Result<(), EnlistError> {
-        (**self).check(store)
+impl Enlist for &Savepoint<'_> {
+    fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
+        (&***self).check(store)
     }
 
-    fn write(&self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
-        (**self).write(store, batch)
+    fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
+        (&***self).write(store, batch)
     }
 }
 

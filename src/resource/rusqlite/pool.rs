@@ -123,7 +123,8 @@ impl Pool {
         sqlite(&self.path, operation)
     }
 
-    fn check_process(&self) -> Result<(), DatabaseError> {
+    /// Refuses to go on in a fork: SQLite's locks and connections do not survive one.
+    pub(super) fn check_process(&self) -> Result<(), DatabaseError> {
         if self.process == std::process::id() {
             Ok(())
         } else {

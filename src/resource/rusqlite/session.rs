@@ -77,6 +77,7 @@ impl Session {
     /// Refuses to go on in a transaction that is over: whatever is written now would be committed by
     /// itself.
     fn check_open(&self) -> Result<(), DatabaseError> {
+        self.database.inner().pool.check_process()?;
         if self.connection.is_autocommit() {
             Err(DatabaseError::Ended(self.database.path().to_owned()))
         } else {
@@ -89,9 +90,11 @@ impl Session {
             .map_err(|error| report(self.database.inner().pool.fails(operation)(error)))
     }
 
-    /// Ends the transaction without a trace. SQLite may have done so before.
+    /// Ends the transaction without a trace. SQLite may have done so before; in a fork the transaction
+    /// is the parent's.
     fn end(&mut self) -> Result<(), BoxError> {
-        let ended = if self.connection.is_autocommit() {
+        let here = self.database.inner().pool.check_process();
+        let ended = if here.is_err() || self.connection.is_autocommit() {
             Ok(())
         } else {
             self.execute("ROLLBACK", "be rolled back")

@@ -10,7 +10,7 @@ use super::tasks::{self, Reservation};
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle::{self, Fate};
 use crate::store::{Amendment, Applied, Batch, Change, Kind, Settlement};
-use crate::task::{OnDuplicate, Record, StateSet, Unique};
+use crate::task::{OnDuplicate, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// Checks what can be judged without looking at the store.
@@ -24,7 +24,8 @@ pub(crate) fn is_one_insert(batch: &Batch) -> bool {
         return false;
     };
     let options = &record.options;
-    options.unique.is_none() && options.about.is_empty() && options.waits_for.is_empty()
+    let alone = options.about.is_empty() && options.waits_for.is_empty();
+    alone && options.unique.is_none() && !tasks::has_history(record)
 }
 
 /// Where and when a batch is performed.
@@ -36,6 +37,8 @@ pub(super) struct Performer<'c> {
     judged: bool,
     now: Timestamp,
     applied: Applied,
+    /// Tasks that were pinned until now and wait: what held them back may be gone meanwhile.
+    waiting: Vec<TaskId>,
 }
 
 impl<'c> Performer<'c> {
@@ -47,6 +50,7 @@ impl<'c> Performer<'c> {
             judged: false,
             now,
             applied: Applied::default(),
+            waiting: Vec::new(),
         }
     }
 
@@ -71,6 +75,11 @@ impl<'c> Performer<'c> {
     pub(super) fn make(mut self, batch: Batch) -> Result<Applied> {
         for change in batch.changes {
             self.change(change)?;
+        }
+        for task in self.waiting {
+            if let Some(row) = tasks::find(self.connection, task, Bytes::Left)? {
+                tasks::unblock(self.connection, row, self.now)?;
+            }
         }
         Ok(self.applied)
     }
@@ -97,7 +106,7 @@ impl<'c> Performer<'c> {
         } else {
             tasks::refuse_reserved_id(self.connection, record.id)?;
         }
-        if let Some(unique) = &record.options.unique {
+        if let Some(unique) = lifecycle::wanted_key(&record) {
             match tasks::key_holder(self.connection, &unique.key)? {
                 Some(holder) if self.merges(unique, &holder)? => {
                     return self.merge(record.id, holder.record.id);
@@ -139,7 +148,7 @@ impl<'c> Performer<'c> {
         tasks::keep(self.connection, before, &row, fate, self.now)
     }
 
-    fn amend(&self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
+    fn amend(&mut self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
         let row = tasks::follow(self.connection, task, Bytes::Left)?;
         let amended = row.ok_or_else(|| missing(task)).and_then(|row| {
             if !matches!(amendment, Amendment::Progress(_)) {
@@ -154,7 +163,12 @@ impl<'c> Performer<'c> {
         }
     }
 
-    fn amend_row(&self, mut row: TaskRow, expect: StateSet, amendment: &Amendment) -> Result<()> {
+    fn amend_row(
+        &mut self,
+        mut row: TaskRow,
+        expect: StateSet,
+        amendment: &Amendment,
+    ) -> Result<()> {
         let before = row.record.state;
         let group_busy = tasks::is_group_busy(self.connection, &row.record)?;
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
@@ -165,6 +179,9 @@ impl<'c> Performer<'c> {
                 row.pinned = None;
             }
             _ => row.pinned = None,
+        }
+        if self.judged && row.record.state == State::Waiting {
+            self.waiting.push(row.record.id);
         }
         tasks::keep(self.connection, before, &row, fate, self.now)
     }
@@ -234,7 +251,7 @@ impl<'c> Judge<'c> {
     fn insert(&mut self, record: &Record) -> Result<()> {
         tasks::refuse_known(self.connection, record.id)?;
         tasks::stage(self.connection, record.id, self.txn)?;
-        if let Some(unique) = &record.options.unique {
+        if let Some(unique) = lifecycle::wanted_key(record) {
             self.judge_key(unique, record.id)?;
             let what = Reservation::UniqueKey;
             tasks::reserve(self.connection, what, &unique.key, self.txn)?;

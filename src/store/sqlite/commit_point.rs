@@ -32,11 +32,12 @@ impl Register for SqliteStore {
 
     fn enroll(&self, incarnation: Incarnation, now: Timestamp) -> Answered<()> {
         let operation = "enroll an incarnation";
+        // Before anybody can look whether it is alive.
+        self.prove_alive(incarnation)
+            .map_err(|fault| self.register_error(operation, fault))?;
         self.ask(DECIDE, operation, move |connection| {
             Ok(register::enroll(connection, incarnation, now)?)
-        })?;
-        self.prove_alive(incarnation)
-            .map_err(|fault| self.register_error(operation, fault))
+        })
     }
 
     fn decide(&self, txn: TxnId, want: Decision, stores: &[ResourceId]) -> Answered<Answer> {

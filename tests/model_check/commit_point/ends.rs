@@ -5,8 +5,9 @@ use votive::queue::decision::Action as Verdict;
 use votive::register::{Answer, Decision, Standing};
 
 use super::CommitPoint;
+use super::steps::holders;
 use super::world::{Batch, Owner, Part, Recoverer, World};
-use crate::rules::{End, Fate};
+use crate::rules::{End, Fate, database_id};
 
 impl<const D: usize> CommitPoint<D> {
     /// Lets faults stop in every possible way: what is under way arrives or is lost, then recovery and
@@ -36,8 +37,14 @@ impl<const D: usize> CommitPoint<D> {
                 world.parts[database] = Part::Prepared;
             }
         }
+        if std::mem::take(&mut world.late_stage) && fate.decides() {
+            Self::stage(world);
+        }
         world.log.flush();
-        !matches!(world.owner, Owner::Preparing(_) | Owner::Voted)
+        !matches!(
+            world.owner,
+            Owner::Preparing(_) | Owner::Staging | Owner::Voted
+        )
     }
 
     /// Returns whether the outcome is atomic.
@@ -46,8 +53,10 @@ impl<const D: usize> CommitPoint<D> {
             self.ask_as_owner(world);
         }
         for recoverer in world.recoverers {
-            if let Recoverer::Knows(database, verdict) = recoverer {
-                world.finish(database, verdict);
+            match recoverer {
+                Recoverer::Knows(database, verdict) => world.finish(database, verdict),
+                Recoverer::KnowsBatch(Verdict::Discard) => world.discard(),
+                _ => {}
             }
         }
         for database in 0..D {
@@ -59,7 +68,12 @@ impl<const D: usize> CommitPoint<D> {
         }
         if world.log.seen.batch == Batch::Staged {
             let answer = self.ask_as_holder(world);
-            self.publish_if_allowed(world, answer, !world.all_committed());
+            let parts = world.parts;
+            let unfinished = self.unfinished(|database| parts[database] == Part::Committed);
+            self.publish_if_allowed(world, answer, unfinished);
+            if (self.rules.action)(answer, unfinished) == Verdict::Discard {
+                world.discard();
+            }
         }
         if world.log.seen.decided {
             return world.is_visible() && world.all_committed();
@@ -86,6 +100,20 @@ impl<const D: usize> CommitPoint<D> {
             Owner::Refused => world.finish(database, Verdict::Discard),
             _ => {}
         }
+    }
+
+    /// The owner judges as recovery does, by what it has seen commit itself.
+    pub(super) fn owner_publishes(&self, world: &mut World<D>) {
+        let parts = world.parts;
+        if !self.unfinished(|database| parts[database] == Part::Committed) {
+            world.publish();
+        }
+    }
+
+    /// Whether a database that the record lists is not among those that are `finished`.
+    pub(super) fn unfinished(&self, finished: impl Fn(usize) -> bool) -> bool {
+        let finished = (0..D).filter(|database| finished(*database));
+        (self.rules.unfinished)(&holders::<D>(), &finished.map(database_id).collect())
     }
 
     /// What recovery does with a staged batch at its own commit point.

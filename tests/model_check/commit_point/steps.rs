@@ -10,7 +10,7 @@ use votive::register::{Answer, Decision, OutcomeRow, Standing};
 
 use super::world::{Batch, Owner, Part, Recoverer, World};
 use super::{CommitPoint, Flaw};
-use crate::rules::{incarnation, store_id, txn_id};
+use crate::rules::{database_id, incarnation, store_id, txn_id};
 
 /// One step of somebody. The numbers are a recoverer or a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,12 +19,16 @@ pub(crate) enum Step {
     PrepareFails,
     PrepareTimesOut,
     PrepareArrivesLate(usize),
+    Stage,
+    StageTimesOut,
+    StageArrivesLate,
     Decide,
     DecideLosesAnswer,
     SendAgain,
     OwnerAsks,
     OwnerFinishes(usize),
     OwnerPublishes,
+    OwnerDiscards,
     Crash,
     OrphanDecides,
     OrphanDecidesUnflushed,
@@ -50,6 +54,7 @@ impl<const D: usize> CommitPoint<D> {
             Owner::Preparing(_) => {
                 steps.extend([Step::Prepare, Step::PrepareFails, Step::PrepareTimesOut]);
             }
+            Owner::Staging => steps.extend([Step::Stage, Step::StageTimesOut]),
             Owner::Voted => steps.extend([Step::Decide, Step::DecideLosesAnswer]),
             Owner::Asking => {
                 steps.push(Step::OwnerAsks);
@@ -61,7 +66,10 @@ impl<const D: usize> CommitPoint<D> {
                 steps.extend((0..D).map(Step::OwnerFinishes));
                 steps.push(Step::OwnerPublishes);
             }
-            Owner::Refused => steps.extend((0..D).map(Step::OwnerFinishes)),
+            Owner::Refused => {
+                steps.extend((0..D).map(Step::OwnerFinishes));
+                steps.push(Step::OwnerDiscards);
+            }
             Owner::Dead => return,
         }
         steps.push(Step::Crash);
@@ -77,6 +85,9 @@ impl<const D: usize> CommitPoint<D> {
         }
         let late = (0..D).filter(|&database| world.late[database]);
         steps.extend(late.map(Step::PrepareArrivesLate));
+        if world.late_stage {
+            steps.push(Step::StageArrivesLate);
+        }
         if world.log.seen.batch == Batch::Visible {
             steps.push(Step::Settle);
         }
@@ -97,7 +108,9 @@ impl<const D: usize> CommitPoint<D> {
                     continue;
                 }
                 Recoverer::FoundPrepared(_) | Recoverer::FoundStaged => steps.push(Step::Ask(who)),
-                Recoverer::Knows(..) => steps.push(Step::CarryOut(who)),
+                Recoverer::Knows(..) | Recoverer::KnowsBatch(_) => {
+                    steps.push(Step::CarryOut(who));
+                }
                 Recoverer::Finishing(_) => {
                     steps.extend((0..D).map(|database| Step::FinishDatabase(who, database)));
                     steps.push(Step::PublishRecovered(who));
@@ -123,6 +136,15 @@ impl<const D: usize> CommitPoint<D> {
             Step::Prepare | Step::PrepareFails | Step::PrepareTimesOut => {
                 Self::prepare(world, step);
             }
+            Step::Stage => {
+                Self::stage(world);
+                world.log.flush();
+                world.owner = Owner::Voted;
+            }
+            Step::StageTimesOut => {
+                world.late_stage = true;
+                world.owner = Owner::Refused;
+            }
             Step::Decide => {
                 let is_committed = self.arrive(world);
                 world.log.flush();
@@ -142,7 +164,8 @@ impl<const D: usize> CommitPoint<D> {
             }
             Step::OwnerAsks => self.ask_as_owner(world),
             Step::OwnerFinishes(database) => Self::owner_finishes(world, database),
-            Step::OwnerPublishes if world.all_committed() => world.publish(),
+            Step::OwnerPublishes => self.owner_publishes(world),
+            Step::OwnerDiscards => world.discard(),
             Step::Crash => world.owner = Owner::Dead,
             _ => {}
         }
@@ -154,7 +177,7 @@ impl<const D: usize> CommitPoint<D> {
         };
         let is_last = database + 1 == D;
         world.owner = match step {
-            Step::Prepare if is_last => Owner::Voted,
+            Step::Prepare if is_last => Owner::Staging,
             Step::Prepare => Owner::Preparing(database + 1),
             _ => Owner::Refused,
         };
@@ -171,6 +194,11 @@ impl<const D: usize> CommitPoint<D> {
             Step::PrepareArrivesLate(database) => {
                 world.late[database] = false;
                 world.parts[database] = Part::Prepared;
+            }
+            Step::StageArrivesLate => {
+                world.late_stage = false;
+                Self::stage(world);
+                world.log.flush();
             }
             Step::OrphanDecides | Step::OrphanDecidesUnflushed => {
                 world.orphan = false;
@@ -205,14 +233,17 @@ impl<const D: usize> CommitPoint<D> {
                     Recoverer::FoundStaged if verdict == Verdict::Publish => {
                         Recoverer::Finishing([false; D])
                     }
+                    Recoverer::FoundStaged => Recoverer::KnowsBatch(verdict),
                     _ => Recoverer::Idle,
                 };
             }
             Step::CarryOut(who) => {
-                if let Recoverer::Knows(database, verdict) = world.recoverers[who] {
-                    world.finish(database, verdict);
-                    world.recoverers[who] = Recoverer::Idle;
+                match world.recoverers[who] {
+                    Recoverer::Knows(database, verdict) => world.finish(database, verdict),
+                    Recoverer::KnowsBatch(Verdict::Discard) => world.discard(),
+                    _ => {}
                 }
+                world.recoverers[who] = Recoverer::Idle;
             }
             Step::FinishDatabase(who, database) => {
                 if let Recoverer::Finishing(mut done) = world.recoverers[who] {
@@ -233,7 +264,8 @@ impl<const D: usize> CommitPoint<D> {
                 decision: Some(Decision::Committed),
                 standing: world.log.seen.standing,
             };
-            self.publish_if_allowed(world, answer, done.contains(&false));
+            let unfinished = self.unfinished(|database| done[database]);
+            self.publish_if_allowed(world, answer, unfinished);
             world.recoverers[who] = Recoverer::Idle;
         }
     }
@@ -270,8 +302,9 @@ impl<const D: usize> CommitPoint<D> {
 }
 
 /// The store, then the databases.
-fn holders<const D: usize>() -> Vec<ResourceId> {
-    (0..=D).map(store_id).collect()
+pub(super) fn holders<const D: usize>() -> Vec<ResourceId> {
+    let databases = (0..D).map(database_id);
+    std::iter::once(store_id(0)).chain(databases).collect()
 }
 
 /// Who has let go of the transaction.
@@ -281,7 +314,7 @@ fn released<const D: usize>(world: &World<D>) -> Released {
         Some(database) => world.parts[database] != Part::Prepared,
     };
     let txns = BTreeSet::from([txn_id(0)]);
-    let free = (0..=D).filter(|&holder| is_free(holder));
-    free.map(|holder| (store_id(holder), txns.clone()))
-        .collect()
+    let holders = holders::<D>().into_iter().enumerate();
+    let free = holders.filter(|(holder, _)| is_free(*holder));
+    free.map(|(_, id)| (id, txns.clone())).collect()
 }

@@ -40,7 +40,9 @@ pub(crate) struct Log {
 pub(crate) enum Owner {
     /// Prepares this database next.
     Preparing(usize),
-    /// All databases have promised.
+    /// All databases have promised; stages next.
+    Staging,
+    /// The batch is staged, or there is nothing to stage: decides next.
     Voted,
     /// Has sent the deciding message and got no answer.
     Asking,
@@ -61,6 +63,8 @@ pub(crate) enum Recoverer<const D: usize> {
     Knows(usize, Verdict),
     /// Has found the batch staged.
     FoundStaged,
+    /// Knows what to do with the batch, and has not done it yet.
+    KnowsBatch(Verdict),
     /// Knows that it is committed, and has committed these databases.
     Finishing([bool; D]),
 }
@@ -72,6 +76,8 @@ pub(crate) struct World<const D: usize> {
     pub(super) owner: Owner,
     /// Prepare messages that are still under way.
     pub(super) late: [bool; D],
+    /// A staging message that is still under way.
+    pub(super) late_stage: bool,
     /// A deciding message that is under way without anybody waiting for it.
     pub(super) orphan: bool,
     pub(super) was_resent: bool,
@@ -97,6 +103,7 @@ impl<const D: usize> World<D> {
                 Owner::Preparing(0)
             },
             late: [false; D],
+            late_stage: false,
             orphan: false,
             was_resent: false,
             recoverers: [Recoverer::Idle; 2],
@@ -111,6 +118,12 @@ impl<const D: usize> World<D> {
     pub(super) fn publish(&mut self) {
         if self.log.seen.batch == Batch::Staged {
             self.log.seen.batch = Batch::Visible;
+        }
+    }
+
+    pub(super) fn discard(&mut self) {
+        if self.log.seen.batch == Batch::Staged {
+            self.log.seen.batch = Batch::Absent;
         }
     }
 
@@ -156,8 +169,16 @@ impl<const D: usize> World<D> {
 
 /// What the protocol asks of the store.
 impl<const D: usize> CommitPoint<D> {
-    /// The deciding message arrives: outcome and batch in one step, refused for an incarnation that is
-    /// gone. Returns whether the transaction is committed.
+    /// The staging message arrives; one that was decided meanwhile is refused.
+    pub(super) fn stage(world: &mut World<D>) {
+        let log = &mut world.log.seen;
+        if log.record.is_none() && log.batch == Batch::Absent {
+            log.batch = Batch::Staged;
+        }
+    }
+
+    /// The deciding message arrives: the outcome, and in the same step the batch where it is not staged,
+    /// refused for an incarnation that is gone. Returns whether the transaction is committed.
     pub(super) fn arrive(&self, world: &mut World<D>) -> bool {
         let log = &mut world.log.seen;
         let is_gone = log.standing == Standing::Gone && !self.has(Flaw::NoIncarnationKey);
@@ -166,11 +187,9 @@ impl<const D: usize> CommitPoint<D> {
         }
         log.record = Some(Decision::Committed);
         log.decided = true;
-        log.batch = if D == 0 {
-            Batch::Visible
-        } else {
-            Batch::Staged
-        };
+        if D == 0 {
+            log.batch = Batch::Visible;
+        }
         true
     }
 

@@ -39,6 +39,12 @@ use scene::Scene;
 
 /// Opens stores of one kind for the cases. Each case has a harness of its own.
 pub trait Harness: Sync {
+    /// Whether there can be such a store here: one that needs a server which is not installed says why
+    /// not, and its cases are skipped. Defaults to yes.
+    fn is_available(&self) -> bool {
+        true
+    }
+
     /// Opens a new, empty store that goes by `clock`. Called once.
     fn open(&self, clock: &ManualClock) -> Arc<dyn Store>;
 
@@ -61,6 +67,9 @@ pub trait Harness: Sync {
 pub fn run(name: &str, harness: &dyn Harness) {
     let case = CASES.iter().find(|(known, _)| *known == name);
     let (_, case) = case.expect("a case of this name");
+    if !harness.is_available() {
+        return skip("there is no such store here");
+    }
     let mut scene = Scene::open(harness);
     case(&mut scene);
     scene.check();

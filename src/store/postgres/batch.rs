@@ -12,7 +12,7 @@ use super::value::Value;
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
 use crate::store::{Amendment, Applied, Batch, Change, Kind, Settlement, Verdict};
-use crate::task::{OnDuplicate, Record, StateSet, Unique};
+use crate::task::{OnDuplicate, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// Checks what can be judged without looking at the store.
@@ -56,6 +56,8 @@ pub(super) struct Performer<'s> {
     judged: bool,
     now: Timestamp,
     applied: Applied,
+    /// Tasks that were pinned until now and wait: what held them back may be gone meanwhile.
+    waiting: Vec<TaskId>,
 }
 
 impl<'s> Performer<'s> {
@@ -67,6 +69,7 @@ impl<'s> Performer<'s> {
             judged: false,
             now,
             applied: Applied::default(),
+            waiting: Vec::new(),
         }
     }
 
@@ -109,6 +112,11 @@ impl<'s> Performer<'s> {
                 change => self.change(change)?,
             }
         }
+        for task in std::mem::take(&mut self.waiting) {
+            if let Some(row) = tasks::find(self.session, task)? {
+                tasks::unblock(self.session, row, self.now)?;
+            }
+        }
         Ok(())
     }
 
@@ -147,7 +155,7 @@ impl<'s> Performer<'s> {
 
     fn insert(&mut self, mut record: Record) -> Result<()> {
         self.unstage(std::slice::from_ref(&record))?;
-        if let Some(unique) = &record.options.unique {
+        if let Some(unique) = lifecycle::wanted_key(&record) {
             match tasks::key_holder(self.session, &unique.key)? {
                 Some(holder) if self.merges(unique, &holder)? => {
                     return self.merge(record.id, holder.record.id);
@@ -184,7 +192,10 @@ impl<'s> Performer<'s> {
         let column = |number: fn(&Settlement) -> i64| {
             Value::Integers(settlements.iter().map(|each| Some(number(each))).collect())
         };
-        let ids = settlements.iter().map(|each| each.task.to_bytes()).collect();
+        let ids = settlements
+            .iter()
+            .map(|each| each.task.to_bytes())
+            .collect();
         let mut values = vec![
             Value::Ids(ids),
             column(|each| each.token.incarnation.to_u64().cast_signed()),
@@ -261,6 +272,9 @@ impl<'s> Performer<'s> {
             }
             _ => row.pinned = None,
         }
+        if self.judged && row.record.state == State::Waiting {
+            self.waiting.push(row.record.id);
+        }
         tasks::keep(self.session, before, &row, fate, self.now)
     }
 
@@ -324,7 +338,9 @@ pub(super) fn lock_names(session: &mut dyn Session, batch: &Batch) -> Result<()>
         match change {
             Change::Insert(record) => {
                 let options = &record.options;
-                options.unique.iter().for_each(|unique| names.unique_key(&unique.key));
+                lifecycle::wanted_key(record)
+                    .iter()
+                    .for_each(|unique| names.unique_key(&unique.key));
                 options.group.iter().for_each(|group| names.group(group));
             }
             Change::Settle(settlement) if settlement.verdict == Verdict::Done => {}
@@ -358,8 +374,12 @@ pub(super) fn lock_tasks(
         vec![Value::Ids(ids)],
     )?;
     for row in &named {
-        column::<Option<&str>>(row, 0)?.iter().for_each(|group| names.group(group));
-        column::<Option<&str>>(row, 1)?.iter().for_each(|key| names.unique_key(key));
+        column::<Option<&str>>(row, 0)?
+            .iter()
+            .for_each(|group| names.group(group));
+        column::<Option<&str>>(row, 1)?
+            .iter()
+            .for_each(|key| names.unique_key(key));
     }
     names.lock(session)?;
     tasks::lock(session, touched)

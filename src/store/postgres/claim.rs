@@ -190,7 +190,12 @@ fn candidates(
          WHERE l.expires_at <= $3 AND l.incarnation <> ALL ($4) AND c.queue = $1
              AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq)
          ORDER BY c.rank, c.seq LIMIT $2 FOR UPDATE OF c, t SKIP LOCKED",
-        vec![queue.into(), Value::count(want.count), now.into(), own.clone()],
+        vec![
+            queue.into(),
+            Value::count(want.count),
+            now.into(),
+            own.clone(),
+        ],
     )?;
     let mut places = BTreeSet::new();
     for row in ready.iter().chain(&held) {
@@ -275,7 +280,10 @@ fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
 }
 
 /// Returns which of these claims are the present ones of their tasks.
-pub(super) fn present(session: &mut dyn Session, ids: Vec<[u8; 16]>) -> Result<BTreeMap<[u8; 16], Token>> {
+pub(super) fn present(
+    session: &mut dyn Session,
+    ids: Vec<[u8; 16]>,
+) -> Result<BTreeMap<[u8; 16], Token>> {
     let rows = session.query(
         "SELECT c.id, c.holder, c.token FROM @.claim c WHERE c.id = ANY ($1)",
         vec![Value::Ids(ids)],

@@ -8,9 +8,7 @@ use super::pool::{Durability, Txn, Write};
 use super::presence::Role;
 use super::register;
 use crate::id::{Incarnation, ResourceId, TxnId};
-use crate::register::{
-    Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError,
-};
+use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError};
 use crate::store::Kind;
 use crate::time::Timestamp;
 
@@ -42,13 +40,18 @@ impl Register for PostgresStore {
     }
 
     fn enroll(&self, incarnation: Incarnation, now: Timestamp) -> Answered<()> {
+        // Before anybody can look whether it is alive.
+        let guard = self
+            .presences
+            .attend(Role::Manager, incarnation, MANAGER_LEASE);
         self.ask(DECIDE, "enrol an incarnation", |session| {
             let alive_until = now.saturating_add(MANAGER_LEASE);
             register::enroll(session, incarnation, now, Some(alive_until))
         })?;
-        self.enrolled
-            .lock()
-            .push(self.presences.attend(Role::Manager, incarnation, MANAGER_LEASE));
+        self.enrolled.lock().push(
+            self.presences
+                .attend(Role::Manager, incarnation, MANAGER_LEASE),
+        );
         self.keeper.nudge();
         Ok(())
     }

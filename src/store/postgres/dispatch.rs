@@ -69,7 +69,10 @@ impl Dispatch for PostgresStore {
 
     fn departed(&self, now: Timestamp) -> store::Result<BTreeSet<Incarnation>> {
         let own = self.presences.attended(Role::Consumer);
-        let own: Vec<_> = own.into_iter().map(|(incarnation, _)| incarnation).collect();
+        let own: Vec<_> = own
+            .into_iter()
+            .map(|(incarnation, _)| incarnation)
+            .collect();
         let departed = self.read(|session| presence::departed(session, &own, now));
         departed.map_err(|fault| fault.during("look who has departed"))
     }
@@ -96,7 +99,10 @@ impl Drop for Attendance {
             presence::expire(session, self.incarnation)
         });
         if let Err(fault) = expired {
-            tracing::warn!(?fault, "a lease could not be ended: others wait until it has run out");
+            tracing::warn!(
+                ?fault,
+                "a lease could not be ended: others wait until it has run out"
+            );
         }
         self.bell.ring();
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::error::{Fault, Result};
 use super::row::{self, column, format_number, state_number};
 use super::session::Session;
+use super::tasks;
 use super::value::Value;
 use crate::codec;
 use crate::id::TaskId;
 use crate::store::{self, Kind};
-use crate::task::Record;
+use crate::task::{Counts, Record};
 use crate::time::Timestamp;
 
 /// Inserts tasks, and places in the line for those that are Ready, in the order in which they are given.
@@ -35,7 +36,14 @@ SELECT (SELECT count(*) FROM task),
     (SELECT a.id FROM @.alias a WHERE a.id = ANY ($1::bytea[])
      UNION ALL SELECT s.id FROM @.staged_task s WHERE s.id = ANY ($1::bytea[]) LIMIT 1)";
 
-/// Whether nothing hangs on a task: no name, no object, no other task, nothing that outlives it.
+/// Whether a new task comes from elsewhere with more than a new one has.
+fn has_history(record: &Record) -> bool {
+    let has_counts = record.counts != Counts::default();
+    record.state.is_ended() || record.failure.is_some() || record.progress.is_some() || has_counts
+}
+
+/// Whether nothing hangs on a task: no name, no object, no other task, no history, nothing that outlives
+/// it.
 pub(super) fn is_plain(record: &Record) -> bool {
     let options = &record.options;
     options.unique.is_none()
@@ -43,6 +51,7 @@ pub(super) fn is_plain(record: &Record) -> bool {
         && options.about.is_empty()
         && options.waits_for.is_empty()
         && options.retention.is_none()
+        && !has_history(record)
 }
 
 pub(super) fn published_at(record: &Record) -> Timestamp {
@@ -54,11 +63,7 @@ pub(super) fn published_at(record: &Record) -> Timestamp {
 /// # Errors
 /// [`Kind::TaskExists`] names one whose id is taken; if `judged`, one that is there already is left alone
 /// instead.
-pub(super) fn insert(
-    session: &mut dyn Session,
-    records: &[Record],
-    judged: bool,
-) -> Result<()> {
+pub(super) fn insert(session: &mut dyn Session, records: &[Record], judged: bool) -> Result<()> {
     let row = session.first(INSERT, columns(records)?)?;
     let row = row.ok_or_else(|| Fault::corrupt("an insert said nothing"))?;
     let inserted = usize::try_from(column::<i64>(&row, 0)?).unwrap_or(0);
@@ -94,14 +99,19 @@ fn columns(records: &[Record]) -> Result<Vec<Value>> {
     let integers = |number: &dyn Fn(&Record) -> Option<i64>| {
         Value::Integers(records.iter().map(number).collect())
     };
-    let texts = |text: &dyn Fn(&Record) -> Option<String>| {
-        Value::Texts(records.iter().map(text).collect())
-    };
+    let texts =
+        |text: &dyn Fn(&Record) -> Option<String>| Value::Texts(records.iter().map(text).collect());
     let mut options = Vec::with_capacity(records.len());
     for record in records {
         options.push(Some(Arc::from(codec::encode(&*record.options)?)));
     }
-    let unique = |record: &Record| record.options.unique.as_ref().map(|unique| unique.key.clone());
+    let unique = |record: &Record| {
+        record
+            .options
+            .unique
+            .as_ref()
+            .map(|unique| unique.key.clone())
+    };
     let micros = |at: Option<Timestamp>| at.map(Timestamp::as_micros);
     Ok(vec![
         Value::Ids(records.iter().map(|record| record.id.to_bytes()).collect()),
@@ -127,7 +137,7 @@ fn columns(records: &[Record]) -> Result<Vec<Value>> {
     ])
 }
 
-/// Inserts what hangs on a task: its objects, what it waits for, and its key if it may hold it.
+/// Inserts what hangs on a task: its objects, what it waits for, its key if it may hold it, and its history.
 pub(super) fn insert_rest(session: &mut dyn Session, record: &Record) -> Result<()> {
     let options = &record.options;
     if !options.about.is_empty() {
@@ -139,12 +149,26 @@ pub(super) fn insert_rest(session: &mut dyn Session, record: &Record) -> Result<
         )?;
     }
     if !options.waits_for.is_empty() {
-        let done = options.waits_for.iter().map(|task| task.to_bytes()).collect();
+        let done = options
+            .waits_for
+            .iter()
+            .map(|task| task.to_bytes())
+            .collect();
         session.later(
             "INSERT INTO @.prerequisite (task, done) SELECT $1, d FROM unnest($2) d
              ON CONFLICT DO NOTHING",
             vec![record.id.into(), Value::Ids(done)],
         )?;
     }
-    super::tasks::take_key(session, record)
+    tasks::take_key(session, record)?;
+    if !has_history(record) {
+        return Ok(());
+    }
+    match tasks::find(session, record.id)? {
+        Some(mut row) => {
+            row.record = record.clone();
+            tasks::update(session, &row)
+        }
+        None => Ok(()),
+    }
 }

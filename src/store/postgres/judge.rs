@@ -48,7 +48,10 @@ impl<'s> Judge<'s> {
         self.amends = batch.changes.iter().any(is_amendment);
         lock_names(self.session, batch)?;
         self.stage(batch)?;
-        let settled: Vec<_> = batch.settlements().map(|settlement| settlement.task).collect();
+        let settled: Vec<_> = batch
+            .settlements()
+            .map(|settlement| settlement.task)
+            .collect();
         lock_tasks(self.session, &settled, Names::default())?;
         batch.changes.iter().try_for_each(|change| match change {
             Change::Insert(record) => self.insert(record),
@@ -82,7 +85,7 @@ impl<'s> Judge<'s> {
     }
 
     fn insert(&mut self, record: &Record) -> Result<()> {
-        if let Some(unique) = &record.options.unique {
+        if let Some(unique) = lifecycle::wanted_key(record) {
             self.judge_key(unique, record.id)?;
             let what = Reservation::UniqueKey;
             tasks::reserve(self.session, what, &unique.key, self.txn)?;

@@ -17,7 +17,10 @@
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
 
-#![allow(dead_code, reason = "the functions for applications' databases have no caller yet")]
+#![allow(
+    dead_code,
+    reason = "the functions for applications' databases have no caller yet"
+)]
 
 mod batch;
 mod check;
@@ -180,7 +183,10 @@ impl PostgresStore {
         self.bell.ring();
         let told = self.read(|session| session.query(notify::NOTIFY, Vec::new()));
         if let Err(fault) = told {
-            tracing::warn!(?fault, "those who wait in other processes find out by polling");
+            tracing::warn!(
+                ?fault,
+                "those who wait in other processes find out by polling"
+            );
         }
     }
 
@@ -235,7 +241,10 @@ impl Drop for PostgresStore {
             register::keep_alive(session, &managers, Timestamp::EPOCH)
         });
         if let Err(fault) = ended {
-            tracing::debug!(?fault, "others wait until the leases of this process have run out");
+            tracing::debug!(
+                ?fault,
+                "others wait until the leases of this process have run out"
+            );
         }
     }
 }
@@ -303,7 +312,10 @@ fn refuse_server(session: &mut dyn Session) -> Result<()> {
     let row = row.ok_or_else(|| Fault::corrupt("the server has no version"))?;
     let version = column::<i32>(&row, 0)?;
     if version < SERVER_VERSION_MIN {
-        let what = format!("the server is version {}, but 12 is needed", version / 10_000);
+        let what = format!(
+            "the server is version {}, but 12 is needed",
+            version / 10_000
+        );
         return Err(Kind::Invalid(what).into());
     }
     if column(&row, 1)? {
@@ -320,7 +332,10 @@ fn find(session: &mut dyn Session, schema: &Schema) -> Result<Found> {
          WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'",
         Vec::new(),
     )?;
-    let is_lax = |name: &str| lax.iter().any(|row| column(row, 0) .is_ok_and(|found: &str| found == name));
+    let is_lax = |name: &str| {
+        lax.iter()
+            .any(|row| column(row, 0).is_ok_and(|found: &str| found == name))
+    };
     Ok(Found {
         is_original: register::fingerprint(session, schema)? == identity.fingerprint,
         identity,
@@ -346,7 +361,8 @@ fn capabilities(found: &Found, relaxed: bool) -> Capabilities {
         capabilities.caveats.push(caveat.to_owned());
     }
     for name in &found.lax {
-        let caveat = format!("the server has {name}=off: a crash of its machine may lose what it has");
+        let caveat =
+            format!("the server has {name}=off: a crash of its machine may lose what it has");
         capabilities.caveats.push(caveat);
     }
     capabilities

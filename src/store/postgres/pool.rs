@@ -79,7 +79,9 @@ impl Pool {
         blocking(|| {
             let mut borrowed = self.borrow()?;
             borrowed.with(|link| {
-                let begin = self.connector.begin(write.durability == Durability::Flushed);
+                let begin = self
+                    .connector
+                    .begin(write.durability == Durability::Flushed);
                 let mut txn = Txn::new(link, begin);
                 match operation(&mut txn) {
                     Ok(done) => txn.commit(write).map(|()| done),
@@ -96,9 +98,8 @@ impl Pool {
     fn borrow(&self) -> Result<Borrowed<'_>> {
         let options = self.connector.options();
         let mut state = self.state.lock();
-        let full = |state: &mut State| {
-            state.idle.is_empty() && state.open >= options.connections_max
-        };
+        let full =
+            |state: &mut State| state.idle.is_empty() && state.open >= options.connections_max;
         let patience: Duration = options.answer_timeout;
         if full(&mut state) {
             self.returned.wait_while_for(&mut state, full, patience);
@@ -299,7 +300,10 @@ impl<'l> Txn<'l> {
             return;
         }
         if let Err(fault) = commands(self.link, "ROLLBACK".to_owned()) {
-            tracing::debug!(?fault, "a connection is given up, and its transaction with it");
+            tracing::debug!(
+                ?fault,
+                "a connection is given up, and its transaction with it"
+            );
         }
     }
 }

@@ -331,8 +331,7 @@ pub(crate) fn forget(session: &mut dyn Session, txns: &[TxnId]) -> Result<usize>
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-pub(super) const FORGET: &str =
-    "DELETE FROM @.outcome WHERE txn = ANY ($1) AND outcome = 'commit'";
+pub(super) const FORGET: &str = "DELETE FROM @.outcome WHERE txn = ANY ($1) AND outcome = 'commit'";
 
 /// Drops an incarnation with its abort records, unless a commit record of it is left. Returns whether
 /// it went.

@@ -13,8 +13,8 @@ use super::session::Session;
 use super::tasks;
 use super::value::Value;
 use crate::codec;
-use crate::register::{Decision, Standing};
 use crate::id::{ResourceId, TaskId, TxnId};
+use crate::register::{Decision, Standing};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
 
@@ -300,11 +300,7 @@ fn release(session: &mut dyn Session, txns: &[TxnId]) -> Result<Vec<TxnId>> {
     Ok(txns.iter().filter(is_free).copied().collect())
 }
 
-fn in_doubt(
-    session: &mut dyn Session,
-    after: Option<TxnId>,
-    limit: usize,
-) -> Result<Vec<InDoubt>> {
+fn in_doubt(session: &mut dyn Session, after: Option<TxnId>, limit: usize) -> Result<Vec<InDoubt>> {
     let after = after.map(|txn| txn.to_bytes().to_vec()).unwrap_or_default();
     let rows = session.query(
         "SELECT txn, register, staged_at, change_count, length(batch)::bigint FROM @.staged

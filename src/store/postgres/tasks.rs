@@ -160,7 +160,8 @@ fn may_hold_key(record: &Record) -> bool {
     record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
 }
 
-fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
+/// Writes what has become of a task.
+pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     let record = &row.record;
     let rank = store::rank(record, published_at(record));
     // What is Claimed is told from what is Ready by its claim.
@@ -241,7 +242,10 @@ fn delete(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     }
     drop_prerequisites(session, &row.record)?;
     if options.unique.is_some() {
-        session.later("DELETE FROM @.alias WHERE task = $1", vec![row.record.id.into()])?;
+        session.later(
+            "DELETE FROM @.alias WHERE task = $1",
+            vec![row.record.id.into()],
+        )?;
     }
     Ok(())
 }
@@ -383,7 +387,10 @@ pub(super) fn key_holder(session: &mut dyn Session, key: &str) -> Result<Option<
 }
 
 fn holder(session: &mut dyn Session, key: &str) -> Result<Option<TaskId>> {
-    let row = session.first("SELECT id FROM @.unique_key WHERE key = $1", vec![key.into()])?;
+    let row = session.first(
+        "SELECT id FROM @.unique_key WHERE key = $1",
+        vec![key.into()],
+    )?;
     row.map(|row| Ok(TaskId::from_bytes(id(&row, 0)?)))
         .transpose()
 }
@@ -395,7 +402,12 @@ pub(super) fn holds_key(session: &mut dyn Session, task: TaskId, key: &str) -> R
 
 /// Takes the key of a task that may hold it, if nobody else holds it.
 pub(super) fn take_key(session: &mut dyn Session, record: &Record) -> Result<()> {
-    let Some(unique) = record.options.unique.as_ref().filter(|_| may_hold_key(record)) else {
+    let Some(unique) = record
+        .options
+        .unique
+        .as_ref()
+        .filter(|_| may_hold_key(record))
+    else {
         return Ok(());
     };
     session.later(

@@ -82,7 +82,10 @@ impl Server {
             let behind = self.latest.since(now);
             // A millisecond or so is how long an answer was under way.
             if behind > Duration::from_secs(1) {
-                tracing::warn!(?behind, "the server's clock went backwards; time stands still");
+                tracing::warn!(
+                    ?behind,
+                    "the server's clock went backwards; time stands still"
+                );
             }
         }
         Some(self.latest)

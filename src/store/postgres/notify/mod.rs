@@ -239,4 +239,3 @@ fn is_settled(session: &mut dyn Session, task: TaskId) -> Result<bool> {
         None => Ok(!tasks::is_staged(session, task)?),
     }
 }
-

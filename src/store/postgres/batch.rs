@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::error::{Fault, Result};
 use super::insert;
+use super::keys::{self, Reservation};
 use super::names::Names;
 use super::row::{TaskRow, column, id};
 use super::session::Session;
-use super::tasks::{self, Reservation};
+use super::tasks;
 use super::value::Value;
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
@@ -107,7 +108,8 @@ impl<'s> Performer<'s> {
                 }
                 Change::Settle(settlement) if settlement.verdict == Verdict::Done => {
                     let more = take_while(&mut changes, done);
-                    self.finish([settlement].into_iter().chain(more).collect())?;
+                    let settlements: Vec<_> = [settlement].into_iter().chain(more).collect();
+                    self.finish(&settlements)?;
                 }
                 change => self.change(change)?,
             }
@@ -156,7 +158,7 @@ impl<'s> Performer<'s> {
     fn insert(&mut self, mut record: Record) -> Result<()> {
         self.unstage(std::slice::from_ref(&record))?;
         if let Some(unique) = lifecycle::wanted_key(&record) {
-            match tasks::key_holder(self.session, &unique.key)? {
+            match keys::key_holder(self.session, &unique.key)? {
                 Some(holder) if self.merges(unique, &holder)? => {
                     return self.merge(record.id, holder.record.id);
                 }
@@ -182,13 +184,13 @@ impl<'s> Performer<'s> {
         if !self.judged {
             tasks::refuse_known(self.session, id)?;
         }
-        tasks::merge(self.session, id, holder)?;
+        keys::merge(self.session, id, holder)?;
         self.applied.merged.push((id, holder));
         Ok(())
     }
 
     /// Ends the claims of tasks that are done: at once where nothing hangs on them.
-    fn finish(&mut self, settlements: Vec<Settlement>) -> Result<()> {
+    fn finish(&mut self, settlements: &[Settlement]) -> Result<()> {
         let column = |number: fn(&Settlement) -> i64| {
             Value::Integers(settlements.iter().map(|each| Some(number(each))).collect())
         };
@@ -289,7 +291,7 @@ impl<'s> Performer<'s> {
     }
 
     fn refuse_reserved(&mut self, what: Reservation, name: &str) -> Result<()> {
-        if !self.judged && tasks::is_reserved(self.session, what, name, None)? {
+        if !self.judged && keys::is_reserved(self.session, what, name, None)? {
             return Err(Kind::Conflict.into());
         }
         Ok(())
@@ -337,11 +339,12 @@ pub(super) fn lock_names(session: &mut dyn Session, batch: &Batch) -> Result<()>
     for change in &batch.changes {
         match change {
             Change::Insert(record) => {
-                let options = &record.options;
-                lifecycle::wanted_key(record)
-                    .iter()
-                    .for_each(|unique| names.unique_key(&unique.key));
-                options.group.iter().for_each(|group| names.group(group));
+                if let Some(unique) = lifecycle::wanted_key(record) {
+                    names.unique_key(&unique.key);
+                }
+                if let Some(group) = &record.options.group {
+                    names.group(group);
+                }
             }
             Change::Settle(settlement) if settlement.verdict == Verdict::Done => {}
             Change::Settle(settlement) => touched.push(settlement.task),
@@ -367,19 +370,19 @@ pub(super) fn lock_tasks(
         return names.lock(session);
     }
     let ids = touched.iter().map(|task| task.to_bytes()).collect();
-    let named = session.query(
+    let rows = session.query(
         "SELECT t.group_key, t.unique_key FROM @.task t WHERE (t.id = ANY ($1)
              OR t.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1))))
              AND (t.group_key IS NOT NULL OR t.unique_key IS NOT NULL)",
         vec![Value::Ids(ids)],
     )?;
-    for row in &named {
-        column::<Option<&str>>(row, 0)?
-            .iter()
-            .for_each(|group| names.group(group));
-        column::<Option<&str>>(row, 1)?
-            .iter()
-            .for_each(|key| names.unique_key(key));
+    for row in &rows {
+        if let Some(group) = column(row, 0)? {
+            names.group(group);
+        }
+        if let Some(key) = column(row, 1)? {
+            names.unique_key(key);
+        }
     }
     names.lock(session)?;
     tasks::lock(session, touched)
@@ -423,8 +426,8 @@ pub(super) fn refuse_busy(
     }
     match &row.record.options.unique {
         Some(unique)
-            if tasks::holds_key(session, row.record.id, &unique.key)?
-                && tasks::is_reserved(session, Reservation::UniqueKey, &unique.key, txn)? =>
+            if keys::holds_key(session, row.record.id, &unique.key)?
+                && keys::is_reserved(session, Reservation::UniqueKey, &unique.key, txn)? =>
         {
             Err(Kind::Conflict.into())
         }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Result;
+use super::keys;
 use super::names;
 use super::row::{GIVEN, TaskRow, column, task_columns, tasks_with};
 use super::session::Session;
@@ -274,7 +275,7 @@ fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim 
 fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
     let records = claims.iter().map(|claim| &claim.record);
     for record in records.filter(|record| record.options.unique.is_some()) {
-        tasks::free_key(session, record)?;
+        keys::free_key(session, record)?;
     }
     Ok(())
 }

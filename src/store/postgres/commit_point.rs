@@ -48,10 +48,7 @@ impl Register for PostgresStore {
             let alive_until = now.saturating_add(MANAGER_LEASE);
             register::enroll(session, incarnation, now, Some(alive_until))
         })?;
-        self.enrolled.lock().push(
-            self.presences
-                .attend(Role::Manager, incarnation, MANAGER_LEASE),
-        );
+        self.enrolled.lock().push(guard);
         self.keeper.nudge();
         Ok(())
     }

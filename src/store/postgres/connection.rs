@@ -169,10 +169,9 @@ impl Connector {
         );
         if self.options.pooler == Pooler::Transaction {
             let lock_timeout = self.options.lock_timeout.as_millis();
-            for (name, value) in SETTINGS {
-                commands += &format!("; SET LOCAL {name} = {value}");
-            }
-            commands += &format!("; SET LOCAL lock_timeout = {lock_timeout}");
+            let settings = SETTINGS.map(|(name, value)| format!("; SET LOCAL {name} = {value}"));
+            commands.extend(settings);
+            commands.extend([format!("; SET LOCAL lock_timeout = {lock_timeout}")]);
         }
         commands
     }
@@ -185,9 +184,7 @@ fn session_settings(options: &Options) -> String {
     let mut settings = format!(
         "-c lock_timeout={lock_timeout} -c idle_in_transaction_session_timeout={idle_timeout}"
     );
-    for (name, value) in SETTINGS {
-        settings += &format!(" -c {name}={value}");
-    }
+    settings.extend(SETTINGS.map(|(name, value)| format!(" -c {name}={value}")));
     settings
 }
 
@@ -214,7 +211,8 @@ impl Link {
         } = self;
         let (client, schema) = (&*client, &*schema);
         let futures = calls.iter().zip(&statements);
-        let futures = futures.map(|(call, statement)| execute(client, schema, call, statement));
+        let futures =
+            futures.map(|(call, statement)| execute(client, schema, call, statement.as_ref()));
         let mut futures: Vec<_> = futures.map(Some).collect();
         let failed = drive(
             &self.runtime,
@@ -301,7 +299,7 @@ fn execute<'c>(
     client: &'c Client,
     schema: &'c Schema,
     call: &'c Call,
-    statement: &'c Option<Statement>,
+    statement: Option<&'c Statement>,
 ) -> Executing<'c> {
     Box::pin(async move {
         let sql = match &call.text {

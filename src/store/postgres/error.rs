@@ -153,9 +153,8 @@ fn is_fatal(error: &DbError) -> bool {
 fn kind(error: &DbError) -> Kind {
     let text = || error.message().to_owned();
     match error.code().code() {
-        "40001" | "40P01" => Kind::Conflict,
-        // Somebody was faster between a look and a write; the next look sees it.
-        "23505" => Kind::Conflict,
+        // The last is one who was faster between a look and a write; the next look sees it.
+        "40001" | "40P01" | "23505" => Kind::Conflict,
         "53100" => Kind::Full,
         "25006" | "42501" => Kind::ReadOnly,
         // Too many connections or locks, a lock or a statement that took too long, a server that is

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::error::{Fault, Result};
+use super::keys;
 use super::row::{self, column, format_number, state_number};
 use super::session::Session;
 use super::tasks;
@@ -160,7 +161,7 @@ pub(super) fn insert_rest(session: &mut dyn Session, record: &Record) -> Result<
             vec![record.id.into(), Value::Ids(done)],
         )?;
     }
-    tasks::take_key(session, record)?;
+    keys::take_key(session, record)?;
     if !has_history(record) {
         return Ok(());
     }

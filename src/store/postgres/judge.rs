@@ -6,10 +6,11 @@ use super::batch::{
     claimed, lock_names, lock_tasks, missing, not_unique, refuse_busy, refuse_holder, refuse_pinned,
 };
 use super::error::Result;
+use super::keys::{self, Reservation};
 use super::names::Names;
 use super::row::{Kept, TaskRow};
 use super::session::Session;
-use super::tasks::{self, Reservation};
+use super::tasks;
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle::{self, Fate};
 use crate::store::{Amendment, Batch, Change, Kind, Settlement};
@@ -88,7 +89,7 @@ impl<'s> Judge<'s> {
         if let Some(unique) = lifecycle::wanted_key(record) {
             self.judge_key(unique, record.id)?;
             let what = Reservation::UniqueKey;
-            tasks::reserve(self.session, what, &unique.key, self.txn)?;
+            keys::reserve(self.session, what, &unique.key, self.txn)?;
         }
         if self.amends {
             self.remember(record.clone())?;
@@ -122,7 +123,7 @@ impl<'s> Judge<'s> {
                 OnDuplicate::Merge => Ok(()),
             };
         }
-        if let Some(holder) = tasks::key_holder(self.session, &unique.key)? {
+        if let Some(holder) = keys::key_holder(self.session, &unique.key)? {
             return refuse_holder(unique, &holder, Some(self.txn));
         }
         self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
@@ -160,7 +161,7 @@ impl<'s> Judge<'s> {
             return Err(Kind::MarkChanged(key.to_owned()).into());
         }
         self.marks.insert(key.to_owned(), value.cloned());
-        tasks::reserve(self.session, Reservation::Mark, key, self.txn)
+        keys::reserve(self.session, Reservation::Mark, key, self.txn)
     }
 
     fn row(&mut self, task: TaskId) -> Result<Option<TaskRow>> {
@@ -181,7 +182,7 @@ impl<'s> Judge<'s> {
     }
 
     fn refuse_reserved(&mut self, what: Reservation, name: &str) -> Result<()> {
-        if tasks::is_reserved(self.session, what, name, Some(self.txn))? {
+        if keys::is_reserved(self.session, what, name, Some(self.txn))? {
             return Err(Kind::Conflict.into());
         }
         Ok(())

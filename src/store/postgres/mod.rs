@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `judge` `insert` `tasks` `names` | what a batch does to the tables |
+//! | `batch` `judge` `insert` `tasks` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -32,6 +32,7 @@ pub(crate) mod error;
 mod insert;
 mod inspect;
 mod judge;
+mod keys;
 mod names;
 mod notify;
 mod options;

@@ -89,23 +89,21 @@ fn typed(values: &[Value]) -> Vec<(&(dyn ToSql + Sync), postgres::types::Type)> 
 
 impl<C: GenericClient> Session for Foreign<'_, C> {
     fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
-        let rows = match self.prepared(sql, &values)? {
-            Some(statement) => self.client.query(&statement, &plain(&values)),
-            None => {
-                let text = self.schema.text(sql);
-                self.client.query_typed(&text, &typed(&values))
-            }
+        let rows = if let Some(statement) = self.prepared(sql, &values)? {
+            self.client.query(&statement, &plain(&values))
+        } else {
+            let text = self.schema.text(sql);
+            self.client.query_typed(&text, &typed(&values))
         };
         rows.map_err(Fault::from)
     }
 
     fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
-        let count = match self.prepared(sql, &values)? {
-            Some(statement) => self.client.execute(&statement, &plain(&values)),
-            None => {
-                let text = self.schema.text(sql);
-                self.client.execute_typed(&text, &typed(&values))
-            }
+        let count = if let Some(statement) = self.prepared(sql, &values)? {
+            self.client.execute(&statement, &plain(&values))
+        } else {
+            let text = self.schema.text(sql);
+            self.client.execute_typed(&text, &typed(&values))
         };
         count.map_err(Fault::from)
     }

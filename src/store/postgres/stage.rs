@@ -6,6 +6,7 @@ use super::PostgresStore;
 use super::batch::{self, Performer};
 use super::error::{Fault, Result};
 use super::judge::Judge;
+use super::keys;
 use super::pool::{Durability, Write};
 use super::register;
 use super::row::{self, column, id, instant};
@@ -268,7 +269,7 @@ fn end(session: &mut dyn Session, txn: TxnId, state: i64) -> Result<()> {
         "UPDATE @.staged SET state = $2, batch = '' WHERE txn = $1",
         vec![txn.into(), state.into()],
     )?;
-    tasks::release(session, txn)
+    keys::release(session, txn)
 }
 
 fn pinned_by(session: &mut dyn Session, txn: TxnId) -> Result<Vec<TaskId>> {

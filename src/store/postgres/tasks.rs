@@ -5,6 +5,7 @@
 
 use super::error::Result;
 use super::insert::published_at;
+use super::keys::{self, may_hold_key};
 use super::row::{TaskRow, column, dead_number, id, state_number, tasks_with};
 use super::session::Session;
 use super::value::Value;
@@ -14,13 +15,6 @@ use crate::store::lifecycle::{self, Fate};
 use crate::store::{self, Kind};
 use crate::task::{Record, State, StateSet};
 use crate::time::Timestamp;
-
-/// What staged transactions can reserve by name.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Reservation {
-    UniqueKey = 0,
-    Mark = 1,
-}
 
 /// Finds a visible task by its own id, without its payload.
 pub(super) fn find(session: &mut dyn Session, id: TaskId) -> Result<Option<TaskRow>> {
@@ -139,8 +133,8 @@ pub(super) fn keep(
     if record.options.unique.is_some() {
         let holds = stays && may_hold_key(record);
         match (StateSet::PENDING.contains(before), holds) {
-            (true, false) => free_key(session, record)?,
-            (false, true) => take_key_again(session, record)?,
+            (true, false) => keys::free_key(session, record)?,
+            (false, true) => keys::take_key_again(session, record)?,
             _ => {}
         }
     }
@@ -154,10 +148,6 @@ pub(super) fn keep(
 
 fn holds_group(state: State) -> bool {
     matches!(state, State::Ready | State::Claimed)
-}
-
-fn may_hold_key(record: &Record) -> bool {
-    record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
 }
 
 /// Writes what has become of a task.
@@ -369,111 +359,6 @@ fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
         "SELECT 1 FROM @.prerequisite WHERE task = $1 LIMIT 1",
         vec![task.into()],
     )
-}
-
-/// Returns the pending task that holds a unique key, and keeps it from being claimed meanwhile.
-pub(super) fn key_holder(session: &mut dyn Session, key: &str) -> Result<Option<TaskRow>> {
-    loop {
-        let Some(holder) = holder(session, key)? else {
-            return Ok(None);
-        };
-        lock(session, &[holder])?;
-        let row = find(session, holder)?;
-        // It may have been claimed while it was waited for, and then the key is free.
-        if self::holder(session, key)? == Some(holder) {
-            return Ok(row);
-        }
-    }
-}
-
-fn holder(session: &mut dyn Session, key: &str) -> Result<Option<TaskId>> {
-    let row = session.first(
-        "SELECT id FROM @.unique_key WHERE key = $1",
-        vec![key.into()],
-    )?;
-    row.map(|row| Ok(TaskId::from_bytes(id(&row, 0)?)))
-        .transpose()
-}
-
-/// Whether this task holds the key: one that came back may go on without.
-pub(super) fn holds_key(session: &mut dyn Session, task: TaskId, key: &str) -> Result<bool> {
-    Ok(holder(session, key)? == Some(task))
-}
-
-/// Takes the key of a task that may hold it, if nobody else holds it.
-pub(super) fn take_key(session: &mut dyn Session, record: &Record) -> Result<()> {
-    let Some(unique) = record
-        .options
-        .unique
-        .as_ref()
-        .filter(|_| may_hold_key(record))
-    else {
-        return Ok(());
-    };
-    session.later(
-        "INSERT INTO @.unique_key (key, seq, id)
-         SELECT $1, t.seq, t.id FROM @.task t WHERE t.id = $2 ON CONFLICT DO NOTHING",
-        vec![unique.key.clone().into(), record.id.into()],
-    )
-}
-
-/// A task that comes back after a claim goes on without its key if that is taken or reserved.
-fn take_key_again(session: &mut dyn Session, record: &Record) -> Result<()> {
-    match &record.options.unique {
-        Some(unique) if is_reserved(session, Reservation::UniqueKey, &unique.key, None)? => Ok(()),
-        _ => take_key(session, record),
-    }
-}
-
-/// Frees the task's key, if the task holds it.
-pub(super) fn free_key(session: &mut dyn Session, record: &Record) -> Result<()> {
-    let Some(unique) = &record.options.unique else {
-        return Ok(());
-    };
-    session.later(
-        "DELETE FROM @.unique_key WHERE key = $1 AND id = $2",
-        vec![unique.key.clone().into(), record.id.into()],
-    )
-}
-
-/// Has the id of a merged task lead to the one that stays.
-pub(super) fn merge(session: &mut dyn Session, id: TaskId, holder: TaskId) -> Result<()> {
-    session.later(
-        "INSERT INTO @.alias (id, task) VALUES ($1, $2)",
-        vec![id.into(), holder.into()],
-    )
-}
-
-/// Reserves a name for a staged transaction.
-pub(super) fn reserve(
-    session: &mut dyn Session,
-    what: Reservation,
-    name: &str,
-    txn: TxnId,
-) -> Result<()> {
-    session.later(
-        "INSERT INTO @.reservation (kind, name, txn) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        vec![(what as i64).into(), name.into(), txn.into()],
-    )
-}
-
-/// Whether a staged transaction other than `txn` has reserved a name.
-pub(super) fn is_reserved(
-    session: &mut dyn Session,
-    what: Reservation,
-    name: &str,
-    txn: Option<TxnId>,
-) -> Result<bool> {
-    let own = txn.map(|txn| txn.to_bytes().to_vec()).unwrap_or_default();
-    session.exists(
-        "SELECT 1 FROM @.reservation WHERE kind = $1 AND name = $2 AND txn <> $3 LIMIT 1",
-        vec![(what as i64).into(), name.into(), own.into()],
-    )
-}
-
-/// Gives up all that a transaction has reserved.
-pub(super) fn release(session: &mut dyn Session, txn: TxnId) -> Result<()> {
-    session.later("DELETE FROM @.reservation WHERE txn = $1", vec![txn.into()])
 }
 
 /// Drops a few of the records whose retention has passed.

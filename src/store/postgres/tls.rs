@@ -36,30 +36,33 @@ pub(super) fn connector(options: &Options) -> Result<MakeRustlsConnect> {
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    match file {
-        Some(file) => {
-            let unreadable = |error| {
-                let what = format!("no certificates can be read from {}", file.display());
-                Fault::lost(error).with_kind(Kind::Invalid(what))
-            };
-            for certificate in CertificateDer::pem_file_iter(file).map_err(unreadable)? {
-                let certificate = certificate.map_err(unreadable)?;
-                roots.add(certificate).map_err(Fault::lost)?;
-            }
+    if let Some(file) = file {
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(Fault::lost)?;
         }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            for error in &found.errors {
-                tracing::warn!(%error, "a trusted certificate of this machine cannot be read");
-            }
-            roots.add_parsable_certificates(found.certs);
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "a trusted certificate of this machine cannot be read");
         }
+        roots.add_parsable_certificates(found.certs);
     }
     if roots.is_empty() {
         let what = "no authority is trusted: name a file with `tls_root`".to_owned();
         return Err(Kind::Invalid(what).into());
     }
     Ok(roots)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let unreadable = |error| {
+        let what = format!("no certificates can be read from {}", file.display());
+        Fault::lost(error).with_kind(Kind::Invalid(what))
+    };
+    let certificates = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
+    certificates
+        .collect::<std::result::Result<_, _>>()
+        .map_err(unreadable)
 }
 
 /// Takes any certificate, but has the server prove that it is its own.

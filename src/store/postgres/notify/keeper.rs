@@ -107,12 +107,12 @@ struct Worker {
 impl Worker {
     /// A lost connection is made again, and then everybody looks: what was notified meanwhile is lost.
     fn run(mut self) {
-        let [first, last] = PAUSES;
-        let mut pause = first;
+        let [shortest, longest] = PAUSES;
+        let mut pause = shortest;
         while !self.is_stopping() {
             let started = self.shared.connector.connect();
             let lost = started.and_then(|mut link| {
-                pause = first;
+                pause = shortest;
                 self.serve(&mut link)
             });
             self.stop.listening.store(false, Ordering::SeqCst);
@@ -123,7 +123,7 @@ impl Worker {
                 Err(fault) => {
                     tracing::warn!(?fault, "commits of other processes are noticed by polling");
                     self.pause(pause);
-                    pause = (pause * 2).min(last);
+                    pause = (pause * 2).min(longest);
                 }
             }
         }

@@ -39,6 +39,12 @@ use scene::Scene;
 
 /// Opens stores of one kind for the cases. Each case has a harness of its own.
 pub trait Harness: Sync {
+    /// Whether there can be such a store here: one that needs a server which is not installed says why
+    /// not, and its cases are skipped. Defaults to yes.
+    fn is_available(&self) -> bool {
+        true
+    }
+
     /// Opens a new, empty store that goes by `clock`. Called once.
     fn open(&self, clock: &ManualClock) -> Arc<dyn Store>;
 

@@ -49,6 +49,19 @@ impl Error {
         self
     }
 
+    /// Finds the store's error among an error and what caused it.
+    #[must_use]
+    pub fn among<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+
     /// Whether the same call, in a fresh transaction, may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -122,6 +135,9 @@ pub enum Kind {
     /// The store, or its folder, may not be written to. Nothing changed.
     #[error("it is read-only: check the permissions of the file and of its folder")]
     ReadOnly,
+    /// The server may lose what it acknowledges, so that no transaction can rely on it. Nothing changed.
+    #[error("it may lose what it has acknowledged, so it takes part in no transaction: {0}")]
+    NotDurable(String),
     /// The store was made by a newer version of votive. Nothing changed.
     #[error("its format is version {found}, but this program reads up to {known}: upgrade votive")]
     NewerVersion {

@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
     use crate::id::TaskId;
-    use crate::store::ledger::{Cold, Keeper};
+    use crate::store::ledger::Keeper;
     use crate::task::{Failure, Format, Payload, Record};
     use crate::time::Timestamp;
 

@@ -1,0 +1,8 @@
+//! Postgres databases of the application, told as stories over the public interface, on a private server.
+#![cfg(test)]
+
+mod fixture;
+mod prepared;
+mod preparing;
+mod register;
+mod session;

@@ -37,10 +37,65 @@ pub const SQLITE: &[&str] = &[
     "sqlite.stage.after_commit",
 ];
 
+/// Where a file store is hit.
+#[cfg(feature = "failpoints")]
+pub const FILE: &[&str] = &[
+    "file.apply.before_commit",
+    "file.apply.after_commit",
+    "file.claim.before_commit",
+    "file.claim.after_commit",
+    "file.decide.before_commit",
+    "file.decide.after_commit",
+    "file.discard.before_commit",
+    "file.discard.after_commit",
+    "file.forget.before_commit",
+    "file.forget.after_commit",
+    "file.forgettable.before_commit",
+    "file.forgettable.after_commit",
+    "file.publish.before_commit",
+    "file.publish.after_commit",
+    "file.stage.before_commit",
+    "file.stage.after_commit",
+];
+
+/// Where a file store is hit while it gives back space.
+#[cfg(feature = "failpoints")]
+pub const FILE_COMPACT: &[&str] = &[
+    "file.compact.before_write",
+    "file.compact.after_write",
+    "file.compact.before_rename",
+    "file.compact.after_rename",
+    "file.compact.after_sync",
+    "file.compact.before_flush",
+    "file.compact.before_remove",
+    "file.compact.after_remove",
+];
+
+/// Where a Redis store is hit: before a script is sent, and after its answer came.
+#[cfg(feature = "failpoints")]
+pub const REDIS: &[&str] = &[
+    "redis.apply.before_commit",
+    "redis.apply.after_commit",
+    "redis.claim.before_commit",
+    "redis.claim.after_commit",
+    "redis.decide.before_commit",
+    "redis.decide.after_commit",
+    "redis.discard.before_commit",
+    "redis.discard.after_commit",
+    "redis.forget.before_commit",
+    "redis.forget.after_commit",
+    "redis.forgettable.before_commit",
+    "redis.forgettable.after_commit",
+    "redis.publish.before_commit",
+    "redis.publish.after_commit",
+    "redis.stage.before_commit",
+    "redis.stage.after_commit",
+];
+
 /// Every point, a list for each module that has some. A durable step has a point before it and one
 /// after it.
 #[cfg(feature = "failpoints")]
-pub const ALL: &[&[&str]] = &[APPLICATION, RUSQLITE, SQLITE];
+pub const ALL: &[&[&str]] = &[APPLICATION, RUSQLITE, SQLITE, FILE, FILE_COMPACT, REDIS];
 
 /// Aborts the process at its n-th call for `name` when the environment has `VOTIVE_FAILPOINT=name:n`;
 /// n defaults to 1.

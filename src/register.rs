@@ -376,6 +376,22 @@ impl Registers {
         self.0.databases.read().get(&resource).cloned()
     }
 
+    /// Names what is known, by FNV-1a over the sorted identities: two managers that know the same return
+    /// the same, and so can do each other's recovery.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let registers = self.0.registers.read();
+        let (holders, databases) = (self.0.holders.read(), self.0.databases.read());
+        let registers = registers.keys().map(|id| (b'r', *id));
+        let holders = holders.keys().map(|id| (b'h', *id));
+        let databases = databases.keys().map(|id| (b'd', *id));
+        let known = registers.chain(holders).chain(databases);
+        let bytes = known.flat_map(|(what, id)| std::iter::once(what).chain(id.to_bytes()));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+
     /// Returns all databases that are known and can prepare.
     #[must_use]
     pub fn databases(&self) -> Vec<Arc<dyn Preparing>> {

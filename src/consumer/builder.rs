@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Running;
+use super::attendance::Attendance;
 use super::backlog::Backlog;
 use super::banner::Banner;
 use super::core::Core;
@@ -16,7 +17,7 @@ use super::watch::Watch;
 use crate::handler::Registry;
 use crate::id::{ConsumerId, Incarnation};
 use crate::queue::{EnqueueError, Queue};
-use crate::store::{self, Store};
+use crate::store::{self, Presence, Store};
 use crate::txn::{BoxError, TransactionManager};
 
 /// The queue that a consumer serves if none is named.
@@ -202,7 +203,8 @@ impl Builder {
         self
     }
 
-    /// Sets how often transactions that crashes left in doubt are looked for. Defaults to 10 s.
+    /// Sets how often transactions that crashes left in doubt are looked for: not by each consumer, but
+    /// by one of those of the store that know the same databases. Defaults to 10 s.
     pub fn recover_interval(mut self, interval: Duration) -> Self {
         self.settings.recover_interval = interval;
         self
@@ -233,18 +235,24 @@ impl Builder {
         };
         let presence = self.store.attend(id.incarnation, self.settings.lease)?;
         let banner = Banner::new(&id, &*self.store, &self.registry, &self.settings);
-        let core = Arc::new(self.core(id, manager)?);
+        let core = Arc::new(self.core(id, manager, presence)?);
         banner.announce();
-        Running::start(core, (presence, name), banner).map_err(StartError::Thread)
+        Running::start(core, name, banner).map_err(StartError::Thread)
     }
 
-    fn core(self, id: ConsumerId, manager: TransactionManager) -> Result<Core, StartError> {
+    fn core(
+        self,
+        id: ConsumerId,
+        manager: TransactionManager,
+        presence: Presence,
+    ) -> Result<Core, StartError> {
         let lanes = &self.settings.lanes;
         let queue = |lane: &LaneSettings| Queue::new(Arc::clone(&self.store), lane.queue.as_str());
         let queues: Result<Vec<Queue>, EnqueueError> = lanes.iter().map(queue).collect();
         let limits = lanes.iter().map(|lane| lane.concurrent_limit);
         Ok(Core {
             id,
+            attendance: Attendance::new(presence),
             queues: queues.map_err(StartError::Queue)?,
             backlog: Backlog::new(limits, self.settings.prefetch_max),
             watch: Watch::new(),

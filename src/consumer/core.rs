@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
+use super::attendance::Attendance;
 use super::backlog::Backlog;
 use super::builder::Settings;
 use super::roll::{Role, Roll};
@@ -22,7 +23,9 @@ use crate::txn::TransactionManager;
 
 /// What the threads of one consumer share.
 pub(super) struct Core {
+    /// Who it is to people, by its first incarnation.
     pub(super) id: ConsumerId,
+    pub(super) attendance: Attendance,
     pub(super) store: Arc<dyn Store>,
     pub(super) manager: TransactionManager,
     pub(super) registry: Registry,

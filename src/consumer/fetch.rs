@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::backlog::LaneNumber;
 use super::core::Core;
+use super::liveness;
 use super::timer::Backoff;
+use crate::id::ConsumerId;
 use crate::store::{Arrival, Claim, ClaimRequest, Interest, Result, Want};
 
 /// Fetches for a lane until the backlog is closed.
@@ -25,22 +27,42 @@ pub(super) fn run(core: &Core, lane: LaneNumber, queue: &str) {
 
 /// Claims up to `count` tasks; if there were fewer, waits for more to come.
 fn fetch(core: &Core, lane: LaneNumber, queue: &str, count: usize) -> Result<()> {
-    let request = ClaimRequest {
-        consumer: core.id.clone(),
-        wants: vec![Want {
-            queue: queue.to_owned(),
-            count,
-        }],
-        lease: core.settings.lease,
+    let want = Want {
+        queue: queue.to_owned(),
+        count,
     };
-    let claims = core.store.claim(&request, core.store.now()?)?;
-    let drained = claims.len() < count;
-    keep(core, lane, claims);
-    if drained {
+    let claimed = claim(core, lane, want)?;
+    if claimed < count {
         let ready = Interest::Ready(queue.to_owned());
         core.store.wait(&[ready], core.settings.poll_interval)?;
     }
     Ok(())
+}
+
+/// Claims what a lane wants, keeps it, and returns how many tasks came.
+fn claim(core: &Core, lane: LaneNumber, want: Want) -> Result<usize> {
+    liveness::let_depart(core);
+    let Some(presence) = core.attendance.present() else {
+        return Ok(0);
+    };
+    let consumer = ConsumerId {
+        incarnation: presence.incarnation(),
+        name: core.id.name.clone(),
+    };
+    let request = ClaimRequest {
+        consumer,
+        wants: vec![want],
+        lease: core.settings.lease,
+    };
+    let claimed = core.store.claim(&request, core.store.now()?);
+    if claimed.as_ref().is_err_and(|error| !error.is_definite()) {
+        let (store, lease) = (&*core.store, core.settings.lease);
+        core.attendance.renew(&presence, store, lease)?;
+    }
+    let claims = claimed?;
+    let count = claims.len();
+    keep(core, lane, claims);
+    Ok(count)
 }
 
 fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {

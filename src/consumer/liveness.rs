@@ -17,6 +17,7 @@ pub(super) fn run(core: &Arc<Core>) {
         if let Err(error) = extend(core) {
             core.store_failed("extend leases", &error);
         }
+        let_depart(core);
         if instant() >= recover_at {
             recover(core);
             recover_at = within(core.settings.recover_interval);
@@ -26,6 +27,11 @@ pub(super) fn run(core: &Arc<Core>) {
             return;
         }
     }
+}
+
+/// Lets the incarnations depart under which claims were lost.
+pub(super) fn let_depart(core: &Core) {
+    core.attendance.dismiss(|| claims(core));
 }
 
 /// Prolongs the claims, and lets go of those that were lost.
@@ -65,8 +71,9 @@ fn recover(core: &Core) {
             "transactions of this process are still undecided"
         );
     }
-    match queue::recover(&core.store, &core.manager) {
-        Ok(recovered) => tracing::debug!(?recovered, "recovered"),
+    let interval = core.settings.recover_interval;
+    match queue::recover_in_turn(&core.store, &core.manager, interval) {
+        Ok(recovered) => tracing::debug!(?recovered, "recovered, or left it to others"),
         Err(error) => core.store_failed("recover", &error),
     }
 }

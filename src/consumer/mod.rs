@@ -10,6 +10,7 @@
 //! | the watch | stops what takes too long, and replaces workers that do not come back |
 //! | upkeep | prolongs leases, and settles what crashes left in doubt |
 
+mod attendance;
 mod backlog;
 mod banner;
 mod builder;
@@ -39,7 +40,7 @@ use self::core::Core;
 use self::name::Name;
 use crate::handler::Registry;
 use crate::id::ConsumerId;
-use crate::store::{Presence, Store};
+use crate::store::Store;
 
 /// Claims tasks and runs them, each in a transaction of its own that its completion is part of.
 #[doc(alias = "worker")]
@@ -58,16 +59,16 @@ impl Consumer {
 pub struct Running {
     core: Arc<Core>,
     banner: Banner,
-    /// End after everything is settled. `None` once it is stopped.
-    presence: Option<(Presence, Name)>,
+    /// Ends after everything is settled. `None` once it is stopped.
+    name: Option<Name>,
 }
 
 impl Running {
-    fn start(core: Arc<Core>, presence: (Presence, Name), banner: Banner) -> io::Result<Self> {
+    fn start(core: Arc<Core>, name: Name, banner: Banner) -> io::Result<Self> {
         let running = Self {
             core,
             banner,
-            presence: Some(presence),
+            name: Some(name),
         };
         running.core.start()?;
         Ok(running)
@@ -100,16 +101,21 @@ impl Running {
         reason = "most callers have nothing left to do about it"
     )]
     pub fn stop(mut self) -> Stopped {
+        self.end()
+    }
+
+    fn end(&mut self) -> Stopped {
         let stopped = shutdown::stop(&self.core);
-        self.presence = None;
+        self.core.attendance.leave();
+        self.name = None;
         stopped
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.presence.is_some() {
-            shutdown::stop(&self.core);
+        if self.name.is_some() {
+            self.end();
         }
     }
 }

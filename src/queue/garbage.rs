@@ -73,11 +73,11 @@ pub fn released_by_all(rows: &[OutcomeRow], released: &Released) -> Vec<TxnId> {
 /// Collects the garbage of every register that is known. One that fails is logged and left for the
 /// next time: what is not collected does no harm.
 pub(super) fn collect_all(registers: &Registers) -> Collected {
+    let mut total = Collected {
+        forgotten: collect_own(registers),
+        ..Collected::default()
+    };
     let all = registers.all();
-    let mut total = Collected::default();
-    for register in &all {
-        total.forgotten += or_later(collect_known(&**register, registers));
-    }
     let strangers = |register: &Arc<dyn Register>| or_later(strangers(&**register, registers));
     let strange: Vec<_> = all
         .iter()
@@ -95,6 +95,13 @@ pub(super) fn collect_all(registers: &Registers) -> Collected {
         total.dropped += collected.dropped;
     }
     total
+}
+
+/// Forgets what the owners in this process know, which nobody else may; returns how many records went.
+pub(super) fn collect_own(registers: &Registers) -> usize {
+    let all = registers.all().into_iter();
+    all.map(|register| or_later(collect_known(&*register, registers)))
+        .sum()
 }
 
 fn or_later<T: Default>(result: Result<T, RegisterError>) -> T {

@@ -9,6 +9,7 @@
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
 //! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
+//! | `turn` | has a fleet do a piece of work once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
 mod data_manager;
@@ -19,6 +20,7 @@ mod error;
 pub mod garbage;
 mod operator;
 mod recovery;
+mod turn;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +30,8 @@ pub use databases::InDatabases;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
-pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_older_than};
+pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
+pub use turn::take_turn;
 
 use crate::codec::CodecError;
 use crate::id::TaskId;

@@ -9,6 +9,7 @@ use crate::queue::data_manager::introduce;
 use crate::queue::databases::{self, InDatabases};
 use crate::queue::decision::{Action, action, is_due};
 use crate::queue::garbage::{self, Collected};
+use crate::queue::turn::take_turn;
 use crate::register::{Decision, Register, RegisterError, Registers, Tier};
 use crate::store::{self, InDoubt, Published, Store};
 use crate::time::Timestamp;
@@ -52,6 +53,28 @@ pub struct Recovered {
 /// from being settled; only a store that cannot be reached ends the recovery. Call again.
 pub fn recover(store: &Arc<dyn Store>, manager: &TransactionManager) -> store::Result<Recovered> {
     recover_older_than(store, manager, GRACE_DEFAULT)
+}
+
+/// As [`recover`], if it is this process's turn: of those that know the same registers and databases one
+/// recovers for each `interval`, by the store's clock (see [`take_turn`]). `None` if it is not; what is
+/// this process's own to settle is settled all the same.
+///
+/// # Errors
+/// As [`recover`], and as [`take_turn`].
+pub fn recover_in_turn(
+    store: &Arc<dyn Store>,
+    manager: &TransactionManager,
+    interval: Duration,
+) -> store::Result<Option<Recovered>> {
+    let registers = manager.registers();
+    introduce(store, registers);
+    let turn = format!("recovery/{:016x}", registers.digest());
+    if take_turn(store, manager, &turn, interval)? {
+        return recover(store, manager).map(Some);
+    }
+    manager.settle_undecided();
+    garbage::collect_own(registers);
+    Ok(None)
 }
 
 /// As [`recover`], with another grace period; zero asks about every staged batch, and so aborts

@@ -10,11 +10,14 @@
 //!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
 //!   the task is [`unblock`]ed. An arrival at a task that does not wait for it changes nothing.
+//! - **From elsewhere.** A task that comes from another store has counts, perhaps a failure and progress,
+//!   and the time of its first publishing: all of that is kept. One that ended there is inserted in its
+//!   state, asks for no key ([`wanted_key`]), and is neither claimed nor waits for anything.
 //! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
 
-use super::standing::Standing;
+use super::life::Life;
 use crate::store::{Amendment, Change, Kind, Settlement, Verdict};
-use crate::task::{Options, Record, State, StateSet};
+use crate::task::{Options, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// The largest name of a queue, a kind, a key, a group, an object or a mark, in bytes.
@@ -54,13 +57,20 @@ fn check_record(record: &Record) -> Result<(), Kind> {
     for key in unique.chain(&options.group).chain(&options.about) {
         check_name("a key", key)?;
     }
-    if record.state == State::Staged {
+    if record.state == State::Staged || record.state.is_ended() {
         return Ok(());
     }
     let found = record.state;
     Err(Kind::Invalid(format!(
-        "a new task must be staged, not {found}"
+        "a new task must be staged, or have ended elsewhere, but it is {found}"
     )))
+}
+
+/// Returns the unique key that a new task asks for: none if it ended elsewhere.
+#[must_use]
+pub fn wanted_key(record: &Record) -> Option<&Unique> {
+    let unique = record.options.unique.as_ref();
+    unique.filter(|_| !record.state.is_ended())
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), Kind> {
@@ -75,11 +85,14 @@ fn check_name(what: &str, name: &str) -> Result<(), Kind> {
 
 /// Makes a staged task visible: `delay` counts from now, and the task is Waiting, Scheduled or Ready.
 ///
+/// A task that was published before, elsewhere, keeps the time of that, and so its place. One that ended
+/// there stays as it is.
+///
 /// # Errors
 /// [`Kind::StateChanged`] if the record is visible already.
 pub fn publish(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), Kind> {
-    stand(record, |standing, options| {
-        standing.publish(options, group_busy, now)
+    live(record, |life, options| {
+        life.publish(options, group_busy, now)
     })
 }
 
@@ -88,7 +101,7 @@ pub fn publish(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Scheduled or its time has not come.
 pub fn due(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), Kind> {
-    stand(record, |standing, _| standing.due(group_busy, now))
+    live(record, |life, _| life.due(group_busy, now))
 }
 
 /// Lets a Waiting task go on that no prerequisite and no group holds back any more.
@@ -96,7 +109,7 @@ pub fn due(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), 
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Waiting.
 pub fn unblock(record: &mut Record, now: Timestamp) -> Result<(), Kind> {
-    stand(record, |standing, _| standing.unblock(now))
+    live(record, |life, _| life.unblock(now))
 }
 
 /// Gives a Ready task to a consumer.
@@ -104,7 +117,7 @@ pub fn unblock(record: &mut Record, now: Timestamp) -> Result<(), Kind> {
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Ready.
 pub fn claim(record: &mut Record) -> Result<(), Kind> {
-    stand(record, |standing, _| standing.claim())
+    live(record, |life, _| life.claim())
 }
 
 /// Takes a Claimed task back from a consumer that is proved dead, and counts that. It keeps its place
@@ -113,7 +126,7 @@ pub fn claim(record: &mut Record) -> Result<(), Kind> {
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Claimed.
 pub fn reclaim(record: &mut Record) -> Result<(), Kind> {
-    stand(record, |standing, _| standing.reclaim())
+    live(record, |life, _| life.reclaim())
 }
 
 /// Ends a claim whose token was found to be the present one.
@@ -121,8 +134,8 @@ pub fn reclaim(record: &mut Record) -> Result<(), Kind> {
 /// # Errors
 /// [`Kind::StateChanged`] if the task is not Claimed.
 pub fn settle(record: &mut Record, settlement: &Settlement, now: Timestamp) -> Result<Fate, Kind> {
-    let fate = stand(record, |standing, options| {
-        standing.settle(options, settlement, now)
+    let fate = live(record, |life, options| {
+        life.settle(options, settlement, now)
     })?;
     if let Some(failure) = settlement.verdict.failure() {
         record.failure = Some(failure.clone());
@@ -148,9 +161,9 @@ pub fn amend(
     group_busy: bool,
     now: Timestamp,
 ) -> Result<Fate, Kind> {
-    let fate = stand(record, |standing, options| {
-        standing.expect(expect)?;
-        standing.amend(options, amendment, group_busy, now)
+    let fate = live(record, |life, options| {
+        life.expect(expect)?;
+        life.amend(options, amendment, group_busy, now)
     })?;
     match amendment {
         Amendment::Move(queue) => record.queue = queue.into(),
@@ -164,17 +177,17 @@ pub fn amend(
 /// Returns until when an ended task is kept; `None` is for as long as nobody removes it.
 #[must_use]
 pub fn kept_until(record: &Record) -> Option<Timestamp> {
-    Standing::of(record).kept_until(&record.options)
+    Life::of(record).kept_until(&record.options)
 }
 
-/// Moves how a record stands by a rule, unless the rule refuses.
-fn stand<T>(
+/// Moves the life of a record by a rule, unless the rule refuses.
+fn live<T>(
     record: &mut Record,
-    rule: impl FnOnce(&mut Standing, &Options) -> Result<T, Kind>,
+    rule: impl FnOnce(&mut Life, &Options) -> Result<T, Kind>,
 ) -> Result<T, Kind> {
-    let mut standing = Standing::of(record);
-    let result = rule(&mut standing, &record.options)?;
-    standing.put(record);
+    let mut life = Life::of(record);
+    let result = rule(&mut life, &record.options)?;
+    life.put(record);
     Ok(result)
 }
 

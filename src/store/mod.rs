@@ -26,12 +26,21 @@ mod capabilities;
 mod change;
 mod error;
 mod ext;
+mod ledger;
+mod life;
 pub mod lifecycle;
-mod standing;
+#[cfg(any(feature = "sqlite", feature = "file"))]
+pub(crate) mod notify;
+#[cfg(any(feature = "sqlite", feature = "file"))]
+pub(crate) mod presence;
 mod types;
 pub mod url;
 
+#[cfg(feature = "file")]
+pub mod file;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -137,7 +146,8 @@ pub trait Dispatch: Send + Sync {
     /// proved dead or that expired come too, flagged by [`Claim::arrival`].
     ///
     /// # Errors
-    /// Nothing was claimed; or, after a crash, claims that nobody knows of are reclaimed.
+    /// Nothing was claimed. After [`Kind::Unknown`] there may be claims of which nobody knows; they come
+    /// back when their holder departs, so a consumer goes on under another incarnation.
     ///
     /// # Durability
     /// Need not be on disk: a lost claim is a claim that never was.
@@ -233,5 +243,5 @@ pub const AGEING: Duration = Duration::from_secs(300);
 /// Computes the claim order of a task that is published, or becomes due, at `at`.
 #[must_use]
 pub fn rank(record: &Record, at: Timestamp) -> i64 {
-    standing::Standing::of(record).rank(record.options.priority, at)
+    life::Life::of(record).rank(record.options.priority, at)
 }

@@ -11,6 +11,11 @@ const LAYERS: &[(&str, &str)] = &[
     ("task", "base"),
     ("txn", "id time register"),
     ("store", "base task"),
+    ("store::ledger", "base task store"),
+    (
+        "store::memory store::file",
+        "base task store store::ledger failpoint",
+    ),
     ("store::* conformance", "base task store failpoint"),
     ("queue", "base task txn store"),
     ("open", "base task txn store queue store::*"),

@@ -79,8 +79,15 @@ impl Stage for Faulty {
 
 impl Dispatch for Faulty {
     fn claim(&self, request: &ClaimRequest, now: Timestamp) -> Result<Vec<Claim>> {
-        Self::fail(&self.claims)?;
-        self.inner.claim(request, now)
+        match self.claims.lock().pop() {
+            None => self.inner.claim(request, now),
+            // It is done, and its answer is lost.
+            Some(Kind::Unknown) => {
+                self.inner.claim(request, now)?;
+                Err(Error::new(Kind::Unknown, "faulty", "claim"))
+            }
+            Some(kind) => Err(Error::new(kind, "faulty", "claim")),
+        }
     }
 
     pass_on! {

@@ -160,6 +160,18 @@ fn a_store_that_is_away_for_a_while_costs_no_attempt_and_no_consumer() {
     assert_eq!(running.stop().stats.store_errors, 4);
 }
 
+#[test]
+fn a_claim_whose_answer_was_lost_comes_back_without_a_restart() {
+    let faulty = Arc::new(Faulty::default());
+    let world = World::of(Arc::clone(&faulty) as _);
+    faulty.claims.lock().push(Kind::Unknown);
+    let task = world.enqueue(1);
+    let running = world.consumer(steps(|_, _| Ok(()))).start().unwrap();
+    let counts = world.reaches(task, State::Done).counts;
+    assert_eq!((counts.attempts, counts.reclaims), (0, 1));
+    assert!(running.stop().is_clean());
+}
+
 /// A step as it was written before it had a unit.
 #[derive(Serialize, Deserialize)]
 struct Length {

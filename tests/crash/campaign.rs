@@ -1,162 +1,200 @@
-//! Children that die at every durable step, one after the other on the same files, and the inspection
+//! Children that die at every durable step, one after the other on the same data, and the inspection
 //! of what they leave behind.
 #![cfg(test)]
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::str::FromStr;
+use std::sync::OnceLock;
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, after};
+use parking_lot::Mutex;
 use votive::failpoint;
 
 use crate::child::{self, End, Role};
 use crate::dice::Dice;
-use crate::layout::{Effects, Layout, Producer};
+use crate::layout::Layout;
+use crate::matrix::MATRIX;
+use crate::site::Site;
 
-/// How many children are to die if the environment variable `VOTIVE_CRASHES` does not say.
-const CRASHES: usize = 1_000;
+/// How many children of a layout are to die, unless `VOTIVE_CRASHES` says otherwise.
+const CRASHES: usize = 170;
 
-/// How often each point is to be died at. At least two layouts come to each, and share this.
-const HITS_MIN: usize = 20;
+/// How many of them at each of its points, unless `VOTIVE_KILLS` says otherwise.
+const KILLS: usize = 10;
 
-/// How many children work on the same files before these are inspected, at most.
+/// How many children work on the same data before it is inspected, at most.
 const CHAIN_MAX: usize = 6;
 
 /// A child dies at this visit of its point at the latest.
 const VISIT_MAX: usize = 4;
 
+/// How many children of a layout work at the same time. Most of them wait for the disk or for a lease.
+const THREADS: usize = 4;
+
 /// What came of all the children of a layout.
 #[derive(Default)]
 struct Report {
     /// How many died at which point.
-    hits: BTreeMap<String, usize>,
+    hits: BTreeMap<&'static str, usize>,
     complaints: Vec<String>,
+    /// How many chains were begun.
+    chains: usize,
 }
 
-/// The campaigns of all layouts, run once for all tests.
-static REPORTS: LazyLock<BTreeMap<Layout, Report>> = LazyLock::new(|| {
-    std::thread::scope(|threads| {
-        let campaigns = Layout::ALL.map(|layout| (layout, threads.spawn(move || run(layout))));
-        let report = |(layout, campaign): (_, std::thread::ScopedJoinHandle<'_, _>)| {
-            (layout, campaign.join().unwrap())
-        };
-        campaigns.into_iter().map(report).collect()
-    })
-});
+/// The campaign of each layout of the matrix, run when a test first asks for it.
+static REPORTS: [OnceLock<Report>; MATRIX.len()] = [const { OnceLock::new() }; MATRIX.len()];
 
-fn crashes() -> usize {
-    let given = std::env::var("VOTIVE_CRASHES").ok();
-    given.map_or(CRASHES, |count| {
-        count.parse().expect("VOTIVE_CRASHES is a number")
-    })
+/// Reads a number from the environment.
+pub(crate) fn number<T: FromStr>(name: &str) -> Option<T> {
+    let given = std::env::var(name).ok()?;
+    let number = given.parse().ok();
+    Some(number.unwrap_or_else(|| panic!("{name} is a number, not `{given}`")))
 }
 
-/// Runs children until this layout's share of them has died; the rarest points come first. A step that
-/// is never taken must not keep it going for ever.
-fn run(layout: Layout) -> Report {
-    let mut dice = Dice::new();
-    let points: Vec<String> = layout
-        .steps()
+fn report(layout: Layout) -> &'static Report {
+    let place = MATRIX
         .iter()
-        .flat_map(|step| ["before", "after"].map(|when| format!("{step}.{when}_commit")))
-        .collect();
-    let share = crashes().div_ceil(Layout::ALL.len());
-    let mut report = Report::default();
-    for _ in 0..3 * share {
-        let died: usize = report.hits.values().sum();
-        let is_enough = died >= share && points.iter().all(|at| report.hits(at) >= HITS_MIN / 2);
-        if is_enough || !report.complaints.is_empty() {
-            break;
-        }
-        report.add_chain(layout, &points, &mut dice);
-    }
-    report
+        .position(|known| *known == layout)
+        .expect("a layout of the matrix");
+    REPORTS[place].get_or_init(|| run(layout))
 }
 
-impl Report {
-    /// Has several children work on the same files, one after the other, and inspects what they leave.
-    fn add_chain(&mut self, layout: Layout, points: &[String], dice: &mut Dice) {
-        let folder = tempfile::tempdir().unwrap();
+/// Runs children until enough have died and it is late enough; the rarest points come first. A step
+/// that is never taken must not keep it going for ever.
+fn run(layout: Layout) -> Report {
+    let campaign = Campaign::new(layout);
+    std::thread::scope(|threads| {
+        for _ in 0..THREADS {
+            threads.spawn(|| {
+                while campaign.goes_on() {
+                    campaign.add_chain();
+                }
+            });
+        }
+    });
+    campaign.report.into_inner()
+}
+
+struct Campaign {
+    layout: Layout,
+    points: Vec<&'static str>,
+    crashes: usize,
+    kills: usize,
+    late: Receiver<std::time::Instant>,
+    report: Mutex<Report>,
+}
+
+impl Campaign {
+    fn new(layout: Layout) -> Self {
+        let minutes: u64 = number("VOTIVE_SOAK_MINUTES").unwrap_or_default();
+        let share = Duration::from_secs(60 * minutes / MATRIX.len() as u64);
+        Self {
+            layout,
+            points: layout.points(),
+            crashes: number("VOTIVE_CRASHES").unwrap_or(CRASHES),
+            kills: number("VOTIVE_KILLS").unwrap_or(KILLS),
+            late: after(share),
+            report: Mutex::default(),
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        let mut report = self.report.lock();
+        let died: usize = report.hits.values().sum();
+        let has_enough = |point: &&str| report.hits(point) >= self.kills;
+        let is_enough = died >= self.crashes && self.points.iter().all(has_enough);
+        let chains_max = 100 + 3 * self.crashes.max(self.kills * self.points.len());
+        let is_late = !self.late.is_empty();
+        let goes_on = !is_late || (!is_enough && report.chains < chains_max);
+        report.chains += 1;
+        goes_on && report.complaints.is_empty()
+    }
+
+    /// Has several children work on the same data, one after the other, and inspects what they leave.
+    fn add_chain(&self) {
+        let mut dice = Dice::new();
+        let site = Site::new(self.layout);
         let mut history = Vec::new();
         for _ in 0..=dice.below(CHAIN_MAX) {
-            let point = self.rarest(points, dice);
+            let point = self.rarest(&mut dice);
             let visit = 1 + dice.below(VISIT_MAX).min(dice.below(VISIT_MAX));
             history.push(format!("{point}:{visit}"));
-            let mut worker = child::command(&[], Role::Work, folder.path(), layout);
-            child::arm(&mut worker, &point, visit);
+            let mut worker = child::command(&[], Role::Work, &site);
+            child::arm(&mut worker, point, visit);
             match child::run(&mut worker) {
-                End::Crashed => *self.hits.entry(point).or_default() += 1,
+                End::Crashed => *self.report.lock().hits.entry(point).or_default() += 1,
                 End::Finished => {}
-                End::Failed(how) => self.complaints.push(how),
+                End::Failed(how) => self.report.lock().complaints.push(how),
             }
         }
-        let found = child::inspect(folder.path(), layout);
-        let described = found
-            .into_iter()
-            .map(|what| format!("{what} after {history:?}"));
-        self.complaints.extend(described);
+        let found = child::inspect(&site).into_iter();
+        let described = found.map(|what| format!("{what} after {history:?}"));
+        self.report.lock().complaints.extend(described);
     }
 
     /// Draws three points, and takes the one that fewer have died at.
-    fn rarest(&self, points: &[String], dice: &mut Dice) -> String {
-        let drawn = [(); 3].map(|()| dice.below(points.len()));
-        let rarest = drawn.into_iter().min_by_key(|at| self.hits(&points[*at]));
-        points[rarest.unwrap()].clone()
+    fn rarest(&self, dice: &mut Dice) -> &'static str {
+        let report = self.report.lock();
+        let drawn = [(); 3].map(|()| dice.pick(&self.points));
+        let rarest = drawn.into_iter().min_by_key(|point| report.hits(point));
+        rarest.expect("a point")
     }
+}
 
+impl Report {
     fn hits(&self, point: &str) -> usize {
         self.hits.get(point).copied().unwrap_or_default()
     }
+
+    /// The points that too few have died at.
+    fn rare(&self, layout: Layout) -> Vec<(&'static str, usize)> {
+        let kills = number("VOTIVE_KILLS").unwrap_or(KILLS);
+        let counted = layout
+            .points()
+            .into_iter()
+            .map(|point| (point, self.hits(point)));
+        counted.filter(|(_, count)| *count < kills).collect()
+    }
 }
 
+/// Claims that nothing is wrong after all the crashes of a layout, and that there were enough.
 #[track_caller]
-fn survives(producer: Producer, effects: Effects) {
-    let complaints = &REPORTS[&Layout::new(producer, effects)].complaints;
-    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
-}
-
-#[test]
-fn enlisted_ours_survives_every_crash() {
-    survives(Producer::Ours, Effects::Beside);
-}
-
-#[test]
-fn enlisted_ours_with_effects_in_another_file_survives_every_crash() {
-    survives(Producer::Ours, Effects::Apart);
-}
-
-#[test]
-fn enlisted_yours_survives_every_crash() {
-    survives(Producer::Yours, Effects::Beside);
-}
-
-#[test]
-fn enlisted_yours_with_effects_in_another_file_survives_every_crash() {
-    survives(Producer::Yours, Effects::Apart);
-}
-
-#[test]
-fn prepared_survives_every_crash() {
-    survives(Producer::Prepared, Effects::Beside);
-}
-
-#[test]
-fn prepared_with_effects_in_a_third_file_survives_every_crash() {
-    survives(Producer::Prepared, Effects::Apart);
+pub(crate) fn survives(layout: Layout) {
+    let report = report(layout);
+    assert!(
+        report.complaints.is_empty(),
+        "\n{}",
+        report.complaints.join("\n")
+    );
+    let rare = report.rare(layout);
+    assert!(rare.is_empty(), "too few died at {rare:?}");
 }
 
 #[test]
 fn processes_died_at_every_durable_step() {
-    let hits = |point: &str| REPORTS.values().map(|report| report.hits(point)).sum();
-    let points = failpoint::ALL.iter().copied().flatten();
+    let hits = |point: &str| {
+        MATRIX
+            .iter()
+            .map(|layout| report(*layout).hits(point))
+            .sum()
+    };
+    let known = [
+        failpoint::APPLICATION,
+        failpoint::RUSQLITE,
+        failpoint::SQLITE,
+    ];
+    let points = known.into_iter().flatten();
     let counted = points.map(|point| (point, hits(point)));
-    let rare: Vec<(&&str, usize)> = counted.filter(|(_, count)| *count < HITS_MIN).collect();
+    let rare: Vec<(&&str, usize)> = counted.filter(|(_, count)| *count < 2 * KILLS).collect();
     assert!(rare.is_empty(), "{rare:?}");
 }
 
 #[test]
 fn as_many_processes_died_as_were_asked_for() {
-    let died: usize = REPORTS
-        .values()
-        .flat_map(|report| report.hits.values())
-        .sum();
-    assert!(died >= crashes(), "{died}");
+    let died = |layout: &Layout| report(*layout).hits.values().sum::<usize>();
+    let asked = number("VOTIVE_CRASHES").unwrap_or(CRASHES);
+    for layout in MATRIX {
+        assert!(died(layout) >= asked, "{layout}: {}", died(layout));
+    }
 }

@@ -3,19 +3,14 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use votive::resource::rusqlite::Options;
-
 use crate::inspection;
-use crate::layout::Layout;
+use crate::site::Site;
 use crate::work;
-use crate::world::{World, options};
+use crate::world::World;
 
 const ROLE: &str = "VOTIVE_CRASH_ROLE";
-const FOLDER: &str = "VOTIVE_CRASH_FOLDER";
-const LAYOUT: &str = "VOTIVE_CRASH_LAYOUT";
 const FAILPOINT: &str = "VOTIVE_FAILPOINT";
 const COMPLAINT: &str = "complaint: ";
 const SIGABRT: i32 = 6;
@@ -27,7 +22,7 @@ pub(crate) enum Role {
     Work,
     /// The same, with an application whose commits do not wait for the disk.
     WorkCarelessly,
-    /// Say what is wrong with the files. Nobody else may have them open: this is why it is done in a
+    /// Say what is wrong with the site. Nobody else may have its files open: this is why it is done in a
     /// process of its own.
     Inspect,
 }
@@ -46,31 +41,25 @@ pub(crate) enum End {
 /// What the child process does; nothing in the parent.
 #[test]
 fn a_child_process_does_as_it_is_told() {
-    let Ok(role) = std::env::var(ROLE) else {
+    let (Ok(role), Some(site)) = (std::env::var(ROLE), Site::told()) else {
         return;
     };
-    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
-    let layout = Layout::from_name(&std::env::var(LAYOUT).unwrap());
-    let work = |options| {
-        let world = World::open_with(&folder, layout, &options).unwrap();
-        work::run(&world, &folder).unwrap();
+    let work = |is_careless| {
+        let world = World::open_with(&site, is_careless).unwrap();
+        work::run(&world, &site).unwrap();
     };
     match role.as_str() {
-        "Work" => work(options()),
-        "WorkCarelessly" => work(careless()),
-        "Inspect" => inspection::complaints(&folder, layout)
+        "Work" => work(false),
+        "WorkCarelessly" => work(true),
+        "Inspect" => inspection::complaints(&site)
             .iter()
             .for_each(|complaint| println!("\n{COMPLAINT}{complaint}")),
         other => panic!("`{other}` is nothing that a child does"),
     }
 }
 
-fn careless() -> Options {
-    options().setup(|connection| connection.pragma_update(None, "synchronous", "OFF"))
-}
-
-/// A child of its own for the files in `folder`, under the program `under` if any is given.
-pub(crate) fn command(under: &[OsString], role: Role, folder: &Path, layout: Layout) -> Command {
+/// A child of its own for a site, under the program `under` if any is given.
+pub(crate) fn command(under: &[OsString], role: Role, site: &Site) -> Command {
     let program = std::env::current_exe().unwrap().into_os_string();
     let mut words = under.iter().cloned().chain([program]);
     let mut command = Command::new(words.next().unwrap());
@@ -78,9 +67,8 @@ pub(crate) fn command(under: &[OsString], role: Role, folder: &Path, layout: Lay
         .args(words)
         .args(["child::a_child_process_does_as_it_is_told", "--exact"])
         .args(["--nocapture", "--test-threads=1"])
-        .env(ROLE, format!("{role:?}"))
-        .env(FOLDER, folder)
-        .env(LAYOUT, layout.to_string());
+        .env(ROLE, format!("{role:?}"));
+    site.tell(&mut command);
     command
 }
 
@@ -94,11 +82,9 @@ pub(crate) fn run(command: &mut Command) -> End {
     ended(&command.output().unwrap())
 }
 
-/// Has a child recover the files and say what is wrong with them, a line each.
-pub(crate) fn inspect(folder: &Path, layout: Layout) -> Vec<String> {
-    let output = command(&[], Role::Inspect, folder, layout)
-        .output()
-        .unwrap();
+/// Has a child recover a site and say what is wrong with it, a line each.
+pub(crate) fn inspect(site: &Site) -> Vec<String> {
+    let output = command(&[], Role::Inspect, site).output().unwrap();
     let end = ended(&output);
     if end != End::Finished {
         return vec![format!("{end:?}")];

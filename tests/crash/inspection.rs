@@ -4,29 +4,27 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
-use rusqlite::Connection;
-use votive::resource::rusqlite::Database;
-use votive::store::{Filter, Inspect};
+use votive::store::Filter;
 use votive::task::State;
 
-use crate::layout::Layout;
+use crate::answer::Answer;
+use crate::site::Site;
 use crate::work::is_committed;
-use crate::world::{Answer, Result, World, acknowledgements};
+use crate::world::{Result, World};
 
-/// What was found in the files.
+/// What was found in a site.
 struct Findings {
     notes: Vec<String>,
     effects: Vec<String>,
     tasks: Vec<(Answer, State)>,
 }
 
-/// Opens the files in `folder`, recovers, inspects, lets a consumer run what is left, and inspects
+/// Opens a site, recovers, inspects, lets a consumer run what is left, and inspects
 /// again; returns what is wrong, a line each.
-pub(crate) fn complaints(folder: &Path, layout: Layout) -> Vec<String> {
+pub(crate) fn complaints(site: &Site) -> Vec<String> {
     let mut complaints = Vec::new();
-    if let Err(error) = inspect(folder, layout, &mut complaints) {
+    if let Err(error) = inspect(site, &mut complaints) {
         let causes = std::iter::successors(Some(&*error as &dyn std::error::Error), |error| {
             error.source()
         });
@@ -36,22 +34,17 @@ pub(crate) fn complaints(folder: &Path, layout: Layout) -> Vec<String> {
     complaints
 }
 
-fn inspect(folder: &Path, layout: Layout, complaints: &mut Vec<String>) -> Result<()> {
-    let told = fs::read_to_string(acknowledgements(folder)).unwrap_or_default();
+fn inspect(site: &Site, complaints: &mut Vec<String>) -> Result<()> {
+    let told = fs::read_to_string(site.acknowledgements()).unwrap_or_default();
     let acknowledged: Vec<_> = told.lines().map(str::to_owned).collect();
-    let world = World::open(folder, layout)?;
-    let recovered = world.recover()?;
-    complain(
-        complaints,
-        recovered.in_doubt == 0,
-        "batches are in doubt",
-        recovered.in_doubt,
-    );
-    complaints.extend(world.store.check()?);
+    let world = World::open(site)?;
+    let in_doubt = world.recover()?;
+    complain(complaints, in_doubt == 0, "batches are in doubt", in_doubt);
+    complaints.extend(world.check()?);
     let before = Findings::read(&world)?;
     before.judge(&acknowledged, complaints);
     world.drain()?;
-    complaints.extend(world.store.check()?);
+    complaints.extend(world.check()?);
     let after = Findings::read(&world)?;
     after.judge(&acknowledged, complaints);
     complain(
@@ -71,8 +64,8 @@ impl Findings {
             Ok((task, listed.record.state))
         });
         Ok(Self {
-            notes: names(&world.notes, "note")?,
-            effects: names(&world.effects, "effect")?,
+            notes: world.notes.names()?,
+            effects: world.effects.names()?,
             tasks: tasks.collect::<Result<_>>()?,
         })
     }
@@ -129,12 +122,4 @@ fn differ(complaints: &mut Vec<String>, what: &str, left: &[String], right: &[St
     if left != right {
         complaints.push(format!("{what} differ: {left:?} and {right:?}"));
     }
-}
-
-/// The names in a table, in order, doubled ones twice.
-fn names(database: &Database, table: &str) -> Result<Vec<String>> {
-    let connection = Connection::open(database.path())?;
-    let mut select = connection.prepare(&format!("SELECT name FROM {table} ORDER BY name"))?;
-    let names = select.query_map([], |row| row.get(0))?;
-    Ok(names.collect::<rusqlite::Result<_>>()?)
 }

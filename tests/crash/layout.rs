@@ -1,90 +1,120 @@
-//! The matrix: who enqueues, where the effects of tasks go, and where a process may die.
+//! Where tasks, notes and effects are, and where a process may die there.
 #![cfg(test)]
 
 use std::fmt;
 
-/// How notes and their tasks are committed.
+use votive::failpoint;
+
+/// A durable store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Producer {
-    /// Enlisted: one file, and a participant that commits.
-    Ours,
-    /// Enlisted: one file, and the application commits by itself.
-    Yours,
-    /// Prepared: notes in one file, tasks in another.
-    Prepared,
+pub(crate) enum Backend {
+    Sqlite,
 }
 
-/// Where a handler writes, in the transaction that its task's settlement joins.
+/// Where something is written, in the same transaction that does something to tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Effects {
-    /// In the file of the tasks.
-    Beside,
-    /// In another file.
-    Apart,
+pub(crate) enum Place {
+    /// Enlisted: in the database of the tasks, by a participant that commits.
+    Ours,
+    /// Enlisted: in the database of the tasks, by an application that commits by itself.
+    Yours,
+    /// Prepared: in a SQLite file of its own.
+    Sqlite,
+    /// Prepared: as tasks in a second store.
+    Queue(Backend),
 }
 
 /// One cell of the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Layout {
-    pub(crate) producer: Producer,
-    pub(crate) effects: Effects,
+    /// The store of the tasks.
+    pub(crate) tasks: Backend,
+    /// Where the producer notes each task that it enqueues.
+    pub(crate) notes: Place,
+    /// Where a handler writes, in the transaction that its task's settlement joins.
+    pub(crate) effects: Place,
 }
 
+/// The steps that only a transaction over several stores takes.
+const TWO_PHASE: [&str; 4] = ["stage", "publish", "discard", "forgettable"];
+
+/// The steps that a database takes as the register of such a transaction.
+const REGISTER: [&str; 2] = ["decide", "forget"];
+
 impl Layout {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::new(Producer::Ours, Effects::Beside),
-        Self::new(Producer::Ours, Effects::Apart),
-        Self::new(Producer::Yours, Effects::Beside),
-        Self::new(Producer::Yours, Effects::Apart),
-        Self::new(Producer::Prepared, Effects::Beside),
-        Self::new(Producer::Prepared, Effects::Apart),
-    ];
-
-    pub(crate) const fn new(producer: Producer, effects: Effects) -> Self {
-        Self { producer, effects }
+    /// The points that this layout comes to.
+    pub(crate) fn points(self) -> Vec<&'static str> {
+        let of_places = [self.notes, self.effects].map(|place| self.points_of(place));
+        let is_taken = |point: &&str| self.is_prepared() || !is_one_of(point, &TWO_PHASE);
+        let of_tasks = self.tasks.points().iter().copied().filter(is_taken);
+        let mut points: Vec<_> = of_tasks.chain(of_places.concat()).collect();
+        points.sort_unstable();
+        points.dedup();
+        points
     }
 
-    pub(crate) fn from_name(name: &str) -> Self {
-        let named = |layout: &Self| layout.to_string() == name;
-        Self::ALL.into_iter().find(named).expect("a layout")
-    }
-
-    /// The durable steps that this layout takes.
-    pub(crate) fn steps(self) -> Vec<&'static str> {
-        let always: &[_] = &[
-            "rusqlite.commit",
-            "sqlite.apply",
-            "sqlite.claim",
-            "sqlite.decide",
-            "sqlite.forget",
-        ];
-        let yours: &[_] = match self.producer {
-            Producer::Yours => &["application"],
-            Producer::Ours | Producer::Prepared => &[],
+    fn points_of(self, place: Place) -> Vec<&'static str> {
+        let database: &[_] = match self.tasks {
+            Backend::Sqlite => failpoint::RUSQLITE,
         };
-        let two_files: &[_] = if self.is_prepared() {
-            &[
-                "sqlite.stage",
-                "sqlite.publish",
-                "sqlite.discard",
-                "sqlite.forgettable",
-                "rusqlite.decide",
-                "rusqlite.forget",
-            ]
-        } else {
-            &[]
-        };
-        [always, yours, two_files].concat()
+        let commits = |point: &&str| !is_one_of(point, &REGISTER);
+        let shares = || database.iter().copied().filter(commits);
+        match place {
+            Place::Ours => shares().collect(),
+            Place::Yours => shares()
+                .chain(failpoint::APPLICATION.iter().copied())
+                .collect(),
+            Place::Sqlite => failpoint::RUSQLITE.to_vec(),
+            Place::Queue(backend) => {
+                let is_claim = |point: &&str| is_one_of(point, &["claim"]);
+                let points = backend.points().iter().copied();
+                points.filter(|point| !is_claim(point)).collect()
+            }
+        }
     }
 
-    /// Whether some transaction spans two files.
-    fn is_prepared(self) -> bool {
-        self.producer == Producer::Prepared || self.effects == Effects::Apart
+    /// The store that has notes or effects, if one has.
+    pub(crate) fn second(self) -> Option<Backend> {
+        [self.notes, self.effects]
+            .into_iter()
+            .find_map(|place| match place {
+                Place::Queue(backend) => Some(backend),
+                _ => None,
+            })
     }
+
+    /// Whether some transaction spans several stores.
+    pub(crate) fn is_prepared(self) -> bool {
+        [self.notes, self.effects]
+            .iter()
+            .any(|place| !place.is_enlisted())
+    }
+}
+
+impl Backend {
+    fn points(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => failpoint::SQLITE,
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn is_enlisted(self) -> bool {
+        matches!(self, Self::Ours | Self::Yours)
+    }
+}
+
+/// Whether a point, such as `sqlite.stage.before_commit`, belongs to one of `steps`.
+fn is_one_of(point: &str, steps: &[&str]) -> bool {
+    point
+        .split('.')
+        .nth(1)
+        .is_some_and(|step| steps.contains(&step))
 }
 
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}-{:?}", self.producer, self.effects)
+        write!(f, "{:?}, {:?}, {:?}", self.tasks, self.notes, self.effects)
     }
 }

@@ -3,20 +3,28 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `layout` | who enqueues, where effects go, and the points at which a process may die |
-//! | `world` | opens the files of a layout, and recovers and drains them |
-//! | `work` | what a child does until it dies |
+//! | `layout` | where tasks, notes and effects are, and the points at which a process may die |
+//! | `matrix` | every layout, and a test of each |
+//! | `site` | the data of one layout, on which several children work in turn |
+//! | `store`, `shelf` | open the stores of tasks, and where notes and effects are kept |
+//! | `world` | a site, opened: recovers it and drains it |
+//! | `answer`, `work` | the task, and what a child does until it dies |
 //! | `inspection` | what must hold at any time after recovery |
 //! | `child` | another process: this test program once more |
 //! | `campaign` | children that die, and what they leave behind |
 //! | `power` | what is left of the files when the power fails |
 #![cfg(test)]
 
+mod answer;
 mod campaign;
 mod child;
 mod dice;
 mod inspection;
 mod layout;
+mod matrix;
 mod power;
+mod shelf;
+mod site;
+mod store;
 mod work;
 mod world;

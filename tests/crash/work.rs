@@ -4,22 +4,20 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
-use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
-use votive::failpoint;
 use votive::id::Incarnation;
 
-use crate::layout::Producer;
-use crate::world::{Answer, Result, World, acknowledgements};
+use crate::answer::Answer;
+use crate::layout::Place;
+use crate::site::Site;
+use crate::world::{Result, World};
 
 /// How many transactions a child makes.
 const COUNT: u32 = 10;
 
 /// How a transaction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(crate) enum Ending {
     Commit,
     /// By the application.
     Abort,
@@ -41,13 +39,13 @@ fn ending(number: u32) -> Ending {
 }
 
 /// Does all the work of a child.
-pub(crate) fn run(world: &World, folder: &Path) -> Result<()> {
+pub(crate) fn run(world: &World, site: &Site) -> Result<()> {
     world.recover()?;
     let running = world.consume()?;
     let mut told = File::options()
         .create(true)
         .append(true)
-        .open(acknowledgements(folder))?;
+        .open(site.acknowledgements())?;
     let run = Incarnation::random().to_u64();
     for number in 0..COUNT {
         let task = Answer {
@@ -66,15 +64,12 @@ pub(crate) fn run(world: &World, folder: &Path) -> Result<()> {
 }
 
 fn produce(world: &World, task: &Answer, ending: Ending) -> Result<()> {
-    match world.layout.producer {
-        Producer::Yours => produce_yours(world, task, ending),
-        Producer::Ours | Producer::Prepared => produce_ours(world, task, ending),
+    if world.layout.notes == Place::Yours {
+        return world.notes.enqueue_by_itself(&world.queue, task, ending);
     }
-}
-
-fn produce_ours(world: &World, task: &Answer, ending: Ending) -> Result<()> {
     let mut txn = world.manager.begin()?;
-    note(world.notes.join(&mut txn)?, task, ending)?;
+    let is_refused = ending == Ending::Refusal;
+    world.notes.write(&mut txn, &task.name(), is_refused)?;
     world.queue.enqueue(&mut txn, task)?;
     match ending {
         Ending::Abort => txn.abort()?,
@@ -84,31 +79,5 @@ fn produce_ours(world: &World, task: &Answer, ending: Ending) -> Result<()> {
             Err(error) => tracing::debug!(%error, "as it should be"),
         },
     }
-    Ok(())
-}
-
-fn produce_yours(world: &World, task: &Answer, ending: Ending) -> Result<()> {
-    let mut connection = Connection::open(world.notes.path())?;
-    connection.busy_timeout(Duration::from_secs(20))?;
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    note(&transaction, task, ending)?;
-    world.queue.enlist(&transaction)?.enqueue(task)?;
-    if ending == Ending::Abort {
-        return Ok(transaction.rollback()?);
-    }
-    failpoint::hit("application.before_commit");
-    let committed = transaction.commit();
-    failpoint::hit("application.after_commit");
-    match (committed, ending) {
-        (Ok(()), Ending::Refusal) => Err("a COMMIT was not refused".into()),
-        (Err(error), Ending::Commit) => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-fn note(connection: &Connection, task: &Answer, ending: Ending) -> Result<()> {
-    let needs = (ending == Ending::Refusal).then_some(1);
-    connection.execute("INSERT INTO note VALUES (?1, ?2)", (task.name(), needs))?;
     Ok(())
 }

@@ -11,3 +11,4 @@ mod operator;
 mod preparing;
 mod recovery;
 mod restart;
+mod turn;

@@ -4,18 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::content::Holding;
-use super::index::Sequence;
-use super::{Judged, MemoryStore, Shared, State, refused};
-use crate::id::{ConsumerId, Incarnation, TaskId, Token};
-use crate::store::{
-    Arrival, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence, Result, lifecycle,
-};
-use crate::task;
+use super::{MemoryStore, Shared, State, body, refused};
+use crate::id::{Incarnation, TaskId, Token};
+use crate::store::ledger::{Claimant, Judged, Sequence};
+use crate::store::{Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence, Result};
 use crate::time::Timestamp;
-
-/// How many tasks whose time came one claim promotes, so that none holds the lock for long.
-const PROMOTIONS_MAX: usize = 1_000;
 
 impl State {
     fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> Judged<Vec<Claim>> {
@@ -24,74 +17,38 @@ impl State {
             let text = format!("incarnation {incarnation} claims without being attended");
             return Err(Kind::Invalid(text));
         }
-        let consumer = Arc::new(request.consumer.clone());
+        let claimant = Claimant {
+            consumer: Arc::new(request.consumer.clone()),
+            now,
+        };
         let mut claims = Vec::new();
         for want in &request.wants {
-            self.promote(&want.queue, now)?;
+            let promoted = self.ledger.promote(&want.queue, now)?;
+            self.visit_count += promoted as u64;
             for _ in 0..want.count {
-                let Some(sequence) = self.first(&want.queue) else {
+                let Some(sequence) = self.ledger.first(&want.queue, self.is_departed()) else {
                     break;
                 };
-                claims.push(self.give(sequence, &consumer, now)?);
+                claims.push(self.give(sequence, &claimant)?);
             }
         }
         Ok(claims)
     }
 
-    /// Lets go on the tasks of a queue whose time came.
-    fn promote(&mut self, queue: &str, now: Timestamp) -> Judged<()> {
-        for _ in 0..PROMOTIONS_MAX {
-            let line = self.content.index.lines.get(queue);
-            let Some(sequence) = line.and_then(|line| line.first_due(now)) else {
-                break;
-            };
-            self.visit_count += 1;
-            self.content.let_due_go_on(sequence, now)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the task that is next in a queue, be it Ready or held by the dead.
-    pub(super) fn first(&self, queue: &str) -> Option<Sequence> {
-        let line = self.content.index.lines.get(queue)?;
-        line.first(|holder| !self.present.contains_key(holder))
-    }
-
-    fn give(
-        &mut self,
-        sequence: Sequence,
-        consumer: &Arc<ConsumerId>,
-        now: Timestamp,
-    ) -> Judged<Claim> {
+    fn give(&mut self, sequence: Sequence, to: &Claimant) -> Judged<Claim> {
         self.visit_count += 1;
-        let token = Token::next(consumer.incarnation);
-        self.content.update(sequence, |entry| {
-            let is_reclaimed = entry.record.state == task::State::Claimed;
-            if is_reclaimed {
-                lifecycle::reclaim(&mut entry.record)?;
-            }
-            lifecycle::claim(&mut entry.record)?;
-            entry.claim = Some(Holding {
-                consumer: Arc::clone(consumer),
-                token,
-                claimed_at: now,
-            });
-            Ok(Claim {
-                record: (*entry.record).clone(),
-                token,
-                arrival: match entry.record.options.expires_at {
-                    Some(at) if at <= now => Arrival::Expired,
-                    _ if is_reclaimed => Arrival::Reclaimed,
-                    _ => Arrival::Fresh,
-                },
-            })
+        let token = Token::next(to.consumer.incarnation);
+        let (entry, arrival) = self.ledger.give(sequence, to, token)?;
+        Ok(Claim {
+            record: body::record(entry),
+            token,
+            arrival,
         })
     }
 
-    fn is_lost(&self, claim: &ClaimKey) -> bool {
-        let found = self.content.find(claim.task);
-        let holding = found.and_then(|(_, entry)| entry.claim.as_ref());
-        holding.is_none_or(|holding| holding.token != claim.token)
+    /// Returns what tells whether a holder of claims is gone.
+    pub(super) fn is_departed(&self) -> impl Fn(&Incarnation) -> bool {
+        |holder| !self.present.contains_key(holder)
     }
 }
 
@@ -122,7 +79,7 @@ impl Dispatch for MemoryStore {
 
     fn extend(&self, claims: &[ClaimKey], _: Duration, _: Timestamp) -> Result<Vec<TaskId>> {
         let state = self.shared.state.lock();
-        let lost = claims.iter().filter(|claim| state.is_lost(claim));
+        let lost = claims.iter().filter(|claim| state.ledger.is_lost(claim));
         Ok(lost.map(|claim| claim.task).collect())
     }
 
@@ -147,9 +104,7 @@ impl Dispatch for MemoryStore {
 
     fn departed(&self, _: Timestamp) -> Result<BTreeSet<Incarnation>> {
         let state = self.shared.state.lock();
-        let lines = state.content.index.lines.values();
-        let holders = lines.flat_map(|line| line.held.keys());
-        let departed = holders.filter(|holder| !state.present.contains_key(*holder));
-        Ok(departed.copied().collect())
+        let holders = state.ledger.holders().into_iter();
+        Ok(holders.filter(state.is_departed()).collect())
     }
 }

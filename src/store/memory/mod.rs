@@ -1,21 +1,16 @@
 //! The memory store: the contract in its plainest form, for programs whose tasks may end with them.
 //!
-//! Invariant: everything is behind one lock, and a batch is *tried for real*: each change is made on
-//! the content, and a refused one undoes those before it. Staging tries a batch, undoes it and keeps
-//! it; whatever it was judged by stays reserved or pinned until it is published or discarded, so that
-//! publishing, which makes the same changes again, cannot be refused.
+//! Invariant: everything is behind one lock, and what becomes of a task is decided in one place, the
+//! [ledger](super::ledger). This store adds what a ledger leaves to its backend: who is present, who is
+//! woken, and where the bodies of tasks are; here they are beside the ledger's entries.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `content.rs` | the tasks and marks, and the journal that undoes |
-//! | `index.rs` | where tasks are found; a pure function of the tasks, rebuilt by `check` |
-//! | `change.rs` | what each change does |
+//! | `body.rs` | what is kept of a task beside its entry |
 //! | `stage.rs` `register.rs` `dispatch.rs` `notify.rs` `inspect.rs` | the roles of the contract |
 
-mod change;
-mod content;
+mod body;
 mod dispatch;
-mod index;
 mod inspect;
 mod notify;
 mod register;
@@ -28,13 +23,11 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::id::{Incarnation, StoreId, TxnId};
+use crate::id::{Incarnation, StoreId};
 use crate::register::Tier;
+use crate::store::ledger::{Cold, Ledger};
 use crate::store::{Capabilities, Error, Kind, Store};
 use crate::time::{Clock, Monotonic, SystemClock, Timestamp};
-use content::Content;
-use register::Outcomes;
-use stage::{Ended, Staged};
 
 /// A store in the memory of this process. Everything in it ends with the last [`Arc`] that holds it.
 ///
@@ -52,6 +45,7 @@ pub struct MemoryStore {
     id: StoreId,
     capabilities: Capabilities,
     clock: Monotonic,
+    host: String,
     shared: Arc<Shared>,
 }
 
@@ -64,10 +58,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    content: Content,
-    staged: BTreeMap<TxnId, Staged>,
-    ended: Ended,
-    outcomes: Outcomes,
+    ledger: Ledger<Cold>,
     /// How many presences each attended incarnation has.
     present: BTreeMap<Incarnation, usize>,
     visit_count: u64,
@@ -88,6 +79,7 @@ impl MemoryStore {
             id: StoreId::random(),
             capabilities: Capabilities::new("memory", Tier::Volatile),
             clock: Monotonic::new(clock, Timestamp::EPOCH),
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
             shared: Arc::new(Shared {
                 state: Mutex::default(),
                 changed: Condvar::new(),
@@ -122,9 +114,6 @@ impl Store for MemoryStore {
         self
     }
 }
-
-/// What came of a call, or why it was refused.
-type Judged<T> = Result<T, Kind>;
 
 fn refused(operation: &'static str) -> impl FnOnce(Kind) -> Error {
     move |kind| Error::new(kind, "memory", operation)

@@ -16,23 +16,16 @@ impl State {
     /// Whether an interest may be served; `mark` is the value that its mark had when the wait began.
     fn is_served(&self, interest: &Interest, mark: Option<&Vec<u8>>, now: Timestamp) -> bool {
         match interest {
-            Interest::Ready(queue) => {
-                let line = self.content.index.lines.get(queue.as_str());
-                let is_due = line.is_some_and(|line| line.first_due(now).is_some());
-                is_due || self.first(queue).is_some()
-            }
-            Interest::Settled(task) => match self.content.find(*task) {
-                Some((_, entry)) => entry.record.state.is_ended(),
-                None => !self.content.reserved.ids.contains(task),
-            },
-            Interest::Mark(key) => self.content.marks.get(key) != mark,
+            Interest::Ready(queue) => self.ledger.is_ready(queue, self.is_departed(), now),
+            Interest::Settled(task) => self.ledger.is_settled(*task),
+            Interest::Mark(key) => self.ledger.mark(key) != mark,
         }
     }
 
     /// The marks that are waited for, as they are now.
     fn marks(&self, interests: &[Interest]) -> Vec<Option<Vec<u8>>> {
         let marks = interests.iter().map(|interest| match interest {
-            Interest::Mark(key) => self.content.marks.get(key).cloned(),
+            Interest::Mark(key) => self.ledger.mark(key).cloned(),
             _ => None,
         });
         marks.collect()
@@ -40,8 +33,7 @@ impl State {
 
     /// How long nothing but a notification can serve anybody.
     fn quiet_for(&self, now: Timestamp) -> Option<Duration> {
-        let lines = self.content.index.lines.values();
-        let (at, _) = lines.filter_map(|line| line.due.first()).min()?;
+        let at = self.ledger.next_due()?;
         Some(at.since(now).clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL_MAX))
     }
 }

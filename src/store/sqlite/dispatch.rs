@@ -9,11 +9,11 @@ use rusqlite::{Connection, OptionalExtension};
 use super::SqliteStore;
 use super::claim;
 use super::error::{Fault, Result};
-use super::notify::Bell;
 use super::presence::{Guard, Role};
 use super::row::Sql;
 use super::writer::{Durability, Write};
 use crate::id::{Incarnation, TaskId, Token};
+use crate::store::notify::Bell;
 use crate::store::{self, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence};
 use crate::time::Timestamp;
 

@@ -44,12 +44,12 @@ pub use options::Options;
 
 use crate::id::TxnId;
 use crate::register::Tier;
+use crate::store::notify::{Bell, Watcher};
 use crate::store::{self, Applied, Batch, Capabilities, Kind, Store};
 use crate::time::{Clock, Monotonic, Timestamp};
 use connection::Readers;
 use error::{Fault, Result};
 use gate::Gate;
-use notify::{Bell, Watcher};
 use presence::{Guard, Presences};
 use register::Identity;
 use writer::{Write, Writer};
@@ -100,7 +100,7 @@ impl SqliteStore {
         let poll_interval = options.poll_interval;
         let readers = Readers::new(&path, options);
         let bell = Arc::new(Bell::default());
-        let watcher = Watcher::start(&path, readers.open()?, Arc::clone(&bell));
+        let watcher = notify::watch(&path, readers.open()?, Arc::clone(&bell))?;
         Ok(Self {
             process: std::process::id(),
             capabilities: capabilities(is_original),
@@ -114,7 +114,7 @@ impl SqliteStore {
             enrolled: Mutex::default(),
             known: Mutex::default(),
             bell,
-            watcher: or_poll(watcher),
+            watcher,
             path,
         })
     }
@@ -226,17 +226,4 @@ fn latest(connection: &Connection) -> Result<Timestamp> {
         |row| row.get(0),
     )?;
     Ok(latest.map_or(Timestamp::EPOCH, Timestamp::from_micros))
-}
-
-fn or_poll(watcher: Result<Watcher>) -> Option<Watcher> {
-    match watcher {
-        Ok(watcher) => Some(watcher),
-        Err(fault) => {
-            tracing::warn!(
-                ?fault,
-                "commits of other processes are noticed only by polling"
-            );
-            None
-        }
-    }
 }

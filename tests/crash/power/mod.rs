@@ -8,14 +8,12 @@ mod trace;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
-use std::path::Path;
 
 use crate::child::{self, End, Role};
 use crate::dice::Dice;
 use crate::inspection::LOST;
-use crate::layout::{Effects, Layout, Producer};
-use crate::world::acknowledgements;
+use crate::layout::{Backend, Layout, Place};
+use crate::site::Site;
 use disk::Disk;
 use trace::Event;
 
@@ -55,19 +53,19 @@ fn complaints(layout: Layout, flaw: Flaw) -> Vec<String> {
 /// Has a child work until it dies, and another one to the end, then has the power fail again and again
 /// at any instant of that, until something is wrong, and returns what; `None` if the trace is of no use.
 fn fail(layout: Layout, flaw: Flaw, dice: &mut Dice) -> Option<Vec<String>> {
-    let place = tempfile::tempdir().unwrap();
-    let folder = &place.path().canonicalize().unwrap();
-    assert_eq!(child::inspect(folder, layout), [""; 0]);
-    let mut disk = Disk::of(folder);
-    let point = format!("{}.after_commit", dice.pick(&layout.steps()));
-    let mut events = work(folder, layout, flaw, Some(&point))?;
-    events.extend(work(folder, layout, flaw, None)?);
+    let site = Site::new(layout);
+    assert_eq!(child::inspect(&site), [""; 0]);
+    let mut disk = Disk::of(&site.folder);
+    let is_after = |point: &&str| point.ends_with(".after_commit");
+    let points: Vec<_> = layout.points().into_iter().filter(is_after).collect();
+    let mut events = work(&site, flaw, Some(dice.pick(&points)))?;
+    events.extend(work(&site, flaw, None)?);
     let instants: BTreeSet<_> = (0..OUTAGES).map(|_| dice.below(events.len())).collect();
     for (instant, event) in events.iter().enumerate() {
         if instants.contains(&instant) {
-            disk.fail(folder, dice);
-            fs::write(acknowledgements(folder), told(folder, &events[..instant])).unwrap();
-            let complaints = child::inspect(folder, layout);
+            disk.fail(&site.folder, dice);
+            fs::write(site.acknowledgements(), told(&site, &events[..instant])).unwrap();
+            let complaints = child::inspect(&site);
             if !complaints.is_empty() {
                 return Some(complaints);
             }
@@ -78,23 +76,23 @@ fn fail(layout: Layout, flaw: Flaw, dice: &mut Dice) -> Option<Vec<String>> {
 }
 
 /// Has a child work, until it comes to `point` if one is given, and returns its steps if all are known.
-fn work(folder: &Path, layout: Layout, flaw: Flaw, point: Option<&str>) -> Option<Vec<Event>> {
+fn work(site: &Site, flaw: Flaw, point: Option<&str>) -> Option<Vec<Event>> {
     let log = tempfile::NamedTempFile::new().unwrap();
     let role = if flaw == Flaw::Careless {
         Role::WorkCarelessly
     } else {
         Role::Work
     };
-    let mut worker = child::command(&trace::strace(log.path()), role, folder, layout);
+    let mut worker = child::command(&trace::strace(log.path()), role, site);
     if let Some(point) = point {
         child::arm(&mut worker, point, 1);
     }
     let end = child::run(&mut worker);
     let is_right = end == End::Finished || (point.is_some() && end == End::Crashed);
     assert!(is_right, "{end:?}");
-    let mut events = trace::read(&fs::read_to_string(log.path()).unwrap(), folder)?;
+    let mut events = trace::read(&fs::read_to_string(log.path()).unwrap(), &site.folder)?;
     if flaw == Flaw::Unflushed {
-        let log = folder.join("tasks.db-wal");
+        let log = site.file("tasks.db-wal");
         events.retain(|event| match event {
             Event::SyncBegins { file, .. } | Event::SyncEnds { file, .. } => *file != log,
             _ => true,
@@ -104,8 +102,8 @@ fn work(folder: &Path, layout: Layout, flaw: Flaw, point: Option<&str>) -> Optio
 }
 
 /// What a child had been told to be committed, by its own word.
-fn told(folder: &Path, events: &[Event]) -> Vec<u8> {
-    let file = acknowledgements(folder);
+fn told(site: &Site, events: &[Event]) -> Vec<u8> {
+    let file = site.acknowledgements();
     let said = events.iter().filter_map(|event| match event {
         Event::Write {
             file: to, bytes, ..
@@ -119,22 +117,23 @@ fn told(folder: &Path, events: &[Event]) -> Vec<u8> {
 fn can_run() -> bool {
     let can_run = trace::is_available();
     if !can_run {
-        let is_required = std::env::var("VOTIVE_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-        assert!(!is_required, "strace is needed, and allowed to trace");
-        // Past the test harness, which hides what a test that passes prints.
-        writeln!(
-            std::io::stderr(),
-            "skipped: strace is needed, and allowed to trace"
-        )
-        .unwrap();
+        votive_testbed::skip("strace is needed, and allowed to trace");
     }
     can_run
 }
 
+const fn layout(notes: Place, effects: Place) -> Layout {
+    Layout {
+        tasks: Backend::Sqlite,
+        notes,
+        effects,
+    }
+}
+
 #[track_caller]
-fn survives(producer: Producer, effects: Effects) {
+fn survives(notes: Place, effects: Place) {
     if can_run() {
-        let complaints = complaints(Layout::new(producer, effects), Flaw::None);
+        let complaints = complaints(layout(notes, effects), Flaw::None);
         assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
     }
 }
@@ -150,42 +149,42 @@ fn is_caught(layout: Layout, flaw: Flaw, what: &str) {
 
 #[test]
 fn enlisted_ours_survives_power_failures() {
-    survives(Producer::Ours, Effects::Beside);
+    survives(Place::Ours, Place::Ours);
 }
 
 #[test]
 fn enlisted_ours_with_effects_in_another_file_survives_power_failures() {
-    survives(Producer::Ours, Effects::Apart);
+    survives(Place::Ours, Place::Sqlite);
 }
 
 #[test]
 fn enlisted_yours_survives_power_failures() {
-    survives(Producer::Yours, Effects::Beside);
+    survives(Place::Yours, Place::Ours);
 }
 
 #[test]
 fn enlisted_yours_with_effects_in_another_file_survives_power_failures() {
-    survives(Producer::Yours, Effects::Apart);
+    survives(Place::Yours, Place::Sqlite);
 }
 
 #[test]
 fn prepared_survives_power_failures() {
-    survives(Producer::Prepared, Effects::Beside);
+    survives(Place::Sqlite, Place::Ours);
 }
 
 #[test]
 fn prepared_with_effects_in_a_third_file_survives_power_failures() {
-    survives(Producer::Prepared, Effects::Apart);
+    survives(Place::Sqlite, Place::Sqlite);
 }
 
 #[test]
 fn an_application_that_does_not_wait_for_the_disk_is_caught() {
-    let layout = Layout::new(Producer::Ours, Effects::Beside);
+    let layout = layout(Place::Ours, Place::Ours);
     is_caught(layout, Flaw::Careless, LOST);
 }
 
 #[test]
 fn a_store_that_does_not_flush_what_it_staged_is_caught() {
-    let layout = Layout::new(Producer::Prepared, Effects::Beside);
+    let layout = layout(Place::Sqlite, Place::Ours);
     is_caught(layout, Flaw::Unflushed, "notes and their tasks differ");
 }

@@ -1,4 +1,4 @@
-//! How a task stands: the part of a record that its life moves, and the rules by which it moves. The
+//! The life of a task: the part of a record that moves, and the rules by which it does. The
 //! functions of [`lifecycle`](super::lifecycle) are these rules for whole records.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 
 /// What has become of a task, without what was said of it. A rule that refuses leaves it as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Standing {
+pub(in crate::store) struct Life {
     pub(in crate::store) id: TaskId,
     pub(in crate::store) state: State,
     pub(in crate::store) published_at: Option<Timestamp>,
@@ -21,7 +21,7 @@ pub(in crate::store) struct Standing {
     pub(in crate::store) ended_at: Option<Timestamp>,
 }
 
-impl Standing {
+impl Life {
     pub(in crate::store) fn of(record: &Record) -> Self {
         Self {
             id: record.id,
@@ -50,7 +50,11 @@ impl Standing {
         group_busy: bool,
         now: Timestamp,
     ) -> Result<(), Kind> {
-        let delayed = options.delay.map(|delay| now.saturating_add(delay));
+        if self.state.is_ended() {
+            return Ok(());
+        }
+        let delay = options.delay.filter(|_| self.published_at.is_none());
+        let delayed = delay.map(|delay| now.saturating_add(delay));
         let not_before = self.not_before.max(delayed);
         let next = if options.waits_for.is_empty() {
             pending(not_before, group_busy, now)
@@ -64,7 +68,7 @@ impl Standing {
         };
         self.enter(event, next)?;
         self.not_before = not_before;
-        self.published_at = Some(now);
+        self.published_at = self.published_at.or(Some(now));
         Ok(())
     }
 
@@ -120,7 +124,7 @@ impl Standing {
         Ok(fate)
     }
 
-    /// Does to the standing what an amendment asks; what it says of queue and progress is the caller's.
+    /// Does what an amendment asks; what it says of queue and progress is the caller's.
     pub(in crate::store) fn amend(
         &mut self,
         options: &Options,

@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::content::Entry;
+use super::entry::Entry;
 use crate::id::Incarnation;
-use crate::store::{lifecycle, rank};
-use crate::task::{Name, Record, State};
+use crate::task::{Name, Options, State};
 use crate::time::Timestamp;
 
 /// The store's sequence number of a task: the order of publishing.
-pub(super) type Sequence = u64;
+pub(in crate::store) type Sequence = u64;
 
 /// A place in a line: the rank, then the sequence.
 pub(super) type Place = (i64, Sequence);
@@ -72,49 +71,49 @@ enum Way {
 }
 
 impl Index {
-    /// Whether another task than this one holds the group of its record.
-    pub(super) fn is_busy_for(&self, sequence: Sequence, record: &Record) -> bool {
-        let group = record.options.group.as_ref();
+    /// Whether another task than this one holds its group.
+    pub(super) fn is_busy_for(&self, sequence: Sequence, options: &Options) -> bool {
+        let group = options.group.as_ref();
         let holder = group.and_then(|group| self.group_holders.get(group));
         holder.is_some_and(|holder| *holder != sequence)
     }
 
-    pub(super) fn is_busy(&self, record: &Record) -> bool {
-        let group = record.options.group.as_ref();
+    pub(super) fn is_busy(&self, options: &Options) -> bool {
+        let group = options.group.as_ref();
         group.is_some_and(|group| self.group_holders.contains_key(group))
     }
 
-    pub(super) fn add(&mut self, sequence: Sequence, entry: &Entry) {
+    pub(super) fn add<B>(&mut self, sequence: Sequence, entry: &Entry<B>) {
         self.turn(Way::In, sequence, entry);
     }
 
-    pub(super) fn remove(&mut self, sequence: Sequence, entry: &Entry) {
+    pub(super) fn remove<B>(&mut self, sequence: Sequence, entry: &Entry<B>) {
         self.turn(Way::Out, sequence, entry);
     }
 
-    fn turn(&mut self, way: Way, sequence: Sequence, entry: &Entry) {
-        let options = &entry.record.options;
+    fn turn<B>(&mut self, way: Way, sequence: Sequence, entry: &Entry<B>) {
+        let options = &entry.options;
         for object in &options.about {
             turn_in(&mut self.about, object, sequence, way);
         }
         if let Some(key) = entry.held_key() {
             turn(&mut self.keys, key, sequence, way);
         }
-        if let (Some(group), State::Ready | State::Claimed) = (&options.group, entry.record.state) {
+        if let (Some(group), State::Ready | State::Claimed) = (&options.group, entry.state()) {
             turn(&mut self.group_holders, group, sequence, way);
         }
-        let at = (place(&entry.record), sequence);
+        let at = (entry.rank(), sequence);
         if let (Some(group), true) = (&options.group, entry.waits_for_group()) {
             turn_in(&mut self.group_waiters, group, at, way);
         }
-        if let Some(kept_until) = lifecycle::kept_until(&entry.record) {
+        if let Some(kept_until) = entry.life.kept_until(options) {
             turn_set(&mut self.leaving, (kept_until, sequence), way);
         }
         self.turn_line(way, at, entry);
     }
 
-    fn turn_line(&mut self, way: Way, at: Place, entry: &Entry) {
-        let queue = &entry.record.queue;
+    fn turn_line<B>(&mut self, way: Way, at: Place, entry: &Entry<B>) {
+        let queue = &entry.queue;
         if !self.lines.contains_key(queue) {
             self.lines.insert(queue.clone(), Line::default());
         }
@@ -129,34 +128,29 @@ impl Index {
 
 impl Line {
     /// Counts every task, and lists those that a claim may move; it may move none that is pinned.
-    fn turn(&mut self, way: Way, at: Place, entry: &Entry) {
-        let record = &entry.record;
-        let count = self.counts.entry(record.state).or_default();
+    fn turn<B>(&mut self, way: Way, at: Place, entry: &Entry<B>) {
+        let state = entry.state();
+        let count = self.counts.entry(state).or_default();
         match way {
             Way::In => *count += 1,
             Way::Out => *count -= 1,
         }
         if *count == 0 {
-            self.counts.remove(&record.state);
+            self.counts.remove(&state);
         }
-        match (record.state, &entry.claim) {
+        match (state, &entry.claim) {
             _ if entry.pinned => {}
-            (State::Ready, _) => turn_in(&mut self.ready, &record.options.priority, at, way),
+            (State::Ready, _) => turn_in(&mut self.ready, &entry.options.priority, at, way),
             (State::Claimed, Some(claim)) => {
-                turn_in(&mut self.held, &claim.token.incarnation, at, way);
+                turn_in(&mut self.held, &claim.consumer.incarnation, at, way);
             }
             (State::Scheduled, _) => {
-                let due_at = record.not_before.unwrap_or_default();
+                let due_at = entry.life.not_before.unwrap_or_default();
                 turn_set(&mut self.due, (due_at, at.1), way);
             }
             _ => {}
         }
     }
-}
-
-/// The rank of a visible task.
-fn place(record: &Record) -> i64 {
-    rank(record, record.published_at.unwrap_or_default())
 }
 
 fn turn<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: V, way: Way) {

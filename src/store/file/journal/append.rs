@@ -1,0 +1,228 @@
+//! Appending to the journal, rolling its end over to a new segment, and giving up its oldest one.
+
+use std::ops::{Deref, DerefMut};
+
+use super::frame::{self, Label};
+use super::open::{open_segment, segment_with, too_long};
+use super::segment::{Header, Number};
+use super::{Journal, Place, REMOVED, Visit, scan};
+use crate::failpoint;
+use crate::store::Kind;
+use crate::store::file::error::{Fault, Result};
+
+/// Records that are to be appended together.
+pub(crate) struct Draft {
+    place: Place,
+    last: u64,
+    flushed: u64,
+    bytes: Vec<u8>,
+}
+
+/// The journal while this process may append to it.
+pub(crate) struct Entered<'j>(pub(super) &'j mut Journal);
+
+impl Entered<'_> {
+    /// Reads what others have appended, and cuts off what one of them was about to append when it died.
+    pub(crate) fn catch_up(&mut self, visit: &mut Visit<'_>) -> Result<()> {
+        loop {
+            let end = self.tail.file.metadata()?.len();
+            if let Some(broken) = self.read_to(end, visit)? {
+                self.cut(broken, end)?;
+            }
+            let next = self.tail.number + 1;
+            if !self.folder.has(next)? {
+                return Ok(());
+            }
+            let (file, _) = open_segment(&self.folder, next)?;
+            self.go_on_to(next, file)?;
+        }
+    }
+
+    fn cut(&mut self, broken: u64, end: u64) -> Result<()> {
+        let last = self.tail.last;
+        let is_damage = self.tail.flushed > last
+            || self.folder.has(self.tail.number + 1)?
+            || scan::flushed_after(&self.tail.file, broken, end, last)? > last;
+        if is_damage {
+            return Err(self.damaged(broken));
+        }
+        let file = self.path(self.tail.number);
+        tracing::warn!(file = %file.display(), offset = broken, bytes = end - broken,
+            "the torn end of the journal is cut off: nobody was told that it was there");
+        self.tail.file.set_len(broken)?;
+        Ok(())
+    }
+
+    /// Begins to write down what is to be appended.
+    pub(crate) fn draft(&self) -> Draft {
+        Draft {
+            place: self.end(),
+            last: self.tail.last,
+            flushed: self.tail.flushed,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Appends the records; all that was read before must have been read.
+    ///
+    /// An error whose kind is not [`Kind::Unknown`] promises that nothing was appended.
+    pub(crate) fn append(&mut self, draft: &Draft) -> Result<()> {
+        let tail = &self.0.tail;
+        if let Err(error) = scan::write_at(&tail.file, &draft.bytes, tail.length) {
+            let fault = Fault::from(error);
+            return match tail.file.set_len(tail.length) {
+                Ok(()) => Err(fault),
+                Err(error) => {
+                    tracing::error!(%error, "what was half appended could not be taken back");
+                    Err(self.poison(fault))
+                }
+            };
+        }
+        let tail = &mut self.0.tail;
+        for id in tail.last + 1..=draft.last {
+            tail.unflushed.push_back((id, tail.length));
+        }
+        tail.length += draft.bytes.len() as u64;
+        tail.last = draft.last;
+        Ok(())
+    }
+
+    /// Waits until all that was read and appended is on disk.
+    ///
+    /// A failure poisons the journal: the system may have dropped what it could not write, and say next
+    /// time that all is well.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        match self.tail.file.sync_data() {
+            Ok(()) => {
+                self.tail.flushed = self.tail.last;
+                self.tail.unflushed.clear();
+                Ok(())
+            }
+            Err(error) => Err(self.poison(error.into())),
+        }
+    }
+
+    fn poison(&mut self, fault: Fault) -> Fault {
+        self.0.is_poisoned = true;
+        fault.with_kind(Kind::Unknown)
+    }
+
+    /// Writes what is not known to be on disk once more, and flushes it. Where a flush failed, only
+    /// what is written anew is flushed by the next.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let Some((_, offset)) = self.tail.unflushed.front().copied() else {
+            return Ok(());
+        };
+        let length = usize::try_from(self.tail.length - offset).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        scan::read_at(&self.tail.file, &mut bytes, offset)?;
+        scan::write_at(&self.tail.file, &bytes, offset)?;
+        self.flush()
+    }
+
+    /// Begins a new segment, whose first record is `base`. An error leaves the journal as it was,
+    /// except that it may be poisoned.
+    pub(crate) fn roll(&mut self, base: (u8, &[u8])) -> Result<()> {
+        if !self.is_flushed() {
+            self.flush()?;
+        }
+        let tail = &self.0.tail;
+        let header = Header {
+            store: self.store,
+            number: tail.number + 1,
+            oldest: self.oldest,
+            first: tail.last + 1,
+        };
+        let content = segment_with(header, base)?;
+        failpoint::hit("file.compact.before_rename");
+        self.folder.create(header.number, &content)?;
+        failpoint::hit("file.compact.after_rename");
+        if let Err(error) = self.folder.sync() {
+            return Err(self.poison(error.into()));
+        }
+        failpoint::hit("file.compact.after_sync");
+        let (file, _) = open_segment(&self.folder, header.number)?;
+        self.go_on_to(header.number, file)?;
+        let tail = &mut self.0.tail;
+        tail.last = header.first;
+        tail.length = content.len() as u64;
+        Ok(())
+    }
+
+    /// Gives up the oldest segment, of which nothing is needed any more.
+    pub(crate) fn remove_oldest(&mut self) -> Result<()> {
+        let removed = self.oldest;
+        let mut draft = self.draft();
+        draft.push((REMOVED, &[&removed.to_le_bytes()]))?;
+        self.append(&draft)?;
+        failpoint::hit("file.compact.before_flush");
+        self.flush()?;
+        failpoint::hit("file.compact.before_remove");
+        self.0.oldest = removed + 1;
+        self.files.remove(&removed);
+        self.folder.remove(removed)?;
+        failpoint::hit("file.compact.after_remove");
+        self.folder.sync()?;
+        Ok(())
+    }
+
+    /// Removes segments that were given up by somebody who died before they were gone.
+    pub(super) fn clear_away(&mut self, oldest: Number) -> Result<()> {
+        if oldest > self.oldest {
+            let at = Place {
+                segment: self.oldest,
+                offset: 0,
+            };
+            return Err(self.corrupt(at, "the segment is missing"));
+        }
+        for number in oldest..self.oldest {
+            self.folder.remove(number)?;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Entered<'_> {
+    type Target = Journal;
+
+    fn deref(&self) -> &Journal {
+        self.0
+    }
+}
+
+impl DerefMut for Entered<'_> {
+    fn deref_mut(&mut self) -> &mut Journal {
+        self.0
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::error!(%error, "the lock of the journal could not be given back");
+        }
+    }
+}
+
+impl Draft {
+    /// Adds a record of a type and the parts of its body; returns where it will be.
+    pub(crate) fn push(&mut self, (record_type, parts): (u8, &[&[u8]])) -> Result<Place> {
+        let at = Place {
+            offset: self.place.offset + self.bytes.len() as u64,
+            ..self.place
+        };
+        let label = Label {
+            record_type,
+            id: self.last + 1,
+            flushed: self.flushed,
+        };
+        frame::write(&mut self.bytes, label, parts).ok_or_else(too_long)?;
+        self.last += 1;
+        Ok(at)
+    }
+
+    /// How many bytes will be appended.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}

@@ -1,0 +1,162 @@
+//! The folder of a journal: which files are in it, and that their names are on disk.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::segment::{self, Number};
+use crate::store::Kind;
+use crate::store::file::error::Result;
+
+/// The file whose kernel lock lets one process at a time append.
+const LOCK: &str = "lock";
+
+/// The folder with the lock files of the living.
+const ALIVE: &str = "alive";
+
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Takes the folder at `path`, and makes it if there is none and `create` says so.
+    ///
+    /// Refuses one in which there is something, but no journal: it is somebody else's.
+    pub(crate) fn open(path: &Path, create: bool) -> Result<Self> {
+        if create {
+            match fs::create_dir(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(error.into());
+                }
+                Err(_) => {}
+                Ok(()) => sync_parent(path)?,
+            }
+        }
+        if path.is_file() {
+            let what = format!("{} is a file, not a folder", path.display());
+            return Err(Kind::Foreign(what).into());
+        }
+        let folder = Self {
+            path: path.canonicalize()?,
+        };
+        folder.refuse_foreign(create)?;
+        Ok(folder)
+    }
+
+    fn refuse_foreign(&self, create: bool) -> Result<()> {
+        let mut stranger = None;
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let name = name.to_string_lossy();
+            if segment::number(&name).is_some() {
+                return Ok(());
+            }
+            if !is_ours(&name) {
+                stranger.get_or_insert(name.into_owned());
+            }
+        }
+        let path = self.path.display();
+        match stranger {
+            Some(name) => {
+                let what = format!("{path} holds `{name}` and no journal");
+                Err(Kind::Foreign(what).into())
+            }
+            None if !create => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no journal in {path}"),
+            )
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder with the lock files of the living.
+    pub(crate) fn alive(&self) -> PathBuf {
+        self.path.join(ALIVE)
+    }
+
+    /// The file of a segment.
+    pub(crate) fn segment(&self, number: Number) -> PathBuf {
+        self.path.join(segment::name(number))
+    }
+
+    pub(crate) fn has(&self, number: Number) -> io::Result<bool> {
+        self.segment(number).try_exists()
+    }
+
+    /// Opens the file to lock, and makes it if there is none.
+    pub(crate) fn lock_file(&self) -> io::Result<File> {
+        let mut options = File::options();
+        options.create(true).truncate(false).read(true).write(true);
+        options.open(self.path.join(LOCK))
+    }
+
+    /// The segments, in order.
+    pub(crate) fn segments(&self) -> io::Result<Vec<Number>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            numbers.extend(segment::number(&entry?.file_name().to_string_lossy()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Writes a new segment, whole and on disk, before its name says that it is there.
+    pub(crate) fn create(&self, number: Number, content: &[u8]) -> io::Result<()> {
+        let new = self.path.join(segment::name_new(number));
+        let written = write_new(&new, content);
+        let renamed = written.and_then(|()| fs::rename(&new, self.segment(number)));
+        if let Err(error) = renamed {
+            if let Err(error) = fs::remove_file(&new) {
+                tracing::warn!(%error, path = %new.display(), "an unfinished segment stays behind");
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Removes a segment. [`sync`](Self::sync) makes it last.
+    pub(crate) fn remove(&self, number: Number) -> io::Result<()> {
+        match fs::remove_file(self.segment(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the names of the files on disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        sync_folder(&self.path)
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name == LOCK || name == ALIVE || name.ends_with(".journal.new")
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    fs::write(path, content)?;
+    File::options().write(true).open(path)?.sync_all()
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.canonicalize()?.parent() {
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened, and names are on disk by the time that a file is.
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
+}

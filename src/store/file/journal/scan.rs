@@ -1,0 +1,154 @@
+//! Reading the records of a segment one after the other.
+
+use std::fs::File;
+use std::io;
+
+use super::frame::{self, Frame, HEAD_LENGTH};
+
+/// How much is read at once.
+const CHUNK: usize = 1 << 20;
+
+/// What comes next in a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step<'b> {
+    /// A record, and where it begins.
+    Record(u64, Frame<'b>),
+    /// Nothing more.
+    End,
+    /// What begins here is no whole record.
+    Broken(u64),
+}
+
+/// Reads the records of a file between two offsets.
+pub(crate) struct Scanner<'f> {
+    file: &'f File,
+    /// Where the next record begins, and what is not read any more.
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    /// Where in the buffer `at` is.
+    start: usize,
+}
+
+impl<'f> Scanner<'f> {
+    pub(crate) fn new(file: &'f File, at: u64, end: u64) -> Self {
+        Self {
+            file,
+            at,
+            end,
+            buffer: Vec::new(),
+            start: 0,
+        }
+    }
+
+    /// Where the next record begins.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    pub(crate) fn next(&mut self) -> io::Result<Step<'_>> {
+        let (at, left) = (self.at, self.left());
+        if left == 0 {
+            return Ok(Step::End);
+        }
+        if !self.fill(HEAD_LENGTH)? {
+            return Ok(Step::Broken(at));
+        }
+        let length = frame::length(self.rest()).filter(|length| *length <= left);
+        let Some(length) = length else {
+            return Ok(Step::Broken(at));
+        };
+        self.fill(length)?;
+        let start = self.start;
+        let record = self.buffer.get(start..start + length);
+        let Some(frame) = record.and_then(frame::read) else {
+            return Ok(Step::Broken(at));
+        };
+        self.start += length;
+        self.at += length as u64;
+        Ok(Step::Record(at, frame))
+    }
+
+    fn left(&self) -> usize {
+        usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX)
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Has at least `length` bytes in the buffer; `false` if there are fewer in the file.
+    fn fill(&mut self, length: usize) -> io::Result<bool> {
+        let have = self.rest().len();
+        if have >= length {
+            return Ok(true);
+        }
+        if length > self.left() {
+            return Ok(false);
+        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let wanted = length.max(CHUNK).min(self.left());
+        self.buffer.resize(wanted, 0);
+        let free = self.buffer.get_mut(have..).unwrap_or_default();
+        read_at(self.file, free, self.at + have as u64)?;
+        Ok(true)
+    }
+}
+
+/// Looks for whole records with ids above `id` after a record that is not whole, and returns the id of
+/// the last one that they know to have been on disk; 0 if there are none.
+pub(crate) fn flushed_after(file: &File, broken: u64, end: u64, id: u64) -> io::Result<u64> {
+    let length = usize::try_from(end.saturating_sub(broken)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length];
+    read_at(file, &mut bytes, broken)?;
+    let mut flushed = 0;
+    for start in 1..length {
+        let rest = bytes.get(start..).unwrap_or_default();
+        let is_likely = frame::label(rest).is_some_and(|label| label.id > id);
+        let record = frame::length(rest).filter(|_| is_likely);
+        let record = record.and_then(|length| frame::read(rest.get(..length)?));
+        flushed = flushed.max(record.map_or(0, |frame| frame.label.flushed));
+    }
+    Ok(flushed)
+}
+
+/// Fills `bytes` from an offset, without moving a position that others share.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+/// Writes all of `bytes` at an offset.
+#[cfg(unix)]
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+pub(crate) fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                bytes = bytes.get_mut(count..).unwrap_or_default();
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+pub(crate) fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_write(file, bytes, offset)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => {
+                bytes = bytes.get(count..).unwrap_or_default();
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! What each change of a batch does to the content.
+
+use super::Judged;
+use super::content::Content;
+use super::entry::{Entry, Keeper};
+use super::index::Sequence;
+use crate::id::TaskId;
+use crate::store::lifecycle::{self, Fate};
+use crate::store::{Amendment, Applied, Batch, Change, Kind, Settlement, Verdict};
+use crate::task::{OnDuplicate, Record, State, StateSet};
+use crate::time::Timestamp;
+
+/// How many tasks past their retention one batch drops.
+const LEAVING_MAX: usize = 16;
+
+/// Makes the changes of one batch.
+pub(super) struct Scribe<'a, B> {
+    pub(super) content: &'a mut Content<B>,
+    pub(super) keeper: &'a mut dyn Keeper<B>,
+    pub(super) now: Timestamp,
+    /// Whether the batch was judged before: then nothing refuses it any more.
+    pub(super) is_judged: bool,
+}
+
+impl<B: Clone> Scribe<'_, B> {
+    /// Makes all changes, in order, or none.
+    pub(super) fn execute(&mut self, batch: &Batch) -> Judged<Applied> {
+        let result = self.attempt(batch);
+        match result {
+            Ok(_) => self.content.commit(),
+            Err(_) => self.content.rollback(),
+        }
+        result
+    }
+
+    /// Judges the changes: makes them, and undoes them again.
+    pub(super) fn judge(&mut self, batch: &Batch) -> Judged<()> {
+        let judgement = self.attempt(batch);
+        self.content.rollback();
+        judgement.map(drop)
+    }
+
+    /// Makes the changes, and leaves it to the caller to commit or roll back.
+    fn attempt(&mut self, batch: &Batch) -> Judged<Applied> {
+        self.content.begin();
+        let mut applied = Applied::default();
+        for change in &batch.changes {
+            self.make(change, &mut applied)?;
+        }
+        Ok(applied)
+    }
+
+    fn make(&mut self, change: &Change, applied: &mut Applied) -> Judged<()> {
+        lifecycle::check(change)?;
+        match change {
+            Change::Insert(record) => {
+                applied.merged.extend(self.insert_or_merge(record)?);
+                Ok(())
+            }
+            Change::Settle(settlement) => self.settle(settlement),
+            Change::Amend {
+                task,
+                expect,
+                amendment,
+            } => match self.amend(*task, *expect, amendment) {
+                // How far a task was pins nothing, and means nothing once it has ended.
+                Err(_) if self.is_judged && matches!(amendment, Amendment::Progress(_)) => Ok(()),
+                amended => amended,
+            },
+            Change::Arrive { task, done } => self.arrive(*task, *done),
+            Change::Mark { key, expect, value } => {
+                self.compare_and_set(key, expect.as_ref(), value.as_ref())
+            }
+        }
+    }
+
+    /// Inserts a task, or returns which task it merged into.
+    fn insert_or_merge(&mut self, record: &Record) -> Judged<Option<(TaskId, TaskId)>> {
+        let id = record.id;
+        if self.content.find(id).is_some() || self.content.reserved.ids.contains(&id) {
+            return Err(Kind::TaskExists(id));
+        }
+        if let Some((sequence, holder)) = self.holder_to_merge_into(record)? {
+            self.content.merge(id, sequence);
+            return Ok(Some((id, holder)));
+        }
+        let is_busy = self.content.index.is_busy(&record.options);
+        let entry = Entry::publish(record, is_busy, self.now, self.keeper)?;
+        self.content.insert(entry);
+        Ok(None)
+    }
+
+    fn holder_to_merge_into(&self, record: &Record) -> Judged<Option<(Sequence, TaskId)>> {
+        let Some(unique) = lifecycle::wanted_key(record) else {
+            return Ok(None);
+        };
+        let content = &*self.content;
+        let holder = content.index.keys.get(&unique.key);
+        let holder = holder.and_then(|sequence| Some((*sequence, content.entries.get(sequence)?)));
+        match (holder, unique.on_duplicate) {
+            (None, _) if content.reserved.keys.contains_key(&unique.key) => Err(Kind::Conflict),
+            (None, _) => Ok(None),
+            (Some((_, entry)), OnDuplicate::Refuse) => Err(Kind::NotUnique {
+                key: unique.key.clone(),
+                holder: entry.id(),
+            }),
+            (Some((_, entry)), OnDuplicate::Merge) if entry.pinned => Err(Kind::Conflict),
+            (Some((sequence, entry)), OnDuplicate::Merge) => Ok(Some((sequence, entry.id()))),
+        }
+    }
+
+    fn settle(&mut self, settlement: &Settlement) -> Judged<()> {
+        let task = settlement.task;
+        let (sequence, entry) = self.content.find(task).ok_or(Kind::ClaimLost(task))?;
+        let claim = entry.claim.as_ref();
+        if claim.is_none_or(|claim| claim.token() != settlement.token) {
+            return Err(Kind::ClaimLost(task));
+        }
+        if entry.pinned {
+            return Err(Kind::Pinned(task));
+        }
+        if settlement.verdict == Verdict::Done && entry.options.retention.is_none() {
+            // It goes as it is: a copy to undo with would only be thrown away.
+            return self.follow(sequence, Fate::Leaves);
+        }
+        let (keeper, now) = (&mut *self.keeper, self.now);
+        let fate = self.content.update(sequence, |entry| {
+            let fate = entry.life.settle(&entry.options, settlement, now)?;
+            if let Some(failure) = settlement.verdict.failure() {
+                keeper.fail(&mut entry.body, failure);
+            }
+            entry.claim = None;
+            Ok(fate)
+        })?;
+        self.follow(sequence, fate)
+    }
+
+    fn amend(&mut self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Judged<()> {
+        let missing = Kind::StateChanged {
+            task,
+            found: "missing",
+        };
+        let (sequence, entry) = self.content.find(task).ok_or(missing)?;
+        if !matches!(amendment, Amendment::Progress(_)) {
+            self.refuse_staged(entry)?;
+        }
+        let is_busy = self.content.index.is_busy_for(sequence, &entry.options);
+        let (keeper, now) = (&mut *self.keeper, self.now);
+        let fate = self.content.update(sequence, |entry| {
+            entry.life.expect(expect)?;
+            let life = &mut entry.life;
+            let fate = life.amend(&entry.options, amendment, is_busy, now)?;
+            match amendment {
+                Amendment::Move(queue) => entry.queue = queue.into(),
+                Amendment::Progress(text) => keeper.progress(&mut entry.body, Some(text)),
+                Amendment::Revive => {
+                    entry.meet_all();
+                    keeper.progress(&mut entry.body, None);
+                }
+                _ => {}
+            }
+            Ok(fate)
+        })?;
+        self.follow(sequence, fate)
+    }
+
+    /// Refuses to touch what a staged batch was judged by.
+    fn refuse_staged(&self, entry: &Entry<B>) -> Judged<()> {
+        if entry.pinned && entry.state() == State::Claimed {
+            return Err(Kind::Pinned(entry.id()));
+        }
+        let reserved = &self.content.reserved;
+        let key = entry.held_key();
+        if entry.pinned || key.is_some_and(|key| reserved.keys.contains_key(key)) {
+            return Err(Kind::Conflict);
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, task: TaskId, done: TaskId) -> Judged<()> {
+        let Some((sequence, _)) = self.content.find(task) else {
+            return Ok(());
+        };
+        self.content.update(sequence, |entry| {
+            entry.meet(done);
+            Ok(())
+        })?;
+        self.content.go_on(sequence, self.now)
+    }
+
+    fn compare_and_set(
+        &mut self,
+        key: &String,
+        expect: Option<&Vec<u8>>,
+        value: Option<&Vec<u8>>,
+    ) -> Judged<()> {
+        if self.content.reserved.marks.contains(key) {
+            return Err(Kind::Conflict);
+        }
+        if self.content.marks.get(key) != expect {
+            return Err(Kind::MarkChanged(key.clone()));
+        }
+        self.content.set_mark(key, value);
+        Ok(())
+    }
+
+    /// Does what follows from a change of a task: deletes it if it leaves, and passes its group on.
+    fn follow(&mut self, sequence: Sequence, fate: Fate) -> Judged<()> {
+        let entry = self.content.entries.get(&sequence);
+        let group = entry.and_then(|entry| entry.options.group.clone());
+        if fate == Fate::Leaves {
+            self.content.remove(sequence);
+        }
+        group.map_or(Ok(()), |group| self.content.pass_on(&group, self.now))
+    }
+}
+
+impl<B: Clone> Content<B> {
+    /// Lets the next of those that wait for a group go on, until one holds it.
+    fn pass_on(&mut self, group: &str, now: Timestamp) -> Judged<()> {
+        while !self.index.group_holders.contains_key(group)
+            && let Some(waiters) = self.index.group_waiters.get(group)
+            && let Some((_, sequence)) = waiters.first().copied()
+        {
+            self.update(sequence, |entry| entry.life.unblock(now))?;
+        }
+        Ok(())
+    }
+
+    /// Lets a task go on if nothing holds it back any more.
+    pub(super) fn go_on(&mut self, sequence: Sequence, now: Timestamp) -> Judged<()> {
+        let is_free = self
+            .entries
+            .get(&sequence)
+            .is_some_and(|entry| entry.waits_for_group() && !self.index.is_busy(&entry.options));
+        if is_free {
+            self.update(sequence, |entry| entry.life.unblock(now))?;
+        }
+        Ok(())
+    }
+
+    /// Drops some of the tasks that are past their retention.
+    pub(super) fn drop_expired(&mut self, now: Timestamp) {
+        for _ in 0..LEAVING_MAX {
+            match self.index.leaving.first().copied() {
+                Some((at, sequence)) if at <= now => self.remove(sequence),
+                _ => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The tasks and marks, and the undo list that takes back what a refused batch did to them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Judged;
+use super::entry::Entry;
+use super::index::{Index, Sequence};
+use super::reserved::Reserved;
+use crate::id::TaskId;
+use crate::store::Kind;
+use crate::task::StateSet;
+
+#[derive(Debug)]
+pub(super) struct Content<B> {
+    last_sequence: Sequence,
+    pub(super) entries: BTreeMap<Sequence, Entry<B>>,
+    pub(super) ids: HashMap<TaskId, Sequence>,
+    /// Ids of merged tasks, to the task that stays.
+    pub(super) aliases: HashMap<TaskId, Sequence>,
+    pub(super) marks: BTreeMap<String, Vec<u8>>,
+    pub(super) index: Index,
+    pub(super) reserved: Reserved,
+    undo_list: Option<Vec<Undo<B>>>,
+}
+
+/// How one step is undone.
+#[derive(Debug)]
+enum Undo<B> {
+    Remove(Sequence),
+    Restore(Sequence, Entry<B>),
+    Separate(TaskId, Sequence),
+    Mark(String, Option<Vec<u8>>),
+}
+
+impl<B> Default for Content<B> {
+    fn default() -> Self {
+        Self {
+            last_sequence: 0,
+            entries: BTreeMap::new(),
+            ids: HashMap::new(),
+            aliases: HashMap::new(),
+            marks: BTreeMap::new(),
+            index: Index::default(),
+            reserved: Reserved::default(),
+            undo_list: None,
+        }
+    }
+}
+
+impl<B: Clone> Content<B> {
+    /// Starts to note how what is done is undone.
+    pub(super) fn begin(&mut self) {
+        self.undo_list = Some(Vec::new());
+    }
+
+    /// Keeps what was done since [`begin`](Self::begin).
+    pub(super) fn commit(&mut self) {
+        self.undo_list = None;
+    }
+
+    /// Undoes what was done since [`begin`](Self::begin), the latest first.
+    pub(super) fn rollback(&mut self) {
+        for undo in self.undo_list.take().into_iter().flatten().rev() {
+            self.undo(undo);
+        }
+    }
+
+    fn undo(&mut self, undo: Undo<B>) {
+        match undo {
+            Undo::Remove(sequence) => {
+                self.take(sequence);
+            }
+            Undo::Restore(sequence, entry) => {
+                self.take(sequence);
+                self.put(sequence, entry);
+            }
+            Undo::Separate(alias, sequence) => {
+                self.aliases.remove(&alias);
+                if let Some(entry) = self.entries.get_mut(&sequence) {
+                    entry.remove_alias(alias);
+                }
+            }
+            Undo::Mark(key, value) => {
+                self.set(key, value);
+            }
+        }
+    }
+
+    fn note(&mut self, undo: impl FnOnce() -> Undo<B>) {
+        if let Some(undo_list) = &mut self.undo_list {
+            undo_list.push(undo());
+        }
+    }
+
+    /// Finds a task by its id or by that of a task that merged into it.
+    pub(super) fn find(&self, task: TaskId) -> Option<(Sequence, &Entry<B>)> {
+        let sequence = self.ids.get(&task).or_else(|| self.aliases.get(&task))?;
+        Some((*sequence, self.entries.get(sequence)?))
+    }
+
+    pub(super) fn insert(&mut self, entry: Entry<B>) {
+        self.last_sequence += 1;
+        let sequence = self.last_sequence;
+        self.put(sequence, entry);
+        self.note(|| Undo::Remove(sequence));
+    }
+
+    /// Changes an entry, then lets it give up its unique key or take it again. An entry that the change
+    /// refuses must be as it was.
+    pub(super) fn update<T>(
+        &mut self,
+        sequence: Sequence,
+        change: impl FnOnce(&mut Entry<B>) -> Judged<T>,
+    ) -> Judged<T> {
+        let entry = self.entries.get_mut(&sequence).ok_or(Kind::Other)?;
+        self.index.remove(sequence, entry);
+        let before = self.undo_list.is_some().then(|| entry.clone());
+        let result = change(entry);
+        let is_pending = StateSet::PENDING.contains(entry.state());
+        entry.holds_key = is_pending
+            && entry.key().is_some_and(|key| {
+                let is_free = || !self.index.keys.contains_key(key);
+                entry.holds_key || (is_free() && !self.reserved.keys.contains_key(key))
+            });
+        self.index.add(sequence, entry);
+        if let Some(before) = before {
+            self.note(|| Undo::Restore(sequence, before));
+        }
+        result
+    }
+
+    /// Changes an entry in a way that is not refused and is not part of a batch.
+    pub(super) fn edit(&mut self, sequence: Sequence, change: impl FnOnce(&mut Entry<B>)) {
+        if let Some(entry) = self.entries.get_mut(&sequence) {
+            self.index.remove(sequence, entry);
+            change(entry);
+            self.index.add(sequence, entry);
+        }
+    }
+
+    pub(super) fn remove(&mut self, sequence: Sequence) {
+        if let Some(entry) = self.take(sequence) {
+            self.note(|| Undo::Restore(sequence, entry));
+        }
+    }
+
+    /// Makes `alias` another name of a task.
+    pub(super) fn merge(&mut self, alias: TaskId, sequence: Sequence) {
+        if let Some(entry) = self.entries.get_mut(&sequence) {
+            entry.add_alias(alias);
+            self.aliases.insert(alias, sequence);
+            self.note(|| Undo::Separate(alias, sequence));
+        }
+    }
+
+    pub(super) fn set_mark(&mut self, key: &str, value: Option<&Vec<u8>>) {
+        let before = self.set(key.to_owned(), value.cloned());
+        self.note(|| Undo::Mark(key.to_owned(), before));
+    }
+
+    fn set(&mut self, key: String, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        match value {
+            Some(value) => self.marks.insert(key, value),
+            None => self.marks.remove(&key),
+        }
+    }
+
+    fn put(&mut self, sequence: Sequence, entry: Entry<B>) {
+        self.index.add(sequence, &entry);
+        self.ids.insert(entry.id(), sequence);
+        let aliases = entry.aliases().iter().map(|alias| (*alias, sequence));
+        self.aliases.extend(aliases);
+        self.entries.insert(sequence, entry);
+    }
+
+    fn take(&mut self, sequence: Sequence) -> Option<Entry<B>> {
+        let entry = self.entries.remove(&sequence)?;
+        self.index.remove(sequence, &entry);
+        self.ids.remove(&entry.id());
+        for alias in entry.aliases() {
+            self.aliases.remove(alias);
+        }
+        Some(entry)
+    }
+}

@@ -1,0 +1,219 @@
+//! A visible task, as the ledger has it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Judged;
+use crate::id::{ConsumerId, TaskId, Token};
+use crate::store::Filter;
+use crate::store::life::Life;
+use crate::store::lifecycle;
+use crate::task::{Failure, Name, Options, Payload, Record, State};
+use crate::time::Timestamp;
+
+/// Keeps what the ledger has no use for: the bodies of tasks, each a `B`.
+///
+/// A backend lends one to every operation that may need it, and it may know what the operation is: a
+/// place in a journal, say. It may be asked to keep the tasks of a batch that is only tried.
+pub(in crate::store) trait Keeper<B> {
+    /// Makes the body of a new task.
+    fn keep(&mut self, record: &Record) -> B;
+
+    /// Returns the options that the ledger is to remember of a new task. It needs the priority, the
+    /// retention, the unique key, the group and the objects; a keeper that has the others elsewhere may
+    /// leave them out, and share what is left.
+    fn options(&mut self, record: &Record) -> Arc<Options> {
+        Arc::clone(&record.options)
+    }
+
+    /// Notes why an attempt failed.
+    fn fail(&mut self, body: &mut B, failure: &Failure);
+
+    /// Notes how far a task is; `None` is that it starts afresh.
+    fn progress(&mut self, body: &mut B, progress: Option<&str>);
+}
+
+/// A visible task.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Entry<B> {
+    pub(in crate::store) life: Life,
+    pub(in crate::store) queue: Name,
+    pub(in crate::store) options: Arc<Options>,
+    pub(in crate::store) enqueued_at: Timestamp,
+    pub(in crate::store) body: B,
+    /// Who has claimed it.
+    pub(in crate::store) claim: Option<Holding>,
+    /// Whether a staged batch settles or amends it: nothing else may move it.
+    pub(super) pinned: bool,
+    /// Whether it holds its unique key.
+    pub(super) holds_key: bool,
+    /// What few tasks have.
+    ties: Option<Box<Ties>>,
+}
+
+/// What ties a task to others.
+#[derive(Debug, Clone, Default)]
+struct Ties {
+    /// Prerequisites that have not arrived.
+    unmet: BTreeSet<TaskId>,
+    /// Tasks that merged into it.
+    aliases: Vec<TaskId>,
+}
+
+/// A claim, as the ledger has it.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Holding {
+    pub(in crate::store) consumer: Arc<ConsumerId>,
+    pub(super) token_count: u64,
+    pub(in crate::store) claimed_at: Timestamp,
+}
+
+impl Holding {
+    pub(in crate::store) fn new(
+        consumer: &Arc<ConsumerId>,
+        token: Token,
+        claimed_at: Timestamp,
+    ) -> Self {
+        Self {
+            consumer: Arc::clone(consumer),
+            token_count: token.count,
+            claimed_at,
+        }
+    }
+
+    pub(in crate::store) fn token(&self) -> Token {
+        Token {
+            incarnation: self.consumer.incarnation,
+            count: self.token_count,
+        }
+    }
+}
+
+impl<B> Entry<B> {
+    /// Publishes a new task.
+    pub(super) fn publish(
+        record: &Record,
+        is_busy: bool,
+        now: Timestamp,
+        keeper: &mut dyn Keeper<B>,
+    ) -> Judged<Self> {
+        let mut life = Life::of(record);
+        life.publish(&record.options, is_busy, now)?;
+        let ties = Ties {
+            unmet: record.options.waits_for.iter().copied().collect(),
+            aliases: Vec::new(),
+        };
+        Ok(Self {
+            life,
+            queue: record.queue.clone(),
+            options: keeper.options(record),
+            enqueued_at: record.enqueued_at,
+            body: keeper.keep(record),
+            claim: None,
+            pinned: false,
+            holds_key: lifecycle::wanted_key(record).is_some(),
+            ties: (!ties.unmet.is_empty()).then(|| Box::new(ties)),
+        })
+    }
+
+    pub(in crate::store) fn id(&self) -> TaskId {
+        self.life.id
+    }
+
+    pub(in crate::store) fn state(&self) -> State {
+        self.life.state
+    }
+
+    /// Puts the record together again, of what the ledger has and what the keeper kept.
+    pub(in crate::store) fn record(&self, cold: Cold) -> Record {
+        let life = self.life;
+        Record {
+            id: life.id,
+            queue: self.queue.clone(),
+            kind: cold.kind,
+            payload: cold.payload,
+            options: Arc::clone(&self.options),
+            enqueued_at: self.enqueued_at,
+            published_at: life.published_at,
+            state: life.state,
+            not_before: life.not_before,
+            counts: life.counts,
+            failure: cold.failure,
+            dead: life.dead,
+            ended_at: life.ended_at,
+            progress: cold.progress,
+        }
+    }
+
+    pub(super) fn rank(&self) -> i64 {
+        let at = self.life.published_at.unwrap_or_default();
+        self.life.rank(self.options.priority, at)
+    }
+
+    pub(super) fn key(&self) -> Option<&String> {
+        self.options.unique.as_ref().map(|unique| &unique.key)
+    }
+
+    pub(super) fn held_key(&self) -> Option<&String> {
+        self.key().filter(|_| self.holds_key)
+    }
+
+    /// Whether nothing but its busy group holds it back, and no staged batch settles its fate.
+    pub(super) fn waits_for_group(&self) -> bool {
+        let is_met = self.ties.as_ref().is_none_or(|ties| ties.unmet.is_empty());
+        self.life.state == State::Waiting && is_met && !self.pinned
+    }
+
+    pub(super) fn aliases(&self) -> &[TaskId] {
+        self.ties.as_ref().map_or(&[], |ties| &ties.aliases)
+    }
+
+    pub(super) fn add_alias(&mut self, alias: TaskId) {
+        self.ties.get_or_insert_default().aliases.push(alias);
+    }
+
+    pub(super) fn remove_alias(&mut self, alias: TaskId) {
+        if let Some(ties) = &mut self.ties {
+            ties.aliases.retain(|id| *id != alias);
+        }
+    }
+
+    /// Notes that a prerequisite is met; returns whether the task waited for it.
+    pub(super) fn meet(&mut self, done: TaskId) {
+        if let Some(ties) = &mut self.ties {
+            ties.unmet.remove(&done);
+        }
+    }
+
+    /// Notes that prerequisites do not hold the task back any more.
+    pub(super) fn meet_all(&mut self) {
+        if let Some(ties) = &mut self.ties {
+            ties.unmet.clear();
+        }
+    }
+
+    /// Whether a filter shows the task, as far as the ledger can tell: the kind is in the body.
+    pub(super) fn matches(&self, filter: &Filter) -> bool {
+        let queue = filter.queue.as_ref();
+        queue.is_none_or(|queue| self.queue == *queue)
+            && filter
+                .states
+                .is_none_or(|states| states.contains(self.life.state))
+            && filter
+                .about
+                .iter()
+                .all(|about| self.options.about.contains(about))
+            && filter
+                .enqueued_before
+                .is_none_or(|before| self.enqueued_at < before)
+    }
+}
+
+/// The parts of a record that only its body can tell.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Cold {
+    pub(in crate::store) kind: Name,
+    pub(in crate::store) payload: Payload,
+    pub(in crate::store) failure: Option<Failure>,
+    pub(in crate::store) progress: Option<String>,
+}

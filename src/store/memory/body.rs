@@ -1,0 +1,40 @@
+//! What the store keeps of a task beside the ledger's entry: the rest of its record.
+
+use crate::store::Listed;
+use crate::store::ledger::{Cold, Entry, Keeper};
+use crate::task::{Failure, Record};
+
+/// Keeps bodies by having them.
+pub(super) struct Whole;
+
+impl Keeper<Cold> for Whole {
+    fn keep(&mut self, record: &Record) -> Cold {
+        Cold {
+            kind: record.kind.clone(),
+            payload: record.payload.clone(),
+            failure: record.failure.clone(),
+            progress: record.progress.clone(),
+        }
+    }
+
+    fn fail(&mut self, body: &mut Cold, failure: &Failure) {
+        body.failure = Some(failure.clone());
+    }
+
+    fn progress(&mut self, body: &mut Cold, progress: Option<&str>) {
+        body.progress = progress.map(str::to_owned);
+    }
+}
+
+pub(super) fn record(entry: &Entry<Cold>) -> Record {
+    entry.record(entry.body.clone())
+}
+
+pub(super) fn listed(entry: &Entry<Cold>) -> Listed {
+    let claim = entry.claim.as_ref();
+    Listed {
+        record: record(entry),
+        holder: claim.map(|claim| (*claim.consumer).clone()),
+        claimed_at: claim.map(|claim| claim.claimed_at),
+    }
+}

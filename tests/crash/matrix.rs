@@ -1,0 +1,39 @@
+//! Every layout that is tried, and a test for each.
+#![cfg(test)]
+
+use crate::campaign;
+use crate::layout::{Backend, Layout, Place};
+use Backend::Sqlite;
+
+/// Takes the list of layouts once: makes of it the matrix, and a test of each.
+macro_rules! layouts {
+    ($($test:ident: tasks $tasks:expr, notes $notes:expr, effects $effects:expr;)*) => {
+        pub(crate) const MATRIX: &[Layout] = &[
+            $(Layout { tasks: $tasks, notes: $notes, effects: $effects }),*
+        ];
+
+        $(
+            #[test]
+            fn $test() {
+                campaign::survives(Layout { tasks: $tasks, notes: $notes, effects: $effects });
+            }
+        )*
+    };
+}
+
+layouts! {
+    sqlite_enlisted_ours_survives_every_crash:
+        tasks Sqlite, notes Place::Ours, effects Place::Ours;
+    sqlite_enlisted_ours_with_effects_in_another_file_survives_every_crash:
+        tasks Sqlite, notes Place::Ours, effects Place::Sqlite;
+    sqlite_enlisted_yours_survives_every_crash:
+        tasks Sqlite, notes Place::Yours, effects Place::Ours;
+    sqlite_enlisted_yours_with_effects_in_another_file_survives_every_crash:
+        tasks Sqlite, notes Place::Yours, effects Place::Sqlite;
+    sqlite_prepared_survives_every_crash:
+        tasks Sqlite, notes Place::Sqlite, effects Place::Ours;
+    sqlite_prepared_with_effects_in_a_third_file_survives_every_crash:
+        tasks Sqlite, notes Place::Sqlite, effects Place::Sqlite;
+    sqlite_and_a_queue_in_another_file_survive_every_crash:
+        tasks Sqlite, notes Place::Queue(Sqlite), effects Place::Queue(Sqlite);
+}

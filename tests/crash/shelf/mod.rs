@@ -1,0 +1,73 @@
+//! Where notes and effects are kept: in a database of an application, or in a second queue.
+#![cfg(test)]
+
+mod queue;
+mod rusqlite;
+
+use std::sync::Arc;
+
+use votive::queue::Queue;
+use votive::store::Store;
+use votive::txn::{TransactionManager, Work};
+
+use crate::answer::Answer;
+use crate::layout::Place;
+use crate::site::Site;
+use crate::store::Opened;
+use crate::work::Ending;
+use crate::world::Result;
+
+use queue::QueueShelf;
+use rusqlite::SqliteShelf;
+
+/// What a shelf is for; the name of its table, or of its queue.
+pub(crate) const NOTES: &str = "note";
+pub(crate) const EFFECTS: &str = "effect";
+
+/// Keeps names that are written in the transactions that enqueue and settle tasks.
+pub(crate) trait Shelf: Send + Sync {
+    /// Writes a name in a transaction, whose commit is refused if this is wanted.
+    fn write(&self, work: &mut Work, name: &str, is_refused: bool) -> Result<()>;
+
+    /// Writes a task's name and enqueues it in a transaction that the application ends by itself.
+    fn enqueue_by_itself(&self, _queue: &Queue, _task: &Answer, _ending: Ending) -> Result<()> {
+        Err("this shelf has no connection of the application's own".into())
+    }
+
+    /// The names that are there, in order, doubled ones twice.
+    fn names(&self) -> Result<Vec<String>>;
+
+    /// Makes its register known.
+    fn introduce(&self, manager: &TransactionManager);
+}
+
+/// What shelves are opened from.
+pub(crate) struct Ground<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) tasks: &'a Opened,
+    /// The second store, if there is one.
+    pub(crate) second: Option<Arc<dyn Store>>,
+    /// Whether the application does not wait for the disk.
+    pub(crate) is_careless: bool,
+}
+
+impl Ground<'_> {
+    /// Opens a shelf, and makes it if it is missing.
+    pub(crate) fn open(&self, table: &'static str, place: Place) -> Result<Arc<dyn Shelf>> {
+        Ok(match (place, self.tasks) {
+            (Place::Ours | Place::Yours, Opened::Sqlite(store)) => Arc::new(SqliteShelf::sharing(
+                Arc::clone(store),
+                table,
+                self.is_careless,
+            )?),
+            (Place::Sqlite, _) => {
+                let path = self.site.file(&format!("{table}.db"));
+                Arc::new(SqliteShelf::open(&path, table, self.is_careless)?)
+            }
+            (Place::Queue(_), _) => {
+                let second = self.second.as_ref().ok_or("there is no second store")?;
+                Arc::new(QueueShelf::new(Arc::clone(second), table)?)
+            }
+        })
+    }
+}

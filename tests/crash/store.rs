@@ -1,0 +1,41 @@
+//! The stores, opened for children.
+#![cfg(test)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use votive::store::Store;
+use votive::store::sqlite::{self, SqliteStore};
+
+use crate::layout::Backend;
+use crate::site::Site;
+use crate::world::Result;
+
+/// Checkpoints come often, so that crashes meet them.
+pub(crate) const CHECKPOINT_PAGES: u32 = 40;
+
+/// A store as what it is: an application in the same database must know.
+pub(crate) enum Opened {
+    Sqlite(Arc<SqliteStore>),
+}
+
+impl Opened {
+    /// Opens the store of a site that is called `name`, and makes it if it is missing.
+    pub(crate) fn open(backend: Backend, site: &Site, name: &str) -> Result<Self> {
+        match backend {
+            Backend::Sqlite => {
+                let options = sqlite::Options::default()
+                    .poll_interval(Duration::from_millis(20))
+                    .wal_autocheckpoint(CHECKPOINT_PAGES);
+                let path = site.file(&format!("{name}.db"));
+                Ok(Self::Sqlite(Arc::new(SqliteStore::open(path, options)?)))
+            }
+        }
+    }
+
+    pub(crate) fn into_store(self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => store,
+        }
+    }
+}

@@ -13,8 +13,9 @@ use votive::Task;
 use votive::id::{ResourceId, TaskId};
 use votive::queue::Queue;
 use votive::resource::postgres::{Database, DatabaseError, Options};
+use votive::store::postgres::{self as store, PostgresStore};
 use votive::store::sqlite::{self, SqliteStore};
-use votive::store::{Batch, Change, Filter, Inspect, Listed, Store};
+use votive::store::{Batch, Change, Filter, Listed, Store};
 use votive::task::{Payload, PayloadLimits, Record};
 use votive::time::Timestamp;
 use votive::txn::{
@@ -120,6 +121,12 @@ impl Fixture {
             server.execute(end, &[&self.name]).unwrap();
         }
         self.server.url_of(&clone)
+    }
+
+    /// A store in the database itself, and its default queue.
+    pub(crate) fn tasks_inside(&self) -> Tasks<PostgresStore> {
+        let store = PostgresStore::open(&self.url(), store::Options::default());
+        Tasks::of(Arc::new(store.unwrap()))
     }
 
     /// A store in a file, and its default queue.

@@ -126,7 +126,9 @@ fn a_commit_that_nobody_can_tell_of_is_settled_once_somebody_can() {
     apart.proxy.arm(Fault::CutAnswer(COMMIT.to_vec()));
     assert!(matches!(txn.commit(), Err(CommitError::Undecided { .. })));
     assert!(apart.tasks.texts().is_empty());
-    other.batch_execute("DROP TRIGGER out_of_order ON votive.outcome").unwrap();
+    other
+        .batch_execute("DROP TRIGGER out_of_order ON votive.outcome")
+        .unwrap();
     assert_eq!(apart.fixture.manager.settle_undecided(), 0);
     apart.assert_both();
 }
@@ -136,7 +138,10 @@ fn recovery_publishes_what_committed_and_whose_process_died() {
     let Some(apart) = apart() else { return };
     let txn = left_by_the_dead(&apart);
     let holders = [apart.tasks.store.resource()];
-    apart.database.decide(txn, Decision::Committed, &holders).unwrap();
+    apart
+        .database
+        .decide(txn, Decision::Committed, &holders)
+        .unwrap();
     assert_eq!(apart.recover().published, 1);
     assert_eq!(apart.tasks.texts(), ["left"]);
 }
@@ -146,7 +151,10 @@ fn recovery_discards_what_did_not_commit() {
     let Some(apart) = apart() else { return };
     let txn = left_by_the_dead(&apart);
     assert_eq!(apart.recover().discarded, 1);
-    let late = apart.database.decide(txn, Decision::Committed, &[]).unwrap();
+    let late = apart
+        .database
+        .decide(txn, Decision::Committed, &[])
+        .unwrap();
     assert_eq!(late.decision, Some(Decision::Aborted));
 }
 
@@ -156,7 +164,9 @@ fn left_by_the_dead(apart: &Apart) -> TxnId {
     let registers = process.registers();
     let txn = process.begin().unwrap().id();
     let now = votive::store::Inspect::now(&*apart.tasks.store).unwrap();
-    registers.enroll(&apart.database, txn.incarnation, now).unwrap();
+    registers
+        .enroll(&apart.database, txn.incarnation, now)
+        .unwrap();
     let register = apart.database.id();
     let batch = crate::fixture::batch("left", now);
     apart.tasks.store.stage(txn, register, &batch, now).unwrap();
@@ -186,7 +196,10 @@ fn hex(txn: TxnId) -> String {
 fn recovery_that_was_faster_refuses_the_commit() {
     let Some(apart) = apart() else { return };
     let txn = apart.begin();
-    apart.database.decide(txn.id(), Decision::Aborted, &[]).unwrap();
+    apart
+        .database
+        .decide(txn.id(), Decision::Aborted, &[])
+        .unwrap();
     let refused = txn.commit().unwrap_err();
     assert!(matches!(cause(&refused), DatabaseError::Decided(_)));
     apart.assert_neither();
@@ -216,7 +229,9 @@ fn a_database_whose_commits_may_be_lost_does_not_decide_for_others() {
     let Some(apart) = apart() else { return };
     let mut txn = apart.begin();
     let session = apart.database.join(&mut txn).unwrap();
-    session.batch_execute("SET LOCAL synchronous_commit = off").unwrap();
+    session
+        .batch_execute("SET LOCAL synchronous_commit = off")
+        .unwrap();
     let refused = txn.commit().unwrap_err();
     let told = crate::fixture::story(&refused);
     assert!(told.contains("synchronous_commit = off"), "{told}");

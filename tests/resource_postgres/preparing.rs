@@ -82,9 +82,9 @@ impl World {
     /// Recovers as a process would that knows these databases.
     fn recover(&self, databases: &[&Database]) -> Recovered {
         let manager = TransactionManager::new();
-        databases
-            .iter()
-            .for_each(|database| database.introduce(manager.registers()));
+        for database in databases {
+            database.introduce(manager.registers());
+        }
         recover_older_than(&self.tasks.shared(), &manager, Duration::ZERO).unwrap()
     }
 
@@ -102,7 +102,9 @@ impl World {
         for url in &self.urls {
             prepare(url, store.id(), txn);
         }
-        store.stage(txn, store.id(), &batch("one", now), now).unwrap();
+        store
+            .stage(txn, store.id(), &batch("one", now), now)
+            .unwrap();
         txn
     }
 
@@ -119,10 +121,13 @@ impl World {
 
 /// Prepares a note, as a process does that dies then.
 fn prepare(url: &str, register: votive::id::ResourceId, txn: TxnId) {
+    let mut client = connect(url);
+    let own = "SELECT oid FROM pg_database WHERE datname = current_database()";
+    let oid: u32 = client.query_one(own, &[]).unwrap().get(0);
     let prepare = format!(
-        "BEGIN; INSERT INTO note (text) VALUES ('one'); PREPARE TRANSACTION 'votive:{register}:{txn}'"
+        "BEGIN; INSERT INTO note (text) VALUES ('one'); PREPARE TRANSACTION 'votive:{register}:{txn}:{oid}'"
     );
-    connect(url).batch_execute(&prepare).unwrap();
+    client.batch_execute(&prepare).unwrap();
 }
 
 #[test]
@@ -130,7 +135,10 @@ fn two_databases_and_a_queue_commit_together() {
     let Some(world) = world() else { return };
     let txn = world.begin();
     let committed = txn.commit().unwrap();
-    assert_eq!((committed.tier, committed.pending), (Tier::Prepared, vec![]));
+    assert_eq!(
+        (committed.tier, committed.pending),
+        (Tier::Prepared, vec![])
+    );
     world.assert_all();
 }
 
@@ -199,7 +207,10 @@ fn a_crash_before_the_decision_is_rolled_back() {
     let Some(world) = world() else { return };
     let txn = world.left_prepared();
     let recovered = world.recover_all();
-    assert_eq!((recovered.discarded, recovered.databases.rolled_back), (1, 2));
+    assert_eq!(
+        (recovered.discarded, recovered.databases.rolled_back),
+        (1, 2)
+    );
     world.assert_none();
     let late = world.tasks.store.decide(txn, Decision::Committed, &[]);
     assert_eq!(late.unwrap().decision, Some(Decision::Aborted));
@@ -251,7 +262,11 @@ fn a_second_deployment_never_resolves_another_s_transactions() {
     assert_eq!(world.prepared(), 2);
     let mut holders: Vec<_> = world.databases.iter().map(Database::id).collect();
     holders.push(world.tasks.store.id());
-    world.tasks.store.decide(txn, Decision::Committed, &holders).unwrap();
+    world
+        .tasks
+        .store
+        .decide(txn, Decision::Committed, &holders)
+        .unwrap();
     world.recover_all();
     world.assert_all();
 }
@@ -315,7 +330,9 @@ fn a_transaction_that_cannot_be_prepared_is_refused() {
     let Some(world) = world() else { return };
     let mut txn = world.begin();
     let session = world.databases[0].join(&mut txn).unwrap();
-    session.batch_execute("CREATE TEMPORARY TABLE passing (id int)").unwrap();
+    session
+        .batch_execute("CREATE TEMPORARY TABLE passing (id int)")
+        .unwrap();
     assert!(matches!(txn.commit(), Err(CommitError::Refused { .. })));
     world.assert_none();
 }
@@ -334,14 +351,23 @@ fn a_server_that_is_killed_between_the_promise_and_the_commit_keeps_the_promise(
     let now = tasks.store.now().unwrap();
     tasks.store.enroll(txn.incarnation, now).unwrap();
     prepare(&url, tasks.store.id(), txn);
-    tasks.store.stage(txn, tasks.store.id(), &batch("one", now), now).unwrap();
+    tasks
+        .store
+        .stage(txn, tasks.store.id(), &batch("one", now), now)
+        .unwrap();
     let holders = [database.id(), tasks.store.id()];
-    tasks.store.decide(txn, Decision::Committed, &holders).unwrap();
+    tasks
+        .store
+        .decide(txn, Decision::Committed, &holders)
+        .unwrap();
     server.kill().unwrap();
     server.restart().unwrap();
     let manager = TransactionManager::new();
     database.introduce(manager.registers());
     let recovered = recover_older_than(&tasks.shared(), &manager, Duration::ZERO).unwrap();
     assert_eq!(recovered.published, 1);
-    assert_eq!((notes_at(&url), tasks.texts()), (vec!["one".into()], vec!["one".into()]));
+    assert_eq!(
+        (notes_at(&url), tasks.texts()),
+        (vec!["one".into()], vec!["one".into()])
+    );
 }

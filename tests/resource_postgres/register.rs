@@ -6,7 +6,7 @@ use votive::register::{Decision, Register, RegisterErrorKind, Standing};
 use votive::resource::postgres::{Database, DatabaseError, Options, statements};
 use votive::time::Timestamp;
 
-use crate::fixture::{Promising, fixture, impatience, note};
+use crate::fixture::{Fixture, Promising, fixture, impatience, note};
 
 /// A transaction of an incarnation that is enrolled.
 fn enrolled(database: &Database) -> TxnId {
@@ -33,7 +33,10 @@ fn many_that_migrate_at_once_make_one_register() {
     let migrate = || Database::migrate(&url, Options::default()).unwrap();
     let made = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(migrate)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect::<Vec<_>>()
     });
     assert!(made.iter().all(|id| *id == fixture.open().id()));
 }
@@ -41,7 +44,10 @@ fn many_that_migrate_at_once_make_one_register() {
 #[test]
 fn the_statements_that_are_printed_make_a_register() {
     let Some(fixture) = fixture() else { return };
-    fixture.raw().batch_execute(&statements("elsewhere").unwrap()).unwrap();
+    fixture
+        .raw()
+        .batch_execute(&statements("elsewhere").unwrap())
+        .unwrap();
     let options = Options::default().schema("elsewhere");
     let id = Database::migrate(&fixture.url(), options.clone()).unwrap();
     assert_eq!(fixture.open_with(options).id(), id);
@@ -49,7 +55,9 @@ fn the_statements_that_are_printed_make_a_register() {
 
 #[test]
 fn whoever_runs_needs_no_more_than_to_read_insert_and_delete() {
-    let Some(fixture) = fixture().map(|fixture| fixture.with_register()) else { return };
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
     let role = format!("worker_{}", fixture.name);
     let grants = format!(
         "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA votive TO {role};
@@ -71,7 +79,9 @@ fn whoever_runs_needs_no_more_than_to_read_insert_and_delete() {
 
 #[test]
 fn the_first_writer_wins() {
-    let Some(fixture) = fixture().map(|fixture| fixture.with_register()) else { return };
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
     let database = fixture.open();
     let txn = enrolled(&database);
     for want in [Decision::Aborted, Decision::Committed] {
@@ -83,7 +93,9 @@ fn the_first_writer_wins() {
 
 #[test]
 fn a_decision_lists_those_who_promised() {
-    let Some(fixture) = fixture().map(|fixture| fixture.with_register()) else { return };
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
     let database = fixture.open();
     let mut txn = fixture.manager.begin().unwrap();
     note(&database, &mut txn, "one").unwrap();
@@ -95,7 +107,9 @@ fn a_decision_lists_those_who_promised() {
 
 #[test]
 fn the_records_of_lone_commits_go_with_the_next_and_with_the_process() {
-    let Some(fixture) = fixture().map(|fixture| fixture.with_register()) else { return };
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
     let database = fixture.open();
     for _ in 0..5 {
         let mut txn = fixture.manager.begin().unwrap();
@@ -113,11 +127,15 @@ fn the_records_of_lone_commits_go_with_the_next_and_with_the_process() {
 
 #[test]
 fn a_question_waits_for_a_lock_no_longer_than_it_was_told_to() {
-    let Some(fixture) = fixture().map(|fixture| fixture.with_register()) else { return };
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
     let database = fixture.open_with(impatience());
     let txn = enrolled(&database);
     let mut other = fixture.raw();
-    other.batch_execute("BEGIN; LOCK TABLE votive.outcome").unwrap();
+    other
+        .batch_execute("BEGIN; LOCK TABLE votive.outcome")
+        .unwrap();
     let locked = database.decide(txn, Decision::Aborted, &[]).unwrap_err();
     assert_eq!(locked.kind, RegisterErrorKind::Locked);
     other.batch_execute("ROLLBACK").unwrap();
@@ -126,7 +144,9 @@ fn a_question_waits_for_a_lock_no_longer_than_it_was_told_to() {
 
 #[test]
 fn a_register_that_is_out_of_reach_says_so_and_is_asked_again_later() {
-    let Some(fixture) = fixture().map(|fixture| fixture.with_register()) else { return };
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
     let (proxy, url) = fixture.through();
     let database = Database::open(&url).unwrap();
     let txn = enrolled(&database);

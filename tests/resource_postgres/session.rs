@@ -6,7 +6,7 @@ use std::time::Duration;
 use votive::resource::postgres::{Database, DatabaseError, Isolation, Options};
 use votive::txn::{BoxError, Cancellation, CommitError};
 
-use crate::fixture::{cause, fixture, impatience, make_database, note, story};
+use crate::fixture::{Fixture, cause, fixture, impatience, make_database, note, story};
 
 #[test]
 fn others_see_a_session_s_rows_when_it_has_committed() {
@@ -84,7 +84,9 @@ fn a_savepoint_outlives_a_statement_that_failed() {
     note(&database, &mut txn, "kept").unwrap();
     let mut savepoint = txn.savepoint().unwrap();
     let session = database.join(&mut savepoint).unwrap();
-    session.execute("INSERT INTO nowhere VALUES (1)", &[]).unwrap_err();
+    session
+        .execute("INSERT INTO nowhere VALUES (1)", &[])
+        .unwrap_err();
     savepoint.rollback().unwrap();
     drop(savepoint);
     txn.commit().unwrap();
@@ -98,7 +100,9 @@ fn a_failed_statement_that_was_ignored_refuses_the_commit() {
     let mut txn = fixture.manager.begin().unwrap();
     note(&database, &mut txn, "lost").unwrap();
     let session = database.join(&mut txn).unwrap();
-    session.execute("INSERT INTO nowhere VALUES (1)", &[]).unwrap_err();
+    session
+        .execute("INSERT INTO nowhere VALUES (1)", &[])
+        .unwrap_err();
     let refused = txn.commit().unwrap_err();
     assert!(matches!(refused, CommitError::Refused { .. }));
     assert!(fixture.notes().is_empty());
@@ -126,20 +130,28 @@ fn a_conflict_over_a_lock_is_retried() {
 fn a_conflict_between_serializable_transactions_is_retried() {
     let Some(fixture) = fixture() else { return };
     let database = fixture.open_with(Options::default().isolation(Isolation::Serializable));
-    fixture.raw().batch_execute("INSERT INTO note (text) VALUES ('a')").unwrap();
+    fixture
+        .raw()
+        .batch_execute("INSERT INTO note (text) VALUES ('a')")
+        .unwrap();
     let mut attempts = 0;
     let run = fixture.manager.run(3, |txn| -> Result<(), BoxError> {
         attempts += 1;
         let session = database.join(txn)?;
         session.query_one("SELECT text FROM note", &[])?;
         if attempts == 1 {
-            fixture.raw().batch_execute("UPDATE note SET text = 'theirs'")?;
+            fixture
+                .raw()
+                .batch_execute("UPDATE note SET text = 'theirs'")?;
         }
         session.execute("UPDATE note SET text = text || ' and ours'", &[])?;
         Ok(())
     });
     run.unwrap();
-    assert_eq!((attempts, fixture.notes()), (2, vec!["theirs and ours".to_owned()]));
+    assert_eq!(
+        (attempts, fixture.notes()),
+        (2, vec!["theirs and ours".to_owned()])
+    );
 }
 
 #[test]
@@ -176,7 +188,8 @@ fn a_session_that_was_ended_by_hand_is_refused() {
 #[test]
 fn a_constraint_that_fails_at_the_commit_refuses_it() {
     let Some(fixture) = fixture() else { return };
-    let constraint = "ALTER TABLE note ADD CONSTRAINT once UNIQUE (text) DEFERRABLE INITIALLY DEFERRED";
+    let constraint =
+        "ALTER TABLE note ADD CONSTRAINT once UNIQUE (text) DEFERRABLE INITIALLY DEFERRED";
     fixture.raw().batch_execute(constraint).unwrap();
     let database = fixture.open();
     let mut txn = fixture.manager.begin().unwrap();
@@ -191,7 +204,9 @@ fn a_constraint_that_fails_at_the_commit_refuses_it() {
 
 #[test]
 fn a_session_that_only_read_leaves_no_record() {
-    let Some(fixture) = fixture().map(|fixture| fixture.with_register()) else { return };
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
     let database = fixture.open();
     let mut txn = fixture.manager.begin().unwrap();
     let session = database.join(&mut txn).unwrap();
@@ -239,14 +254,20 @@ fn a_database_is_named_without_user_and_password() {
     let secret = url.replace("postgres@", "postgres:hunter2@");
     let refused = Database::open_with(&secret, Options::default()).unwrap_err();
     let told = format!("{} {refused:?}", story(&refused));
-    assert!(told.contains(&fixture.name) && !told.contains("hunter2"), "{told}");
+    assert!(
+        told.contains(&fixture.name) && !told.contains("hunter2"),
+        "{told}"
+    );
 }
 
 #[test]
 fn an_address_that_is_none_is_told_without_its_password() {
     let refused = Database::open("postgres://me:hunter2@host/name?no_such_option=1").unwrap_err();
     let told = format!("{} {refused:?}", story(&refused));
-    assert!(told.contains("no_such_option") && !told.contains("hunter2"), "{told}");
+    assert!(
+        told.contains("no_such_option") && !told.contains("hunter2"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -276,7 +297,9 @@ fn a_statement_that_is_running_ends_when_its_work_is_cancelled() {
 #[test]
 fn a_thread_of_an_asynchronous_runtime_is_refused_rather_than_stopped() {
     let Some(fixture) = fixture() else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let database = fixture.open();
     runtime.block_on(async {
         let mut txn = fixture.manager.begin().unwrap();

@@ -105,7 +105,7 @@ impl Database {
         options: Options,
     ) -> Result<Self, DatabaseError> {
         let options = options.of_store(&store);
-        let pool = Pool::open(store.config().clone().into(), options)?;
+        let pool = Pool::open(store.reach().0.clone().into(), options)?;
         Ok(Self::new(pool, Form::Decides, Some(store)))
     }
 
@@ -265,9 +265,11 @@ impl Drop for Inner {
         if spent.is_empty() {
             return;
         }
-        let forgotten = self.desk.write(&self.pool, "forget outcomes", Flush::Later, |session| {
-            register::forget(session, &spent)
-        });
+        let forgotten = self
+            .desk
+            .write(&self.pool, "forget outcomes", Flush::Later, |session| {
+                register::forget(session, &spent)
+            });
         if let Err(error) = forgotten {
             tracing::debug!(%error, "the last outcome records stay until their process is closed");
         }

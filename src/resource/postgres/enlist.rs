@@ -5,7 +5,9 @@ use postgres::{Client, GenericClient, Transaction};
 
 use crate::queue::{Enlist, EnlistError};
 use crate::store::postgres::session::Foreign;
-use crate::store::postgres::{BACKEND, PostgresStore, is_one_insert, register, write_batch};
+use crate::store::postgres::{
+    BACKEND, PostgresStore, is_one_insert, notify_at_commit, register, write_batch,
+};
 use crate::store::{self, Applied, Batch, Error, Kind, Store};
 
 /// Tasks are in the transaction, or in the savepoint that a nested one is, and those who wait are told
@@ -21,10 +23,10 @@ impl Enlist for &mut Transaction<'_> {
         let store = own(store)?;
         // A refusal comes before anything is written, unless there are several statements to write.
         if is_one_insert(&batch) {
-            return Ok(write(*self, store, &batch)?);
+            return Ok(write(*self, store, batch)?);
         }
         let mut savepoint = self.savepoint(SAVEPOINT).map_err(failed)?;
-        let applied = write(&mut savepoint, store, &batch)?;
+        let applied = write(&mut savepoint, store, batch)?;
         savepoint.commit().map_err(failed)?;
         Ok(applied)
     }
@@ -43,7 +45,7 @@ impl Enlist for &mut Client {
     fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
         let store = own(store)?;
         begin_savepoint(self)?;
-        let written = write(*self, store, &batch);
+        let written = write(*self, store, batch);
         if written.is_err() {
             end_savepoint(self, "ROLLBACK TO")?;
         }
@@ -81,8 +83,8 @@ fn check_database<C: GenericClient>(
     client: &mut C,
     store: &PostgresStore,
 ) -> Result<(), EnlistError> {
-    let mut session = Foreign::new(client, store.schema(), None);
-    let found = register::fingerprint(&mut session, store.schema());
+    let mut session = Foreign::new(client, store.tables(), None);
+    let found = register::fingerprint(&mut session, store.tables());
     let found = match found {
         Err(fault) if matches!(fault.kind, Kind::Corrupt(_)) => "one without the schema".to_owned(),
         found => found.map_err(|fault| fault.during("be compared with a connection"))?,
@@ -99,11 +101,13 @@ fn check_database<C: GenericClient>(
 fn write<C: GenericClient>(
     client: &mut C,
     store: &PostgresStore,
-    batch: &Batch,
+    batch: Batch,
 ) -> store::Result<Applied> {
     let now = store::Inspect::now(store)?;
-    let mut session = Foreign::new(client, store.schema(), None);
-    write_batch(&mut session, batch, now).map_err(|fault| fault.during("write a batch"))
+    let mut session = Foreign::new(client, store.tables(), None);
+    let applied = write_batch(&mut session, batch, now)?;
+    notify_at_commit(&mut session)?;
+    Ok(applied)
 }
 
 fn failed(error: postgres::Error) -> Error {

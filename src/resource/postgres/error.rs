@@ -41,7 +41,9 @@ pub enum DatabaseError {
     #[error("the address of a Postgres database is `postgres://user@host:port/name`: {0}")]
     Address(String),
     /// The driver blocks, which the thread of an asynchronous runtime must not.
-    #[error("{0} is reached by a driver that blocks: call it from a thread of its own, as with `spawn_blocking` on a runtime of many threads")]
+    #[error(
+        "{0} is reached by a driver that blocks: call it from a thread of its own, as with `spawn_blocking` on a runtime of many threads"
+    )]
     Asynchronous(String),
     /// The database is a clone of the one whose register it holds: which one is the real one, nobody but an
     /// operator knows.
@@ -93,7 +95,9 @@ pub enum DatabaseError {
     #[error("the transaction in {0} was ended by hand")]
     Ended(String),
     /// The database holds a store too, but was opened as if it did not.
-    #[error("{0} holds a store too: open it with `Database::sharing`, so that tasks travel in its commit")]
+    #[error(
+        "{0} holds a store too: open it with `Database::sharing`, so that tasks travel in its commit"
+    )]
     NotShared(String),
     /// Recovery was faster and has decided to abort.
     #[error("transaction {0} was aborted by recovery before it could commit")]
@@ -174,9 +178,7 @@ pub(super) fn is_conflict(error: &(dyn std::error::Error + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<postgres::Error>() {
             error.code().is_some_and(|code| CONFLICTS.contains(code))
         } else {
-            error
-                .downcast_ref()
-                .is_some_and(store::Error::is_retryable)
+            error.downcast_ref().is_some_and(store::Error::is_retryable)
         }
     })
 }

@@ -12,6 +12,7 @@
 //! commits, so all of them are there or none. In the last it promises by `PREPARE TRANSACTION`, a
 //! queue's store decides, and the tasks wait for `COMMIT PREPARED`.
 
+mod commit;
 mod database;
 mod enlist;
 mod error;

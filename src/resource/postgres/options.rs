@@ -63,8 +63,8 @@ impl Default for Options {
 impl Options {
     /// Has the database be reached as its store is.
     pub(super) fn of_store(mut self, store: &PostgresStore) -> Self {
-        store.schema().name().clone_into(&mut self.schema);
-        self.connection = store.options().clone();
+        store.schema().clone_into(&mut self.schema);
+        self.connection = store.reach().1.clone();
         self
     }
 

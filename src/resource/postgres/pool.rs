@@ -13,13 +13,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::DatabaseError;
 use super::options::Options;
 use crate::id::{ResourceId, TxnId};
-use crate::store::Kind;
-use crate::store::postgres::connection::blocking;
 use crate::store::postgres::error::Fault;
 use crate::store::postgres::register::{self, Identity};
 use crate::store::postgres::schema::Schema;
 use crate::store::postgres::session::{Foreign, Session, Statements};
-use crate::store::postgres::{self as store, TlsMode};
+use crate::store::postgres::{TlsMode, blocking, tls};
 
 /// What a connection is to, whatever its address says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,14 +128,14 @@ impl Pool {
     }
 
     /// Does the same, whatever database the register was made for.
-    pub(super) fn open_unverified(
-        config: Config,
-        options: Options,
-    ) -> Result<Self, DatabaseError> {
+    pub(super) fn open_unverified(config: Config, options: Options) -> Result<Self, DatabaseError> {
         let mut pool = Self::open_without_register(config, options)?;
         let mut loan = pool.lend()?;
-        pool.identity = blocking(|| identity(&mut loan, &pool.schema))
-            .map_err(|fault| pool.tables("say whose register it holds")(fault))?;
+        let found = pool.ask(&mut loan, "say whose register it holds", |session| {
+            identity(session, &pool.schema)
+        })?;
+        drop(loan);
+        pool.identity = found;
         Ok(pool)
     }
 
@@ -149,7 +147,7 @@ impl Pool {
         let place = place(&config);
         let fails = |fault: Fault| tables(&place, "read the options")(fault);
         let mut pool = Self {
-            tls: store::tls::connector(&options.connection).map_err(fails)?,
+            tls: tls::connector(&options.connection).map_err(fails)?,
             config: prepare(config, &options),
             schema: Schema::new(&options.schema).map_err(fails)?,
             database: None,
@@ -161,7 +159,9 @@ impl Pool {
         };
         let connection = pool.connect()?;
         pool.database = Some(connection.database);
-        pool.connections.lock().push(Arc::new(Mutex::new(connection)));
+        pool.connections
+            .lock()
+            .push(Arc::new(Mutex::new(connection)));
         Ok(pool)
     }
 
@@ -183,8 +183,12 @@ impl Pool {
 
     /// The name of the database if it is one that prepares; the same in every process.
     pub(super) fn preparing_id(&self) -> ResourceId {
-        self.database
-            .map_or_else(ResourceId::random, Database::id)
+        self.database.map_or_else(ResourceId::random, Database::id)
+    }
+
+    /// Which of its cluster's databases it is.
+    pub(super) fn oid(&self) -> u32 {
+        self.database.map_or(0, |database| database.oid)
     }
 
     pub(super) fn tls(&self) -> MakeRustlsConnect {
@@ -199,10 +203,10 @@ impl Pool {
             self.options.isolation.sql(),
             millis(self.options.lock_timeout),
         );
-        let begun = self.on_loan("begin a transaction", |connection| {
+        let lent = self.on_loan("begin a transaction", |connection| {
             connection.batch_execute(&begin)
         });
-        begun.map(|(loan, ())| loan)
+        lent.map(|(loan, ())| loan)
     }
 
     /// Lends a connection after `first` was done with it. One that turns out to have been closed while
@@ -311,10 +315,13 @@ impl Pool {
         operation: &'static str,
         work: impl FnOnce() -> Result<T, postgres::Error>,
     ) -> Result<T, DatabaseError> {
+        self.block(work)?.map_err(self.fails(operation))
+    }
+
+    /// Runs what waits for the server and has an error of its own.
+    pub(super) fn block<T>(&self, work: impl FnOnce() -> T) -> Result<T, DatabaseError> {
         self.check_process()?;
-        let done = blocking(|| Ok(work()))
-            .map_err(|_| DatabaseError::Asynchronous(self.place.clone()))?;
-        done.map_err(self.fails(operation))
+        blocking(|| Ok(work())).map_err(|_| DatabaseError::Asynchronous(self.place.clone()))
     }
 
     /// Runs votive's own statements on a connection.
@@ -324,8 +331,8 @@ impl Pool {
         operation: &'static str,
         work: impl FnOnce(&mut dyn Session) -> Result<T, Fault>,
     ) -> Result<T, DatabaseError> {
-        self.check_process()?;
-        blocking(|| work(&mut connection.session(&self.schema))).map_err(self.tables(operation))
+        self.block(|| work(&mut connection.session(&self.schema)))?
+            .map_err(self.tables(operation))
     }
 
     /// Names the database and what was being done in an error of the driver.
@@ -382,8 +389,7 @@ pub(super) fn close<T>(connections: T) {
 }
 
 /// Reads whose register a schema holds.
-fn identity(connection: &mut Connection, schema: &Schema) -> Result<Option<Identity>, Fault> {
-    let session = &mut connection.session(schema);
+fn identity(session: &mut dyn Session, schema: &Schema) -> Result<Option<Identity>, Fault> {
     if register::is_there(session, schema)? {
         register::identity(session)
     } else {
@@ -393,13 +399,10 @@ fn identity(connection: &mut Connection, schema: &Schema) -> Result<Option<Ident
 
 fn tables(place: &str, operation: &'static str) -> impl FnOnce(Fault) -> DatabaseError {
     let place = place.to_owned();
-    move |fault| match fault.kind {
-        Kind::Invalid(_) if fault.is_asynchronous() => DatabaseError::Asynchronous(place),
-        _ => DatabaseError::Tables {
-            place,
-            kind: fault.register_kind(),
-            source: fault.during(operation),
-        },
+    move |fault| DatabaseError::Tables {
+        place,
+        kind: fault.register_kind(),
+        source: fault.during(operation),
     }
 }
 

@@ -1,33 +1,39 @@
-//! What a database has prepared: listed, committed and rolled back under names of our own.
+//! Promises: a session prepares its transaction, and what a database has prepared is listed, committed and
+//! rolled back under names of our own.
 
 use std::time::Duration;
 
 use postgres::error::SqlState;
 use postgres::types::Type;
 
-use super::database::Database;
-use super::error::DatabaseError;
+use super::database::{Database, Form};
+use super::error::{DatabaseError, report};
 use super::pool::{Connection, Loan, Pool};
+use super::session::{Phase, Session};
 use crate::failpoint;
 use crate::id::{ResourceId, TxnId};
-use crate::register::{Holder, Preparing, PreparedTxn};
-use crate::txn::BoxError;
+use crate::register::{Holder, PreparedTxn, Preparing};
+use crate::txn::{Answer, BoxError};
 
 /// What all names begin with.
 const PREFIX: &str = "votive:";
 
 const LIST: &str = "list what is prepared";
 
-/// The name under which a transaction is prepared: it says who decides. Both ids are made of digits, and
-/// can be written into a statement.
-pub(super) fn name(register: ResourceId, txn: TxnId) -> String {
-    format!("{PREFIX}{register}:{txn}")
+/// The name under which a transaction is prepared: it says who decides about what, and in which database,
+/// because all databases of a server share the names. All of it is digits, and can be written into a
+/// statement.
+pub(super) fn name(register: ResourceId, txn: TxnId, oid: u32) -> String {
+    format!("{PREFIX}{register}:{txn}:{oid}")
 }
 
 /// Reads a name; what is not one of ours is somebody else's.
 fn parse(name: &str) -> Option<(ResourceId, TxnId)> {
-    let (register, txn) = name.strip_prefix(PREFIX)?.split_once(':')?;
-    Some((register.parse().ok()?, txn.parse().ok()?))
+    let mut parts = name.strip_prefix(PREFIX)?.split(':');
+    let register = parts.next()?.parse().ok()?;
+    let txn = parts.next()?.parse().ok()?;
+    parts.next()?.parse::<u32>().ok()?;
+    parts.next().is_none().then_some((register, txn))
 }
 
 /// Commits what is prepared. That there is no such name any more means that it was committed before.
@@ -37,8 +43,10 @@ pub(super) fn commit(
     (register, txn): (ResourceId, TxnId),
 ) -> Result<(), BoxError> {
     failpoint::hit("postgres_resource.finish.before_commit");
-    let command = format!("COMMIT PREPARED '{}'", name(register, txn));
-    let done = pool.run("commit what is prepared", || connection.batch_execute(&command));
+    let command = format!("COMMIT PREPARED '{}'", name(register, txn, pool.oid()));
+    let done = pool.run("commit what is prepared", || {
+        connection.batch_execute(&command)
+    });
     unless_absent(done)?;
     failpoint::hit("postgres_resource.finish.after_commit");
     Ok(())
@@ -51,12 +59,62 @@ fn unless_absent(done: Result<(), DatabaseError>) -> Result<(), DatabaseError> {
     }
 }
 
+impl Session {
+    /// Promises, by preparing the transaction under the name of whoever decides.
+    pub(super) fn promise(&mut self, register: Option<ResourceId>) -> Answer {
+        if self.database.inner().form == Form::Decides {
+            return Answer::Refused(
+                "a database with a register decides, and does not promise".into(),
+            );
+        }
+        let Some(register) = register else {
+            return Answer::Refused("a database can only promise to somebody who decides".into());
+        };
+        let promised = self.check_promise().and_then(|()| {
+            // From here on it may be prepared, whatever comes back.
+            self.phase = Phase::Prepared(register);
+            let oid = self.database.inner().pool.oid();
+            let name = name(register, self.txn, oid);
+            failpoint::hit("postgres_resource.prepare.before_commit");
+            self.command(&format!("PREPARE TRANSACTION '{name}'"), "be prepared")
+        });
+        match promised {
+            Ok(()) => {
+                failpoint::hit("postgres_resource.prepare.after_commit");
+                self.leave();
+                Answer::Ok
+            }
+            Err(error) => {
+                if matches!(self.phase, Phase::Prepared(_)) {
+                    self.connection.spoil();
+                }
+                Answer::Refused(report(error))
+            }
+        }
+    }
+
+    fn check_promise(&mut self) -> Result<(), DatabaseError> {
+        if self.connection.prepared_max() == 0 {
+            return Err(DatabaseError::CannotPrepare(self.place()));
+        }
+        self.check_open().map(drop)
+    }
+
+    /// Commits what is prepared, on the connection that prepared it.
+    pub(super) fn finish_prepared(&mut self, register: ResourceId) -> Result<(), BoxError> {
+        let pool = &self.database.inner().pool;
+        commit(pool, &mut self.connection, (register, self.txn))
+            .or_else(|_| self.database.commit_prepared(register, self.txn))
+    }
+}
+
 impl Database {
     /// Lends a connection, and says whether something is prepared under a name. Asking first keeps what
     /// is done already from being an error in the server's log.
     fn find(&self, register: ResourceId, txn: TxnId) -> Result<(Loan, bool), DatabaseError> {
-        let name = name(register, txn);
-        let find = "SELECT 1 FROM pg_catalog.pg_prepared_xacts WHERE gid = $1";
+        let name = name(register, txn, self.inner().pool.oid());
+        let find = "SELECT 1 FROM pg_catalog.pg_prepared_xacts WHERE gid = $1
+             AND database = pg_catalog.current_database()";
         let (loan, rows) = self.inner().pool.on_loan(LIST, |connection| {
             connection.query_typed(find, &[(&name, Type::TEXT)])
         })?;
@@ -123,7 +181,7 @@ impl Preparing for Database {
         let pool = &self.inner().pool;
         let (mut connection, is_there) = self.find(register, txn)?;
         if is_there {
-            let command = format!("ROLLBACK PREPARED '{}'", name(register, txn));
+            let command = format!("ROLLBACK PREPARED '{}'", name(register, txn, pool.oid()));
             unless_absent(pool.run("roll back what is prepared", || {
                 connection.batch_execute(&command)
             }))?;
@@ -144,8 +202,9 @@ mod tests {
             incarnation: Incarnation::random(),
             sequence: 7,
         };
-        assert_eq!(parse(&name(register, txn)), Some((register, txn)));
-        assert_eq!(parse("votive:else"), None);
+        assert_eq!(parse(&name(register, txn, 5)), Some((register, txn)));
+        assert_eq!(parse(&format!("votive:{register}:{txn}")), None);
+        assert_eq!(parse(&format!("{}:6", name(register, txn, 5))), None);
         assert_eq!(parse("their own"), None);
     }
 }

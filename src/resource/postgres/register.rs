@@ -8,9 +8,7 @@ use super::error::DatabaseError;
 use super::pool::{Connection, Pool, close, millis};
 use crate::failpoint;
 use crate::id::{Incarnation, ResourceId, TxnId};
-use crate::register::{
-    Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError,
-};
+use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError};
 use crate::store::postgres::error::Fault;
 use crate::store::postgres::register::{self, Identity, SCHEMA};
 use crate::store::postgres::schema::Schema;
@@ -123,11 +121,7 @@ impl Drop for Desk {
     }
 }
 
-fn begun(
-    pool: &Pool,
-    operation: &'static str,
-    begin: &str,
-) -> Result<Connection, DatabaseError> {
+fn begun(pool: &Pool, operation: &'static str, begin: &str) -> Result<Connection, DatabaseError> {
     let mut connection = pool.connect()?;
     pool.run(operation, || connection.batch_execute(begin))?;
     Ok(connection)
@@ -241,9 +235,10 @@ impl Register for Database {
     }
 
     fn forget(&self, txns: &[TxnId]) -> Result<usize, RegisterError> {
-        self.inner().ask("forget outcomes", Flush::Later, |session| {
-            register::forget(session, txns)
-        })
+        self.inner()
+            .ask("forget outcomes", Flush::Later, |session| {
+                register::forget(session, txns)
+            })
     }
 
     fn drop_incarnation(&self, incarnation: Incarnation) -> Result<bool, RegisterError> {

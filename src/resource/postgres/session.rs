@@ -13,13 +13,9 @@ use postgres::{Client, Row, ToStatement};
 use super::database::{Database, Form};
 use super::error::{DatabaseError, is_conflict, report};
 use super::pool::Loan;
-use crate::failpoint;
 use crate::id::{ResourceId, TxnId};
-use crate::queue::{HandedBatch, garbage};
-use crate::register::{self, Decision, OutcomeRow, Preparing as _, Registers};
-use crate::store::Inspect as _;
-use crate::store::postgres::register::{self as table, CommitRecord};
-use crate::store::postgres::write_batch;
+use crate::queue::HandedBatch;
+use crate::register::{Preparing as _, Registers};
 use crate::txn::{Answer, BoxError, DataManager, Mark, PrepareInfo, Prepared, Role, Vote};
 
 /// Ends a wait of the connection from another thread, for as long as it is this session's.
@@ -33,18 +29,18 @@ type Interrupt = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 /// their own, makes its commit be refused.
 pub struct Session {
     // It goes before the database does, whose connections are closed with care.
-    connection: Loan,
-    database: Database,
-    registers: Registers,
-    txn: TxnId,
-    handed: Vec<HandedBatch>,
+    pub(super) connection: Loan,
+    pub(super) database: Database,
+    pub(super) registers: Registers,
+    pub(super) txn: TxnId,
+    pub(super) handed: Vec<HandedBatch>,
     marks: u64,
-    phase: Phase,
+    pub(super) phase: Phase,
     interrupt: Interrupt,
 }
 
 /// How far the transaction is.
-enum Phase {
+pub(super) enum Phase {
     /// It is open.
     Open,
     /// It is prepared, or possibly so, under the name of this register.
@@ -156,18 +152,22 @@ impl Session {
         }
     }
 
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         self.database.inner().pool.place().to_owned()
     }
 
-    fn command(&mut self, command: &str, operation: &'static str) -> Result<(), DatabaseError> {
+    pub(super) fn command(
+        &mut self,
+        command: &str,
+        operation: &'static str,
+    ) -> Result<(), DatabaseError> {
         let pool = &self.database.inner().pool;
         pool.run(operation, || self.connection.batch_execute(command))
     }
 
     /// Refuses to go on in a transaction that is over or has failed, and tells whether it has changed
     /// anything.
-    fn check_open(&mut self) -> Result<bool, DatabaseError> {
+    pub(super) fn check_open(&mut self) -> Result<bool, DatabaseError> {
         let pool = &self.database.inner().pool;
         let row = pool.run("say whether its transaction is open", || {
             self.connection.query_typed(
@@ -208,201 +208,8 @@ impl Session {
 
     /// From now on the connection may be lent to another transaction, which is not to be interrupted for
     /// this one.
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         *self.interrupt.lock() = None;
-    }
-
-    /// Commits, with the tasks of the store in the same database and the outcome record: the decision.
-    fn decide(&mut self, prepared: &[ResourceId]) -> Answer {
-        let spent = std::mem::take(&mut *self.database.inner().spent.lock());
-        let written = self.write_before_commit(prepared, &spent);
-        let answer = match written {
-            Ok(()) => self.commit(prepared),
-            Err(error) => Answer::Refused(error),
-        };
-        if !matches!(answer, Answer::Ok) {
-            self.database.inner().spent.lock().extend(spent);
-        }
-        answer
-    }
-
-    fn commit(&mut self, prepared: &[ResourceId]) -> Answer {
-        failpoint::hit("postgres_resource.commit.before_commit");
-        let Err(error) = self.command("COMMIT", "be committed") else {
-            failpoint::hit("postgres_resource.commit.after_commit");
-            self.phase = Phase::Decided(prepared.to_vec());
-            self.leave();
-            return Answer::Ok;
-        };
-        let is_refusal = error.is_refusal();
-        self.phase = Phase::Ended;
-        self.connection.spoil();
-        self.leave();
-        self.ask(prepared, is_refusal, report(error))
-    }
-
-    fn write_before_commit(
-        &mut self,
-        prepared: &[ResourceId],
-        spent: &[TxnId],
-    ) -> Result<(), BoxError> {
-        self.check_open().map_err(report)?;
-        for handed in std::mem::take(&mut self.handed) {
-            self.write_handed(&handed)?;
-            self.handed.push(handed);
-        }
-        self.write_outcome(prepared, spent).map_err(report)
-    }
-
-    fn write_handed(&mut self, handed: &HandedBatch) -> Result<(), BoxError> {
-        let Some(store) = self.database.inner().store.clone() else {
-            return Err(DatabaseError::NotShared(self.place()).into());
-        };
-        let now = store.now()?;
-        let pool = &self.database.inner().pool;
-        let written = pool.ask(&mut self.connection, "write a batch", |session| {
-            write_batch(session, &handed.batch, now)
-        });
-        *handed.applied.lock() = Some(written.map_err(report)?);
-        Ok(())
-    }
-
-    fn write_outcome(
-        &mut self,
-        prepared: &[ResourceId],
-        spent: &[TxnId],
-    ) -> Result<(), DatabaseError> {
-        if self.database.register().is_none() {
-            return self.check_alone(prepared);
-        }
-        if !prepared.is_empty() {
-            self.check_durable()?;
-        }
-        let (pool, txn) = (&self.database.inner().pool, self.txn);
-        let written = pool.ask(&mut self.connection, "write an outcome", |session| {
-            if !spent.is_empty() {
-                table::forget(session, spent)?;
-            }
-            table::commit(session, txn, prepared)
-        });
-        match written? {
-            CommitRecord::Written => Ok(()),
-            CommitRecord::Decided => Err(DatabaseError::Decided(txn)),
-            CommitRecord::Gone => Err(self.database.gone(txn)),
-        }
-    }
-
-    fn check_alone(&self, prepared: &[ResourceId]) -> Result<(), DatabaseError> {
-        if prepared.is_empty() {
-            Ok(())
-        } else {
-            Err(DatabaseError::NoRegister(self.place()))
-        }
-    }
-
-    /// Refuses to decide for others if the decision might be lost with the power.
-    fn check_durable(&mut self) -> Result<(), DatabaseError> {
-        let pool = &self.database.inner().pool;
-        let rows = pool.run("say how durable it is", || {
-            self.connection.query_typed(
-                "SELECT name || ' = ' || setting FROM pg_catalog.pg_settings
-                 WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'",
-                &[],
-            )
-        })?;
-        let settings: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-        let settings = settings.map_err(pool.fails("say how durable it is"))?;
-        if settings.is_empty() {
-            return Ok(());
-        }
-        Err(DatabaseError::NotDurable {
-            place: self.place(),
-            setting: settings.join(", "),
-        })
-    }
-
-    /// Finds out whether the transaction was committed, by trying to write that it was not.
-    fn ask(&mut self, prepared: &[ResourceId], is_refusal: bool, lost: BoxError) -> Answer {
-        let Some(register) = self.database.register() else {
-            // Nobody can be asked, but what the server refuses it rolls back.
-            return if is_refusal {
-                Answer::Refused(lost)
-            } else {
-                Answer::Unknown(lost)
-            };
-        };
-        let asked = register.decide(self.txn, Decision::Aborted, prepared);
-        let answer = match asked.map(register::Answer::as_owner) {
-            Ok(Some(Decision::Committed)) => Answer::Ok,
-            Ok(Some(Decision::Aborted)) => return Answer::Refused(lost),
-            Ok(None) => Answer::Unknown(lost),
-            Err(error) => {
-                tracing::warn!(txn = %self.txn, %error, "the database could not say whether it committed");
-                Answer::Unknown(lost)
-            }
-        };
-        self.phase = Phase::Decided(prepared.to_vec());
-        answer
-    }
-
-    /// Promises, by preparing the transaction under the name of whoever decides.
-    fn promise(&mut self, register: Option<ResourceId>) -> Answer {
-        if self.database.inner().form == Form::Decides {
-            return Answer::Refused("a database with a register decides, and does not promise".into());
-        }
-        let Some(register) = register else {
-            return Answer::Refused("a database can only promise to somebody who decides".into());
-        };
-        let promised = self.check_promise().and_then(|()| {
-            // From here on it may be prepared, whatever comes back.
-            self.phase = Phase::Prepared(register);
-            let name = super::prepared::name(register, self.txn);
-            failpoint::hit("postgres_resource.prepare.before_commit");
-            self.command(&format!("PREPARE TRANSACTION '{name}'"), "be prepared")
-        });
-        match promised {
-            Ok(()) => {
-                failpoint::hit("postgres_resource.prepare.after_commit");
-                self.leave();
-                Answer::Ok
-            }
-            Err(error) => {
-                if matches!(self.phase, Phase::Prepared(_)) {
-                    self.connection.spoil();
-                }
-                Answer::Refused(report(error))
-            }
-        }
-    }
-
-    fn check_promise(&mut self) -> Result<(), DatabaseError> {
-        if self.connection.prepared_max() == 0 {
-            return Err(DatabaseError::CannotPrepare(self.place()));
-        }
-        self.check_open().map(drop)
-    }
-
-    /// Notes that the outcome is known here, so that its record is needed only by those it lists.
-    fn note_committed(&self, prepared: Vec<ResourceId>) {
-        let Some(register) = self.database.register() else {
-            return;
-        };
-        if prepared.is_empty() {
-            self.database.inner().spent.lock().push(self.txn);
-            return;
-        }
-        let row = OutcomeRow {
-            txn: self.txn,
-            decision: Decision::Committed,
-            stores: prepared,
-        };
-        garbage::note_committed(&*register, &self.registers, row);
-    }
-
-    fn announce(&self) {
-        if let (false, Some(store)) = (self.handed.is_empty(), &self.database.inner().store) {
-            store.announce();
-        }
     }
 }
 
@@ -416,7 +223,11 @@ impl DataManager for Session {
 
     fn sort_key(&self) -> Result<String, BoxError> {
         let pool = &self.database.inner().pool;
-        Ok(format!("postgres:{}, {}", pool.preparing_id(), pool.place()))
+        Ok(format!(
+            "postgres:{}, {}",
+            pool.preparing_id(),
+            pool.place()
+        ))
     }
 
     fn prepare(&mut self, _info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
@@ -484,15 +295,6 @@ impl DataManager for Session {
 
     fn is_retryable(&self, error: &(dyn Error + 'static)) -> bool {
         is_conflict(error)
-    }
-}
-
-impl Session {
-    /// Commits what is prepared, on the connection that prepared it.
-    fn finish_prepared(&mut self, register: ResourceId) -> Result<(), BoxError> {
-        let pool = &self.database.inner().pool;
-        super::prepared::commit(pool, &mut self.connection, (register, self.txn))
-            .or_else(|_| self.database.commit_prepared(register, self.txn))
     }
 }
 

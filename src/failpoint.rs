@@ -71,10 +71,31 @@ pub const FILE_COMPACT: &[&str] = &[
     "file.compact.after_remove",
 ];
 
+/// Where a Redis store is hit: before a script is sent, and after its answer came.
+#[cfg(feature = "failpoints")]
+pub const REDIS: &[&str] = &[
+    "redis.apply.before_commit",
+    "redis.apply.after_commit",
+    "redis.claim.before_commit",
+    "redis.claim.after_commit",
+    "redis.decide.before_commit",
+    "redis.decide.after_commit",
+    "redis.discard.before_commit",
+    "redis.discard.after_commit",
+    "redis.forget.before_commit",
+    "redis.forget.after_commit",
+    "redis.forgettable.before_commit",
+    "redis.forgettable.after_commit",
+    "redis.publish.before_commit",
+    "redis.publish.after_commit",
+    "redis.stage.before_commit",
+    "redis.stage.after_commit",
+];
+
 /// Every point, a list for each module that has some. A durable step has a point before it and one
 /// after it.
 #[cfg(feature = "failpoints")]
-pub const ALL: &[&[&str]] = &[APPLICATION, RUSQLITE, SQLITE, FILE, FILE_COMPACT];
+pub const ALL: &[&[&str]] = &[APPLICATION, RUSQLITE, SQLITE, FILE, FILE_COMPACT, REDIS];
 
 /// Aborts the process at its n-th call for `name` when the environment has `VOTIVE_FAILPOINT=name:n`;
 /// n defaults to 1.

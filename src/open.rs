@@ -6,6 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::store::memory::MemoryStore;
+#[cfg(feature = "redis")]
+use crate::store::redis::{self, RedisStore};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::url::{StoreUrl, UrlError, advise};
@@ -17,9 +19,14 @@ use crate::store::{self, Store};
 /// | --- | --- |
 /// | `memory://` | a new one in the memory of this process |
 /// | `sqlite:///absolute/path`, `sqlite:relative/path` | in a SQLite file, which is made if there is none |
+/// | `redis://[user][:password@]host[:port][/db]`, `rediss://…`, `redis+unix:///path` | on a Redis server |
 ///
 /// Parameters of `sqlite`, after `?` and joined by `&`: `busy_timeout` and `poll_interval` (`500ms`,
 /// `5s`), `wal_autocheckpoint` and `max_page_count` (pages), `create` (`true` or `false`).
+///
+/// Parameters of `redis`: `name`, because a server may have several stores; `durability`, `strict` or
+/// `relaxed`; `connect_timeout`, `response_timeout` and `keepalive_interval`; and instead of the parts of
+/// the URL `host`, `port`, `db`, `password` and `unix_socket_path`.
 ///
 /// # Errors
 /// The URL is wrong, or the store cannot be opened; see [`OpenError`].
@@ -158,12 +165,22 @@ impl Schemes {
     fn unknown(&self, url: &StoreUrl) -> OpenError {
         let known: Vec<_> = self.0.keys().map(String::as_str).collect();
         let scheme = url.scheme().to_owned();
-        let advice = if scheme == "sqlite" {
-            "it needs the feature `sqlite`, which this program was built without".to_owned()
-        } else {
-            advise(&scheme, &known)
+        let advice = match feature(&scheme) {
+            Some(feature) => {
+                format!("it needs the feature `{feature}`, which this program was built without")
+            }
+            None => advise(&scheme, &known),
         };
         OpenError::UnknownScheme { scheme, advice }
+    }
+}
+
+/// The feature with which a scheme comes.
+fn feature(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "redis" | "rediss" | "redis+unix" => Some("redis"),
+        "sqlite" => Some("sqlite"),
+        _ => None,
     }
 }
 
@@ -177,6 +194,14 @@ impl Default for Schemes {
             "`sqlite:///absolute/path`, `sqlite:relative/path`",
             sqlite,
         );
+        #[cfg(feature = "redis")]
+        for (scheme, form) in [
+            ("redis", "`redis://[:password@]host:port/db`"),
+            ("rediss", "`rediss://[:password@]host:port/db`"),
+            ("redis+unix", "`redis+unix:///path?db=0`"),
+        ] {
+            schemes.insert(scheme, form, redis);
+        }
         schemes
     }
 }
@@ -215,6 +240,12 @@ fn sqlite(url: &StoreUrl) -> Opened {
         options = options.wal_autocheckpoint(pages);
     }
     Ok(Arc::new(SqliteStore::open(file, options)?))
+}
+
+#[cfg(feature = "redis")]
+fn redis(url: &StoreUrl) -> Opened {
+    let options = redis::Options::from_url(url)?;
+    Ok(Arc::new(RedisStore::open(options)?))
 }
 
 impl fmt::Debug for Schemes {

@@ -132,3 +132,53 @@ mod sqlite {
 
     votive::conformance!(Sqlite(tempfile::tempdir().unwrap()));
 }
+
+mod redis {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, LazyLock};
+
+    use votive::conformance::Harness;
+    use votive::store::Store;
+    use votive::store::redis::{Options, RedisStore};
+    use votive::time::ManualClock;
+    use votive_testbed::{Redis, or_skip, redis};
+
+    static SERVER: LazyLock<Option<Redis>> =
+        LazyLock::new(|| or_skip(Redis::start(redis::Options::default())));
+    static CASES: AtomicU32 = AtomicU32::new(0);
+
+    /// A store of its own on the server that all cases share.
+    struct Case(String);
+
+    impl Case {
+        fn new() -> Self {
+            Self(format!("case-{}", CASES.fetch_add(1, Ordering::Relaxed)))
+        }
+    }
+
+    impl Harness for Case {
+        fn is_available(&self) -> bool {
+            SERVER.is_some()
+        }
+
+        fn open(&self, clock: &ManualClock) -> Arc<dyn Store> {
+            let server = SERVER.as_ref().unwrap().address();
+            let options = Options::tcp(server.ip().to_string(), server.port());
+            let options = options.name(&self.0).clock(clock.clone());
+            Arc::new(RedisStore::open(options).unwrap())
+        }
+
+        /// What a crash of this process leaves is at the server. The server's own death is another
+        /// test's.
+        fn reopen_after_crash(
+            &self,
+            store: Arc<dyn Store>,
+            clock: &ManualClock,
+        ) -> Option<Arc<dyn Store>> {
+            drop(store);
+            Some(self.open(clock))
+        }
+    }
+
+    votive::conformance!(Case::new());
+}

@@ -1,12 +1,14 @@
 //! A store is opened by its URL, and a wrong one says what is wrong and what would be right.
 #![cfg(test)]
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 
 use votive::store::Store;
 use votive::store::memory::MemoryStore;
 use votive::{OpenError, Schemes};
+use votive_testbed::{Redis, or_skip, redis};
 
 /// The whole chain of an error, as a program shows it.
 fn refusal(url: &str) -> String {
@@ -56,6 +58,73 @@ fn a_file_that_must_be_there_is_not_created() {
     let url = format!("sqlite://{}?create=false", file.display());
     assert!(refusal(&url).starts_with("the store could not be opened: "));
     assert!(!file.exists());
+}
+
+fn redis_server() -> Option<Redis> {
+    or_skip(Redis::start(redis::Options::default().password("geheim")))
+}
+
+#[test]
+fn every_form_of_a_redis_url_opens_the_same_store() {
+    let Some(server) = redis_server() else { return };
+    let (host, port) = (server.address().ip(), server.address().port());
+    let socket = server.unix_socket().display().to_string();
+    let urls = [
+        server.url(),
+        server.unix_url(),
+        format!("redis://:geheim@{host}?port={port}&db=0"),
+        format!("redis:?host={host}&port={port}&password=geheim&connect_timeout=2s"),
+        format!("redis://?unix_socket_path={socket}&password=geheim&name=default"),
+    ];
+    let ids: BTreeSet<_> = urls
+        .iter()
+        .map(|url| votive::open(url).unwrap().id())
+        .collect();
+    assert_eq!(ids.len(), 1);
+}
+
+#[test]
+fn another_name_or_database_is_another_redis_store() {
+    let Some(server) = redis_server() else { return };
+    let base = server.url();
+    let other_database = base.replace("/0", "/1");
+    let ids: BTreeSet<_> = [&base, &format!("{base}?name=other"), &other_database]
+        .iter()
+        .map(|url| votive::open(url).unwrap().id())
+        .collect();
+    assert_eq!(ids.len(), 3);
+}
+
+#[test]
+fn what_a_redis_url_says_twice_is_refused() {
+    for (url, name) in [
+        ("redis://host/1?db=1", "`db`"),
+        ("redis://host?host=other", "`host`"),
+        ("redis://host:1?port=1", "`port`"),
+        ("redis://:word@host?password=word", "`password`"),
+        (
+            "redis://host?unix_socket_path=/socket",
+            "`unix_socket_path`",
+        ),
+        ("redis+unix:///socket?host=host", "`host`"),
+        ("redis://host?name=a%20b", "`name`"),
+        ("redis://host?durability=some", "`durability`"),
+    ] {
+        let text = refusal(url);
+        assert!(text.contains(name) && text.contains("must be"), "{text}");
+    }
+}
+
+#[test]
+fn the_password_of_a_redis_url_is_in_no_error() {
+    for url in [
+        "redis://:geheim@127.0.0.1:1/0",
+        "redis:?host=127.0.0.1&port=1&password=geheim",
+        "redis://:geheim@host/x?db=0",
+    ] {
+        let text = refusal(url);
+        assert!(!text.contains("geheim"), "{text}");
+    }
 }
 
 #[test]

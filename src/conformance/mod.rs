@@ -39,6 +39,12 @@ use scene::Scene;
 
 /// Opens stores of one kind for the cases. Each case has a harness of its own.
 pub trait Harness: Sync {
+    /// Whether there can be such a store here: one that needs a server which is not installed says why
+    /// not, and its cases are skipped. Defaults to yes.
+    fn is_available(&self) -> bool {
+        true
+    }
+
     /// Opens a new, empty store that goes by `clock`. Called once.
     fn open(&self, clock: &ManualClock) -> Arc<dyn Store>;
 
@@ -220,6 +226,13 @@ cases! { $
         a_group_that_is_freed_while_a_task_of_it_is_pinned_is_not_lost
         an_arrival_at_a_pinned_task_is_not_lost
         a_staged_amendment_finds_its_task_as_it_was_judged
+    }
+    elsewhere {
+        a_task_from_elsewhere_keeps_its_place_and_its_history
+        a_task_from_elsewhere_is_not_delayed_again
+        a_task_that_ended_elsewhere_stays_as_it_was
+        a_task_that_ended_elsewhere_asks_for_no_key
+        a_retained_task_from_elsewhere_leaves_after_its_time
     }
     mark {
         a_mark_is_set_changed_and_removed

@@ -122,6 +122,9 @@ pub enum Kind {
     /// The store, or its folder, may not be written to. Nothing changed.
     #[error("it is read-only: check the permissions of the file and of its folder")]
     ReadOnly,
+    /// The server may lose what it acknowledges, so that no transaction can rely on it. Nothing changed.
+    #[error("it may lose what it has acknowledged, so it takes part in no transaction: {0}")]
+    NotDurable(String),
     /// The store was made by a newer version of votive. Nothing changed.
     #[error("its format is version {found}, but this program reads up to {known}: upgrade votive")]
     NewerVersion {

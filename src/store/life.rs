@@ -52,7 +52,11 @@ impl Life {
         group_busy: bool,
         now: Timestamp,
     ) -> Result<(), Kind> {
-        let delayed = options.delay.map(|delay| now.saturating_add(delay));
+        if self.state.is_ended() {
+            return Ok(());
+        }
+        let delay = options.delay.filter(|_| self.published_at.is_none());
+        let delayed = delay.map(|delay| now.saturating_add(delay));
         let not_before = self.not_before.max(delayed);
         let next = if options.waits_for.is_empty() {
             pending(not_before, group_busy, now)
@@ -66,7 +70,7 @@ impl Life {
         };
         self.enter(event, next)?;
         self.not_before = not_before;
-        self.published_at = Some(now);
+        self.published_at = self.published_at.or(Some(now));
         Ok(())
     }
 

@@ -10,11 +10,14 @@
 //!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
 //!   the task is [`unblock`]ed. An arrival at a task that does not wait for it changes nothing.
+//! - **From elsewhere.** A task that comes from another store has counts, perhaps a failure and progress,
+//!   and the time of its first publishing: all of that is kept. One that ended there is inserted in its
+//!   state, asks for no key ([`wanted_key`]), and is neither claimed nor waits for anything.
 //! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
 
 use super::life::Life;
 use crate::store::{Amendment, Change, Kind, Settlement, Verdict};
-use crate::task::{Options, Record, State, StateSet};
+use crate::task::{Options, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// The largest name of a queue, a kind, a key, a group, an object or a mark, in bytes.
@@ -54,13 +57,20 @@ fn check_record(record: &Record) -> Result<(), Kind> {
     for key in unique.chain(&options.group).chain(&options.about) {
         check_name("a key", key)?;
     }
-    if record.state == State::Staged {
+    if record.state == State::Staged || record.state.is_ended() {
         return Ok(());
     }
     let found = record.state;
     Err(Kind::Invalid(format!(
-        "a new task must be staged, not {found}"
+        "a new task must be staged, or have ended elsewhere, but it is {found}"
     )))
+}
+
+/// Returns the unique key that a new task asks for: none if it ended elsewhere.
+#[must_use]
+pub fn wanted_key(record: &Record) -> Option<&Unique> {
+    let unique = record.options.unique.as_ref();
+    unique.filter(|_| !record.state.is_ended())
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), Kind> {
@@ -74,6 +84,9 @@ fn check_name(what: &str, name: &str) -> Result<(), Kind> {
 }
 
 /// Makes a staged task visible: `delay` counts from now, and the task is Waiting, Scheduled or Ready.
+///
+/// A task that was published before, elsewhere, keeps the time of that, and so its place. One that ended
+/// there stays as it is.
 ///
 /// # Errors
 /// [`Kind::StateChanged`] if the record is visible already.

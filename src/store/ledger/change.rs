@@ -91,7 +91,7 @@ impl<B: Clone> Scribe<'_, B> {
     }
 
     fn holder_to_merge_into(&self, record: &Record) -> Judged<Option<(Sequence, TaskId)>> {
-        let Some(unique) = &record.options.unique else {
+        let Some(unique) = lifecycle::wanted_key(record) else {
             return Ok(None);
         };
         let content = &*self.content;

@@ -9,6 +9,7 @@ use super::Judged;
 use crate::id::{ConsumerId, TaskId, Token};
 use crate::store::Filter;
 use crate::store::life::Life;
+use crate::store::lifecycle;
 use crate::task::{Failure, Name, Options, Payload, Record, State};
 use crate::time::Timestamp;
 
@@ -181,7 +182,7 @@ impl<B> Entry<B> {
             body: keeper.keep(record),
             claim: None,
             pinned: false,
-            holds_key: record.options.unique.is_some(),
+            holds_key: lifecycle::wanted_key(record).is_some(),
             ties: (!ties.unmet.is_empty()).then(|| Box::new(ties)),
         })
     }

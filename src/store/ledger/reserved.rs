@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::id::TaskId;
-use crate::store::{Amendment, Batch, Change};
+use crate::store::{Amendment, Batch, Change, lifecycle};
 use crate::task::Record;
 
 #[derive(Debug, Default, PartialEq)]
@@ -43,7 +43,7 @@ impl Reserved {
 }
 
 fn unique_key(record: &Record) -> Option<&String> {
-    record.options.unique.as_ref().map(|unique| &unique.key)
+    lifecycle::wanted_key(record).map(|unique| &unique.key)
 }
 
 fn marked(batch: &Batch) -> impl Iterator<Item = &String> {

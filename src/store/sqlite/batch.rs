@@ -24,7 +24,8 @@ pub(crate) fn is_one_insert(batch: &Batch) -> bool {
         return false;
     };
     let options = &record.options;
-    options.unique.is_none() && options.about.is_empty() && options.waits_for.is_empty()
+    let alone = options.about.is_empty() && options.waits_for.is_empty();
+    alone && options.unique.is_none() && !tasks::has_history(record)
 }
 
 /// Where and when a batch is performed.
@@ -105,7 +106,7 @@ impl<'c> Performer<'c> {
         } else {
             tasks::refuse_reserved_id(self.connection, record.id)?;
         }
-        if let Some(unique) = &record.options.unique {
+        if let Some(unique) = lifecycle::wanted_key(&record) {
             match tasks::key_holder(self.connection, &unique.key)? {
                 Some(holder) if self.merges(unique, &holder)? => {
                     return self.merge(record.id, holder.record.id);
@@ -250,7 +251,7 @@ impl<'c> Judge<'c> {
     fn insert(&mut self, record: &Record) -> Result<()> {
         tasks::refuse_known(self.connection, record.id)?;
         tasks::stage(self.connection, record.id, self.txn)?;
-        if let Some(unique) = &record.options.unique {
+        if let Some(unique) = lifecycle::wanted_key(record) {
             self.judge_key(unique, record.id)?;
             let what = Reservation::UniqueKey;
             tasks::reserve(self.connection, what, &unique.key, self.txn)?;

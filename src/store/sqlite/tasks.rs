@@ -145,7 +145,22 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
     if may_hold_key(record) {
         take_key(connection, record)?;
     }
+    if has_history(record) {
+        let row = TaskRow {
+            seq,
+            rank: 0,
+            record: record.clone(),
+            pinned: None,
+            claim: None,
+        };
+        update(connection, &row)?;
+    }
     Ok(())
+}
+
+/// Whether a new task comes from elsewhere with more than a new one has.
+pub(super) fn has_history(record: &Record) -> bool {
+    record.state.is_ended() || record.failure.is_some() || record.progress.is_some()
 }
 
 fn published_at(record: &Record) -> Timestamp {

@@ -1,118 +1,24 @@
-//! Every store answers as the memory store does, whatever is done in whatever order.
+//! Two stores to which the same is done.
 #![cfg(test)]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::Config;
 use votive::id::{ConsumerId, Incarnation, ResourceId, TaskId, TxnId};
 use votive::store::memory::MemoryStore;
-use votive::store::sqlite::{self, SqliteStore};
 use votive::store::{
     Amendment, Applied, Arrival, Batch, Change, Claim, ClaimRequest, Filter, Kind, Presence,
     Published, Settlement, Store, Verdict, Want,
 };
-use votive::task::{
-    DeadReason, Failure, Format, Name, OnDuplicate, Options, Payload, Record, State, StateSet,
-    Unique,
-};
+use votive::task::{DeadReason, Failure, Format, Name, Options, Payload, Record, State, StateSet};
 use votive::time::{ManualClock, Timestamp};
 
-const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+use crate::steps::{Edit, START, Step, WORKERS};
+
 const QUEUES: [&str; 2] = ["one", "two"];
-const WORKERS: usize = 2;
-
-/// One thing that is done to a store. Numbers name what is there already, modulo how many there are.
-#[derive(Debug, Clone)]
-enum Step {
-    Apply(Vec<Edit>),
-    Stage(Vec<Edit>),
-    Publish(usize),
-    Discard(usize),
-    Claim {
-        worker: usize,
-        queue: usize,
-        count: usize,
-    },
-    Die(usize),
-    Advance(u64),
-}
-
-/// One change of a batch.
-#[derive(Debug, Clone)]
-enum Edit {
-    Insert {
-        queue: usize,
-        options: Box<Options>,
-        after: Option<usize>,
-    },
-    Settle {
-        claim: usize,
-        verdict: usize,
-    },
-    Amend {
-        task: usize,
-        amendment: usize,
-    },
-    Arrive {
-        task: usize,
-        done: usize,
-    },
-    Mark {
-        expect: Option<u8>,
-        value: Option<u8>,
-    },
-}
-
-fn options() -> impl Strategy<Value = Box<Options>> {
-    let seconds = || prop_oneof![3 => Just(None), 1 => (1_u64..60).prop_map(Some)];
-    let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
-    let key = prop_oneof![2 => Just(None), 1 => ("[ab]", duplicate).prop_map(Some)];
-    let group = prop_oneof![2 => Just(None), 1 => "[gh]".prop_map(Some)];
-    (key, group, 9_u8..11, seconds(), seconds(), seconds()).prop_map(
-        |(key, group, priority, delay, retention, expiry)| {
-            Box::new(Options {
-                unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
-                group,
-                priority,
-                delay: delay.map(Duration::from_secs),
-                retention: retention.map(Duration::from_secs),
-                expires_at: expiry
-                    .map(|seconds| START.saturating_add(Duration::from_secs(seconds))),
-                ..Options::default()
-            })
-        },
-    )
-}
-
-fn edit() -> impl Strategy<Value = Edit> {
-    let number = || 0_usize..64;
-    let mark = || proptest::option::of(0_u8..2);
-    prop_oneof![
-        4 => (0..2_usize, options(), proptest::option::weighted(0.2, number()))
-            .prop_map(|(queue, options, after)| Edit::Insert { queue, options, after }),
-        4 => (number(), 0..5_usize).prop_map(|(claim, verdict)| Edit::Settle { claim, verdict }),
-        2 => (number(), 0..7_usize).prop_map(|(task, amendment)| Edit::Amend { task, amendment }),
-        1 => (number(), number()).prop_map(|(task, done)| Edit::Arrive { task, done }),
-        1 => (mark(), mark()).prop_map(|(expect, value)| Edit::Mark { expect, value }),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let number = || 0_usize..64;
-    let edits = || proptest::collection::vec(edit(), 1..4);
-    prop_oneof![
-        4 => edits().prop_map(Step::Apply),
-        3 => edits().prop_map(Step::Stage),
-        2 => number().prop_map(Step::Publish),
-        1 => number().prop_map(Step::Discard),
-        4 => (0..WORKERS, 0..2_usize, 1..4_usize)
-            .prop_map(|(worker, queue, count)| Step::Claim { worker, queue, count }),
-        1 => (0..WORKERS).prop_map(Step::Die),
-        2 => (0_u64..40).prop_map(Step::Advance),
-    ]
-}
+/// Longer than any program: who dies, dies by a step.
+const LEASE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A store and what was given out by it.
 struct Side {
@@ -147,7 +53,7 @@ impl Side {
     }
 
     fn worker(&self, incarnation: Incarnation) -> (ConsumerId, Presence) {
-        let presence = self.store.attend(incarnation, Duration::from_secs(60));
+        let presence = self.store.attend(incarnation, LEASE);
         let name = "worker".to_owned();
         (ConsumerId { incarnation, name }, presence.unwrap())
     }
@@ -159,7 +65,7 @@ impl Side {
                 queue: QUEUES[queue].to_owned(),
                 count,
             }],
-            lease: Duration::from_secs(60),
+            lease: LEASE,
         };
         let claims = self.store.claim(&request, now).unwrap();
         let answer = claims
@@ -191,17 +97,14 @@ struct Pair {
     tasks: Vec<TaskId>,
     staged: Vec<TxnId>,
     sides: [Side; 2],
-    _folder: tempfile::TempDir,
 }
 
 impl Pair {
-    fn new() -> Self {
+    /// The memory store, and the one that `open` opens.
+    fn new(open: impl FnOnce(&ManualClock) -> Arc<dyn Store>) -> Self {
         let clock = ManualClock::new(START);
-        let folder = tempfile::tempdir().unwrap();
-        let options = sqlite::Options::default().clock(clock.clone());
-        let sqlite = SqliteStore::open(folder.path().join("tasks.db"), options).unwrap();
         let memory = MemoryStore::with_clock(Arc::new(clock.clone()));
-        let stores: [Arc<dyn Store>; 2] = [Arc::new(memory), Arc::new(sqlite)];
+        let stores: [Arc<dyn Store>; 2] = [Arc::new(memory), open(&clock)];
         let workers = [(); WORKERS].map(|()| Incarnation::random());
         let producer = Incarnation::random();
         Self {
@@ -212,7 +115,6 @@ impl Pair {
             register: ResourceId::random(),
             tasks: Vec::new(),
             staged: Vec::new(),
-            _folder: folder,
         }
     }
 
@@ -444,8 +346,12 @@ fn settle(claim: &Claim, verdict: Verdict) -> Change {
     })
 }
 
-fn run(steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut pair = Pair::new();
+/// Does all steps of a program to the memory store and to the one that `open` opens.
+pub(crate) fn run(
+    steps: &[Step],
+    open: impl FnOnce(&ManualClock) -> Arc<dyn Store>,
+) -> Result<(), TestCaseError> {
+    let mut pair = Pair::new(open);
     for step in steps {
         let [memory, other] = pair.take(step);
         let step = format!("{step:?}");
@@ -456,13 +362,4 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
         prop_assert_eq!(side.store.check().unwrap(), Vec::<String>::new());
     }
     Ok(())
-}
-
-proptest! {
-    #![proptest_config(Config { cases: 500, failure_persistence: None, ..Config::default() })]
-
-    #[test]
-    fn sqlite_answers_as_memory_does(steps in proptest::collection::vec(step(), 1..40)) {
-        run(&steps)?;
-    }
 }

@@ -1,0 +1,276 @@
+//! The scripts: each operation of the contract is one, which the server performs at once and whole.
+
+use std::fmt::Display;
+use std::sync::{Arc, LazyLock};
+
+use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
+
+use super::connection::Pool;
+use super::error::{Fault, Result};
+use super::notify::StoreClock;
+use super::options::Options;
+use super::reply;
+use crate::failpoint;
+use crate::store::Kind;
+use crate::time::{Clock, Timestamp};
+
+/// A script, as the server knows it.
+pub(super) struct Script {
+    name: &'static str,
+    code: String,
+    /// What the server calls it by once it has seen the code.
+    hash: String,
+    is_read: bool,
+}
+
+/// Which files a script is made of, in their order; its own is last.
+const PRELUDE: &str = include_str!("scripts/prelude.lua");
+const RULES: &str = include_str!("scripts/rules.lua");
+const TASKS: &str = include_str!("scripts/tasks.lua");
+const CHANGES: &str = include_str!("scripts/changes.lua");
+const OUTCOMES: &str = include_str!("scripts/outcomes.lua");
+const STAGED: &str = include_str!("scripts/staged.lua");
+
+/// What a script may do beside changing the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It changes nothing.
+    Reads,
+    /// It may take room, and so is refused when there is none.
+    Takes,
+    /// It gives room back, or takes hardly any, and is performed even when there is none.
+    Gives,
+}
+
+impl Script {
+    fn new(name: &'static str, mode: Mode, parts: &[&str]) -> Self {
+        let flags = match mode {
+            Mode::Reads => "#!lua flags=no-writes,allow-oom\n",
+            Mode::Takes => "#!lua\n",
+            Mode::Gives => "#!lua flags=allow-oom\n",
+        };
+        let code = format!("{flags}{}", parts.concat());
+        Self {
+            name,
+            hash: redis::Script::new(&code).get_hash().to_owned(),
+            code,
+            is_read: mode == Mode::Reads,
+        }
+    }
+
+    fn run(
+        &self,
+        connection: &mut Connection,
+        root: &str,
+        arguments: &Arguments,
+    ) -> std::result::Result<Value, RedisError> {
+        let request = |by: &str, script: &str| {
+            let mut request = redis::cmd(by);
+            request.arg(script).arg(1).arg(root);
+            for argument in &arguments.0 {
+                request.arg(&argument[..]);
+            }
+            request
+        };
+        match request("EVALSHA", &self.hash).query(connection) {
+            // The server forgot it, as after a restart: nothing was done.
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                request("EVAL", &self.code).query(connection)
+            }
+            answer => answer,
+        }
+    }
+}
+
+macro_rules! scripts {
+    ($($id:ident $mode:ident $file:literal: $($part:ident)*;)*) => {
+        $(pub(super) static $id: LazyLock<Script> = LazyLock::new(|| {
+            let own = include_str!(concat!("scripts/", $file, ".lua"));
+            Script::new($file, Mode::$mode, &[PRELUDE, $($part,)* own])
+        });)*
+    };
+}
+
+scripts! {
+    OPEN Takes "open":;
+    NOW Reads "now":;
+    STAGE Takes "stage": RULES TASKS CHANGES OUTCOMES STAGED;
+    STAGE_SETTLEMENT Gives "stage": RULES TASKS CHANGES OUTCOMES STAGED;
+    PUBLISH Gives "publish": RULES TASKS CHANGES OUTCOMES STAGED;
+    DISCARD Gives "discard": RULES TASKS CHANGES OUTCOMES STAGED;
+    APPLY Takes "apply": RULES TASKS CHANGES OUTCOMES STAGED;
+    APPLY_SETTLEMENT Gives "apply": RULES TASKS CHANGES OUTCOMES STAGED;
+    FORGETTABLE Gives "forgettable": OUTCOMES STAGED;
+    IN_DOUBT Reads "in_doubt": OUTCOMES STAGED;
+    CLAIM Gives "claim": RULES TASKS;
+    DISOWN Gives "disown": RULES TASKS;
+    EXTEND Gives "extend": RULES TASKS;
+    RENEW Gives "renew":;
+    DEPART Gives "depart": RULES TASKS;
+    DEPARTED Reads "departed": RULES TASKS;
+    LOOK Gives "look": RULES TASKS;
+    ENROLL Takes "enroll": OUTCOMES;
+    DECIDE Gives "decide": OUTCOMES;
+    CLOSE Gives "close": OUTCOMES;
+    FORGET Gives "forget": OUTCOMES;
+    DROP Gives "drop_incarnation": OUTCOMES;
+    REGISTER Gives "register": OUTCOMES;
+    GET Reads "get": RULES TASKS;
+    SCAN Reads "scan": RULES TASKS;
+    STATS Reads "stats": RULES TASKS OUTCOMES STAGED;
+    CHECK Reads "check": RULES TASKS OUTCOMES STAGED;
+}
+
+/// The arguments of a script, in order.
+#[derive(Default)]
+pub(super) struct Arguments(Vec<Vec<u8>>);
+
+impl Arguments {
+    pub(super) fn with(mut self, argument: impl Into<Vec<u8>>) -> Self {
+        self.0.push(argument.into());
+        self
+    }
+
+    pub(super) fn number(self, number: impl Display) -> Self {
+        self.with(number.to_string())
+    }
+
+    pub(super) fn all(mut self, arguments: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.0.extend(arguments);
+        self
+    }
+}
+
+/// Names the points at which the crash tests have a process die.
+#[derive(Clone, Copy)]
+pub(super) struct Failpoints(pub(super) &'static str, pub(super) &'static str);
+
+/// How scripts get to the server: what the store shares with its threads.
+pub(super) struct Link {
+    pub(super) pool: Pool,
+    pub(super) clock: StoreClock,
+    /// The key that every script is given, from which it makes all others.
+    root: String,
+}
+
+impl Link {
+    /// Connects. Nothing is written.
+    pub(super) fn open(options: &Options) -> Result<Self> {
+        Ok(Self {
+            pool: Pool::open(options)?,
+            clock: StoreClock::new(options.clock.clone()),
+            root: format!("{{votive:{}}}", options.name),
+        })
+    }
+
+    /// The same, by a clock that does not fall below `floor`.
+    pub(super) fn raised(mut self, floor: Timestamp, replacement: Option<Arc<dyn Clock>>) -> Self {
+        self.clock = self.clock.raise(floor, replacement);
+        self
+    }
+
+    /// Names the channel on which those who wait are woken.
+    pub(super) fn channel(&self) -> String {
+        format!("{}:wake", self.root)
+    }
+
+    /// Names a key of the store.
+    pub(super) fn key(&self, rest: &str) -> String {
+        format!("{}:{rest}", self.root)
+    }
+
+    /// Performs a script. `arguments` are its own; the time goes before them.
+    pub(super) fn run(&self, script: &Script, arguments: Arguments) -> Result<Value> {
+        self.run_at(script, self.clock.guess(), arguments)
+    }
+
+    /// Performs a script at a time that the caller was given.
+    pub(super) fn run_at(
+        &self,
+        script: &Script,
+        now: Timestamp,
+        arguments: Arguments,
+    ) -> Result<Value> {
+        let lost = if script.is_read {
+            Kind::Unavailable
+        } else {
+            Kind::Unknown
+        };
+        let arguments = Arguments::default()
+            .number(now.as_micros())
+            .with(self.clock.replacement())
+            .all(arguments.0);
+        let value = self.pool.send(lost, |connection| {
+            script.run(connection, &self.root, &arguments)
+        })?;
+        let (at, result) = reply::read(value)?;
+        self.clock.sample(at);
+        tracing::trace!(script = script.name, "performed");
+        result
+    }
+
+    /// Performs a script that changes what must outlive a crash.
+    pub(super) fn write(
+        &self,
+        script: &Script,
+        points: Failpoints,
+        now: Timestamp,
+        arguments: Arguments,
+    ) -> Result<Value> {
+        failpoint::hit(points.0);
+        let result = self.run_at(script, now, arguments);
+        failpoint::hit(points.1);
+        result
+    }
+}
+
+impl Fault {
+    pub(super) fn unexpected(value: &Value) -> Self {
+        Self::corrupt(format!("a script answered with {value:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::task::{Event, State};
+
+    type Rows = BTreeSet<(String, String, String)>;
+
+    /// What the scripts' table of states says: event, from, to.
+    fn in_the_scripts() -> Rows {
+        let (_, table) = RULES.split_once("local MAY = {").unwrap();
+        let (table, _) = table.split_once("\n}").unwrap();
+        let mut event = "";
+        let mut rows = Rows::new();
+        for assignment in table.split(',').flat_map(|part| part.split('{')) {
+            let Some((name, states)) = assignment.split_once('=') else {
+                continue;
+            };
+            let name = name.trim_matches([' ', '}', '\n']);
+            if states.trim().is_empty() {
+                event = name;
+            }
+            let states = states.split('\'').nth(1).unwrap_or_default();
+            for state in states.split_whitespace() {
+                rows.insert((event.to_owned(), name.to_owned(), state.to_owned()));
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_scripts_know_the_table_of_states() {
+        let mut rows = Rows::new();
+        for event in Event::ALL {
+            for from in State::ALL {
+                let to = from.after(event).iter();
+                let row = |to: &State| (format!("{event:?}"), from.to_string(), to.to_string());
+                rows.extend(to.map(row));
+            }
+        }
+        assert_eq!(in_the_scripts(), rows);
+    }
+}

@@ -1,0 +1,22 @@
+-- ARGV: txn, stores, commits to forget, batch, blobs… Returns the pairs of merged tasks.
+local txn, stores, spent = ARGV[3], ARGV[4], ARGV[5]
+local batch = cjson.decode(ARGV[6])
+local function blob(number) return ARGV[6 + number] end
+
+return answer(function()
+  if redis.call('EXISTS', staged_key(txn)) == 1 then refuse('StagedOtherwise', txn) end
+  refuse_ended(txn)
+  if standing(incarnation_of(txn)) ~= 'open' then refuse('IncarnationGone', incarnation_of(txn)) end
+  local merged = perform(batch, blob)
+  for _, change in ipairs(batch) do
+    if change.change == 'insert' and load(change.task) then
+      redis.call('SET', body_key(change.task), blob(change.body))
+    end
+  end
+  keep_time()
+  record(txn, 'commit', stores)
+  forget_commits(spent)
+  drop_expired()
+  commit()
+  return merged
+end, undo)

@@ -1,0 +1,188 @@
+-- What each change of a batch does to the tasks. A batch is *tried for real*; a refused change undoes
+-- those before it.
+
+-- Whether the batch was judged before, when it was staged: then nothing refuses it any more.
+local is_judged = false
+
+-- Refuses to touch what a staged batch was judged by.
+local function refuse_staged(id, task)
+  if task.pin and task.state == 'claimed' then refuse('Pinned', id) end
+  if task.pin then refuse('Conflict') end
+  if task.holds_key and redis.call('HEXISTS', reserved_keys, task.unique) == 1 then
+    refuse('Conflict')
+  end
+end
+
+local function refuse_known(id)
+  if find(id) or redis.call('HEXISTS', reserved_ids, id) == 1 then refuse('TaskExists', id) end
+end
+
+-- Returns the task that a new one merges into, if any.
+local function holder_to_merge_into(change)
+  if not change.unique then return nil end
+  local holder = redis.call('HGET', unique_keys, change.unique)
+  if is_judged then return not change.refuses and holder end
+  if not holder then
+    if redis.call('HEXISTS', reserved_keys, change.unique) == 1 then refuse('Conflict') end
+    return nil
+  end
+  if change.refuses then refuse('NotUnique', change.unique, holder) end
+  if load(holder).pin then refuse('Conflict') end
+  return holder
+end
+
+-- The fields of a task that is about to be published.
+local function new_task(change)
+  return {
+    state = 'staged',
+    queue = change.queue,
+    priority = change.priority,
+    not_before = change.not_before,
+    delay = change.delay,
+    group = change.group,
+    unique = change.unique,
+    about = change.about,
+    unmet = change.waits_for,
+    retention = change.retention,
+  }
+end
+
+local changes = {}
+
+function changes.insert(change, _, merged)
+  local id = change.task
+  refuse_known(id)
+  local holder = holder_to_merge_into(change)
+  if holder then
+    merge(id, holder)
+    merged[#merged + 1] = id
+    merged[#merged + 1] = holder
+    dropped[#dropped + 1] = id
+    return
+  end
+  local task = new_task(change)
+  publish(id, task, is_busy(id, task))
+  task.seq = text(redis.call('HINCRBY', meta, 'seq', 1))
+  if task.unique and redis.call('HEXISTS', unique_keys, task.unique) == 0 then
+    task.holds_key = '1'
+  end
+  put(id, task)
+end
+
+function changes.settle(change, blob)
+  local id, task = find(change.task)
+  if not id or task.token ~= change.token then refuse('ClaimLost', change.task) end
+  if task.pin then refuse('Pinned', change.task) end
+  local after = copy(task)
+  local leaves = verdicts[change.verdict](id, after, change, blob)
+  set_counts(after, change.counts)
+  after.holder, after.token, after.holder_name, after.claimed_at = nil, nil, nil, nil
+  follow(id, after, leaves)
+end
+
+local function amend(change)
+  local id, task = find(change.task)
+  if not id then refuse('StateChanged', change.task, 'missing') end
+  if change.amendment ~= 'progress' then refuse_staged(id, task) end
+  if not string.find(change.expect, task.state, 1, true) then
+    refuse('StateChanged', id, task.state)
+  end
+  local after = copy(task)
+  local leaves = amendments[change.amendment](id, after, change, is_busy(id, task))
+  follow(id, after, leaves)
+end
+
+function changes.amend(change)
+  local done, reason = pcall(amend, change)
+  -- How far a task was pins nothing, and means nothing once it has ended.
+  if not done and not (is_judged and change.amendment == 'progress') then error(reason) end
+end
+
+function changes.arrive(change)
+  local id, task = find(change.task)
+  if not id then return end
+  local unmet = {}
+  for prerequisite in string.gmatch(task.unmet or '', '[^,]+') do
+    if prerequisite ~= change.done then unmet[#unmet + 1] = prerequisite end
+  end
+  local after = copy(task)
+  after.unmet = #unmet > 0 and table.concat(unmet, ',') or nil
+  if after.unmet ~= task.unmet then change_to(id, after) end
+  go_on(id)
+end
+
+function changes.mark(change, blob)
+  local value = change.value and blob(change.value)
+  if not is_judged then
+    if redis.call('SISMEMBER', reserved_marks, change.key) == 1 then refuse('Conflict') end
+    local expected = change.expect and blob(change.expect)
+    if (redis.call('HGET', marks, change.key) or nil) ~= expected then
+      refuse('MarkChanged', change.key)
+    end
+  end
+  set_mark(change.key, value)
+end
+
+-- Makes all changes in order; returns the pairs of merged tasks. `blob` gives the bytes of a number.
+local function perform(batch, blob)
+  local merged = {}
+  for _, change in ipairs(batch) do changes[change.change](change, blob, merged) end
+  return merged
+end
+
+-- The visible tasks that nothing else may move while a batch is staged.
+local function pinned(batch)
+  local ids = {}
+  for _, change in ipairs(batch) do
+    local is_amended = change.change == 'amend' and change.amendment ~= 'progress'
+    if change.change == 'settle' or is_amended then
+      local id = find(change.task)
+      if id then ids[#ids + 1] = id end
+    end
+  end
+  return ids
+end
+
+local function set_pins(batch, txn)
+  local ids = pinned(batch)
+  for _, id in ipairs(ids) do
+    local task = copy(load(id))
+    task.pin = txn
+    put(id, task)
+  end
+  return ids
+end
+
+-- Reserves and pins what a batch was judged by.
+local function lock(batch, txn)
+  for _, change in ipairs(batch) do
+    if change.change == 'insert' then
+      redis.call('HSET', reserved_ids, change.task, txn)
+      if change.unique then redis.call('HINCRBY', reserved_keys, change.unique, 1) end
+    elseif change.change == 'mark' then
+      redis.call('SADD', reserved_marks, change.key)
+    end
+  end
+  set_pins(batch, txn)
+end
+
+-- Frees what `lock` reserved; returns the tasks that were pinned.
+local function unlock(batch)
+  for _, change in ipairs(batch) do
+    if change.change == 'insert' then
+      redis.call('HDEL', reserved_ids, change.task)
+      if change.unique and redis.call('HINCRBY', reserved_keys, change.unique, -1) == 0 then
+        redis.call('HDEL', reserved_keys, change.unique)
+      end
+      topics['settled:' .. change.task] = true
+    elseif change.change == 'mark' then
+      redis.call('SREM', reserved_marks, change.key)
+    end
+  end
+  return set_pins(batch, nil)
+end
+
+-- Lets go on what a batch kept from it while it was staged.
+local function let_go_on(ids)
+  for _, id in ipairs(ids) do go_on(id) end
+end

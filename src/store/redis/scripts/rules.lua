@@ -1,0 +1,151 @@
+-- What becomes of a task: the rules of `store::lifecycle`, over the fields of a task's hash. A test
+-- compares this table with `State::after`.
+
+local MAY = {
+  Publish = { staged = 'ready' },
+  PublishLater = { staged = 'scheduled' },
+  PublishBlocked = { staged = 'waiting' },
+  Due = { scheduled = 'ready waiting' },
+  Unblock = { waiting = 'ready scheduled' },
+  Claim = { ready = 'claimed' },
+  Done = { claimed = 'done' },
+  Fail = { claimed = 'ready scheduled' },
+  Bury = { claimed = 'dead' },
+  Release = { claimed = 'ready scheduled' },
+  Reclaim = { claimed = 'claimed ready' },
+  Cancel = { waiting = 'cancelled', scheduled = 'cancelled', ready = 'cancelled' },
+  Revive = {
+    dead = 'ready scheduled waiting',
+    cancelled = 'ready scheduled waiting',
+    done = 'ready scheduled waiting',
+  },
+  Reschedule = {
+    scheduled = 'ready scheduled waiting',
+    ready = 'ready scheduled waiting',
+    waiting = 'waiting',
+  },
+}
+
+local PENDING = { waiting = true, scheduled = true, ready = true }
+local ENDED = { done = true, dead = true, cancelled = true }
+local AGEING = 300000000
+
+local function enter(id, task, event, state)
+  local states = MAY[event][task.state]
+  if not states or not string.find(' ' .. states .. ' ', ' ' .. state .. ' ', 1, true) then
+    refuse('StateChanged', id, task.state)
+  end
+  task.state = state
+end
+
+-- Where a task goes that nothing but time and its group can hold back.
+local function pending(not_before, is_busy)
+  if not_before and tonumber(not_before) > now then return 'scheduled' end
+  return is_busy and 'waiting' or 'ready'
+end
+
+local function rank(task)
+  local at = tonumber(task.published_at)
+  return math.max(at, tonumber(task.not_before) or at) + AGEING * task.priority
+end
+
+-- Of two instants, of which either may be missing, the later.
+local function later(one, other)
+  if not one or not other then return one or other end
+  return tonumber(one) < tonumber(other) and other or one
+end
+
+local function publish(id, task, is_busy)
+  local delayed = task.delay and text(now + task.delay)
+  local not_before = later(task.not_before, delayed)
+  local state = task.unmet and 'waiting' or pending(not_before, is_busy)
+  local events = { waiting = 'PublishBlocked', scheduled = 'PublishLater', ready = 'Publish' }
+  enter(id, task, events[state], state)
+  task.not_before, task.delay = not_before, nil
+  task.published_at = text(now)
+end
+
+-- Ends a task; returns whether it leaves.
+local function finish(task)
+  task.ended_at = text(now)
+  return task.state == 'done' and not task.retention
+end
+
+-- Until when an ended task is kept, if it leaves by itself.
+local function kept_until(task)
+  if task.state == 'done' then return task.ended_at + task.retention end
+end
+
+local verdicts = {}
+
+function verdicts.done(id, task)
+  enter(id, task, 'Done', 'done')
+  return finish(task)
+end
+
+function verdicts.retry(id, task, change, blob)
+  enter(id, task, 'Fail', pending(change.at, false))
+  task.not_before = change.at
+  task.failure = blob(change.failure)
+end
+
+function verdicts.bury(id, task, change, blob)
+  enter(id, task, 'Bury', 'dead')
+  task.dead = change.reason
+  task.failure = change.failure and blob(change.failure) or task.failure
+  return finish(task)
+end
+
+function verdicts.release(id, task, change)
+  local not_before = change.at or task.not_before
+  enter(id, task, 'Release', pending(not_before, false))
+  task.not_before = not_before
+end
+
+local COUNTS = { 'attempts', 'conflicts', 'reclaims' }
+
+-- Counts that are zero are not kept.
+local function set_counts(task, counts)
+  for i, name in ipairs(COUNTS) do
+    task[name] = counts[i] > 0 and text(counts[i]) or nil
+  end
+end
+
+local amendments = {}
+
+local function refuse_claimed(id, task)
+  if task.state == 'claimed' then refuse('StateChanged', id, task.state) end
+end
+
+function amendments.cancel(id, task)
+  enter(id, task, 'Cancel', 'cancelled')
+  return finish(task)
+end
+
+function amendments.revive(id, task, _, is_busy)
+  local not_before = later(task.not_before, text(now))
+  enter(id, task, 'Revive', pending(not_before, is_busy))
+  task.not_before = not_before
+  set_counts(task, { 0, 0, 0 })
+  task.dead, task.ended_at, task.progress, task.unmet = nil, nil, nil, nil
+end
+
+function amendments.reschedule(id, task, change, is_busy)
+  local state = task.state == 'waiting' and 'waiting' or pending(change.at, is_busy)
+  enter(id, task, 'Reschedule', state)
+  task.not_before = change.at
+end
+
+function amendments.move(id, task, change)
+  refuse_claimed(id, task)
+  task.queue = change.queue
+end
+
+function amendments.progress(_, task, change)
+  task.progress = change.text
+end
+
+function amendments.remove(id, task)
+  refuse_claimed(id, task)
+  return true
+end

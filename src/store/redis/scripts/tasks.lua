@@ -1,0 +1,293 @@
+-- The visible tasks, and where they are found. What the index says of a task is a function of the
+-- task's own fields: `enter_index` adds it, `leave_index` takes the very same away.
+--
+-- A task is never changed in place: a changed copy is `put` in its stead, and what was there before is
+-- noted, so that all of a refused batch can be undone.
+
+local tasks = store .. 'tasks'
+local aliases = store .. 'aliases'
+local unique_keys = store .. 'unique'
+local groups = store .. 'groups'
+local leaving = store .. 'leaving'
+local counts = store .. 'counts'
+local leases = store .. 'leases'
+local marks = store .. 'marks'
+local waiting = store .. 'waiting'
+local reserved_ids = store .. 'reserved:ids'
+local reserved_keys = store .. 'reserved:keys'
+local reserved_marks = store .. 'reserved:marks'
+
+local known = {} -- tasks by id, as they are now; `false` is missing
+local journal = {} -- how to undo what was done, the latest last
+local dropped = {} -- ids whose bodies go if the script succeeds
+local topics = {} -- what to tell those who wait
+
+local function task_key(id) return store .. 'task:' .. id end
+local function body_key(id) return store .. 'body:' .. id end
+local function bands_key(queue) return store .. 'bands:' .. queue end
+local function ready_key(queue, priority) return store .. 'ready:' .. priority .. ':' .. queue end
+local function due_key(queue) return store .. 'due:' .. queue end
+local function holds_key(holder) return store .. 'holds:' .. holder end
+local function held_key(holder, queue) return store .. 'held:' .. holder .. ':' .. queue end
+local function group_key(group) return store .. 'group:' .. group end
+local function about_key(object) return store .. 'about:' .. object end
+
+-- A member of a line: those of equal rank stand in the order of the store's sequence.
+local function place(id, task) return string.format('%016.0f:%s', task.seq, id) end
+local function id_of(member) return string.sub(member, 18) end
+
+local function load(id)
+  if known[id] == nil then
+    local flat = redis.call('HGETALL', task_key(id))
+    local task = #flat > 0 and {}
+    for i = 1, #flat, 2 do task[flat[i]] = flat[i + 1] end
+    known[id] = task
+  end
+  return known[id]
+end
+
+-- Finds a task by its id or by that of one that merged into it.
+local function find(id)
+  if load(id) then return id, load(id) end
+  local holder = redis.call('HGET', aliases, id)
+  if holder then return holder, load(holder) end
+end
+
+local function copy(task)
+  local other = {}
+  for field, value in pairs(task) do other[field] = value end
+  return other
+end
+
+local function holds_group(task)
+  return task.group and (task.state == 'ready' or task.state == 'claimed')
+end
+
+-- Whether nothing but its busy group holds a task back, and no staged batch settles its fate.
+local function waits_for_group(task)
+  return task.group and task.state == 'waiting' and not task.unmet and not task.pin
+end
+
+local function is_busy(id, task)
+  local holder = task.group and redis.call('HGET', groups, task.group)
+  return holder and holder ~= id
+end
+
+local function add_to_line(zset, score, member, names, name)
+  redis.call('ZADD', zset, score, member)
+  redis.call('SADD', names, name)
+end
+
+local function remove_from_line(zset, member, names, name)
+  redis.call('ZREM', zset, member)
+  if is_empty(zset) then redis.call('SREM', names, name) end
+end
+
+-- Lists a task where a claim may find it.
+local function enter_line(id, task)
+  if task.state == 'ready' then
+    local zset = ready_key(task.queue, task.priority)
+    add_to_line(zset, rank(task), place(id, task), bands_key(task.queue), task.priority)
+    topics['ready:' .. task.queue] = true
+  elseif task.state == 'claimed' then
+    local zset = held_key(task.holder, task.queue)
+    add_to_line(zset, rank(task), place(id, task), holds_key(task.holder), task.queue)
+    -- Whoever holds something is either known to live or known to be dead.
+    redis.call('ZADD', leases, 'NX', 0, task.holder)
+  elseif task.state == 'scheduled' then
+    redis.call('ZADD', due_key(task.queue), task.not_before, place(id, task))
+    topics['ready:' .. task.queue] = true
+  end
+end
+
+local function leave_line(id, task)
+  if task.state == 'ready' then
+    local zset = ready_key(task.queue, task.priority)
+    remove_from_line(zset, place(id, task), bands_key(task.queue), task.priority)
+  elseif task.state == 'claimed' then
+    local zset = held_key(task.holder, task.queue)
+    remove_from_line(zset, place(id, task), holds_key(task.holder), task.queue)
+  elseif task.state == 'scheduled' then
+    redis.call('ZREM', due_key(task.queue), place(id, task))
+  end
+end
+
+local function count(task, by)
+  local field = task.state .. ':' .. task.queue
+  if redis.call('HINCRBY', counts, field, by) == 0 then redis.call('HDEL', counts, field) end
+end
+
+local function enter_index(id, task)
+  count(task, 1)
+  if task.holds_key then redis.call('HSET', unique_keys, task.unique, id) end
+  if holds_group(task) then redis.call('HSET', groups, task.group, id) end
+  if waits_for_group(task) then
+    redis.call('ZADD', group_key(task.group), rank(task), place(id, task))
+  end
+  if kept_until(task) then redis.call('ZADD', leaving, kept_until(task), id) end
+  if not task.pin then enter_line(id, task) end
+  if ENDED[task.state] then topics['settled:' .. id] = true end
+end
+
+local function leave_index(id, task)
+  count(task, -1)
+  if task.holds_key then redis.call('HDEL', unique_keys, task.unique) end
+  if holds_group(task) then redis.call('HDEL', groups, task.group) end
+  if waits_for_group(task) then redis.call('ZREM', group_key(task.group), place(id, task)) end
+  if kept_until(task) then redis.call('ZREM', leaving, id) end
+  if not task.pin then leave_line(id, task) end
+end
+
+-- Lists a task where it is found for as long as it exists.
+local function enlist(id, task)
+  redis.call('ZADD', tasks, task.seq, id)
+  for _, object in ipairs(cjson.decode(task.about or '[]')) do
+    redis.call('ZADD', about_key(object), task.seq, id)
+  end
+  for alias in string.gmatch(task.aliases or '', '[^,]+') do redis.call('HSET', aliases, alias, id) end
+end
+
+local function delist(id, task)
+  redis.call('ZREM', tasks, id)
+  for _, object in ipairs(cjson.decode(task.about or '[]')) do
+    redis.call('ZREM', about_key(object), id)
+  end
+  for alias in string.gmatch(task.aliases or '', '[^,]+') do
+    redis.call('HDEL', aliases, alias)
+    topics['settled:' .. alias] = true
+  end
+  topics['settled:' .. id] = true
+end
+
+-- Writes the fields in which a task differs from what is stored.
+local function write(id, before, after)
+  local set, gone = {}, {}
+  for field, value in pairs(after) do
+    if before[field] ~= value then
+      set[#set + 1] = field
+      set[#set + 1] = value
+    end
+  end
+  for field in pairs(before) do
+    if after[field] == nil then gone[#gone + 1] = field end
+  end
+  if #set > 0 then redis.call('HSET', task_key(id), unpack(set)) end
+  if #gone > 0 then redis.call('HDEL', task_key(id), unpack(gone)) end
+end
+
+-- Puts `after` in the place of a task; either may be `false`, for missing.
+local function replace(id, after)
+  local before = known[id]
+  if before then leave_index(id, before) end
+  if before and not after then
+    delist(id, before)
+    redis.call('UNLINK', task_key(id))
+  end
+  known[id] = after
+  if not after then return end
+  write(id, before or {}, after)
+  if not before then enlist(id, after) end
+  enter_index(id, after)
+end
+
+local function put(id, after)
+  journal[#journal + 1] = { id = id, task = known[id] or false }
+  replace(id, after)
+end
+
+local function remove(id)
+  put(id, false)
+  dropped[#dropped + 1] = id
+end
+
+-- Whether a task holds its unique key after a change; it was just taken out of the index.
+local function may_hold_key(before, after)
+  if not after.unique or not PENDING[after.state] then return nil end
+  if before and before.holds_key then return before.holds_key end
+  local is_free = redis.call('HEXISTS', unique_keys, after.unique) == 0
+    and redis.call('HEXISTS', reserved_keys, after.unique) == 0
+  return is_free and '1' or nil
+end
+
+-- Changes a task, then lets it give up its unique key or take it again.
+local function change_to(id, after)
+  after.holds_key = may_hold_key(known[id], after)
+  put(id, after)
+end
+
+-- Makes `alias` another name of a task.
+local function merge(alias, id)
+  local task = copy(load(id))
+  task.aliases = (task.aliases and task.aliases .. ',' or '') .. alias
+  put(id, task)
+  redis.call('HSET', aliases, alias, id)
+  journal[#journal + 1] = { alias = alias }
+end
+
+local function set_mark(name, value)
+  journal[#journal + 1] = { mark = name, value = redis.call('HGET', marks, name) }
+  if value then redis.call('HSET', marks, name, value) else redis.call('HDEL', marks, name) end
+  topics['mark:' .. name] = true
+end
+
+local function undo()
+  for i = #journal, 1, -1 do
+    local step = journal[i]
+    if step.id then
+      replace(step.id, step.task)
+    elseif step.alias then
+      redis.call('HDEL', aliases, step.alias)
+    elseif step.value then
+      redis.call('HSET', marks, step.mark, step.value)
+    else
+      redis.call('HDEL', marks, step.mark)
+    end
+  end
+  journal, dropped, topics = {}, {}, {}
+end
+
+-- Keeps what was done: drops the bodies of what is gone, and wakes those who wait for what changed.
+local function commit()
+  for _, id in ipairs(dropped) do
+    if not load(id) then redis.call('UNLINK', body_key(id)) end
+  end
+  if is_empty(waiting) then return end
+  for topic in pairs(topics) do
+    if redis.call('SREM', waiting, topic) == 1 then redis.call('PUBLISH', store .. 'wake', topic) end
+  end
+end
+
+-- Lets the next of those that wait for a group go on, until one holds it.
+local function pass_on(group)
+  while redis.call('HEXISTS', groups, group) == 0 do
+    local first = redis.call('ZRANGE', group_key(group), 0, 0)[1]
+    if not first then return end
+    local id = id_of(first)
+    local task = copy(load(id))
+    enter(id, task, 'Unblock', pending(task.not_before, false))
+    change_to(id, task)
+  end
+end
+
+-- Does what follows from a change of a task: deletes it if it leaves, and passes its group on.
+local function follow(id, after, leaves)
+  if leaves then remove(id) else change_to(id, after) end
+  if after.group then pass_on(after.group) end
+end
+
+-- Lets a task go on if nothing holds it back any more.
+local function go_on(id)
+  local task = load(id)
+  if not task or task.state ~= 'waiting' or task.unmet or task.pin or is_busy(id, task) then return end
+  local after = copy(task)
+  enter(id, after, 'Unblock', pending(after.not_before, false))
+  change_to(id, after)
+end
+
+-- Drops a few of the tasks that are past their retention.
+local function drop_expired()
+  for _, id in ipairs(redis.call('ZRANGE', leaving, '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)) do
+    load(id)
+    remove(id)
+  end
+end

@@ -1,0 +1,181 @@
+//! Two-phase commit of batches.
+
+use super::error::{Fault, Result};
+use super::script::{self, Arguments, Failpoints};
+use super::wire::WireBatch;
+use super::{RedisStore, reply};
+use crate::id::{ResourceId, TaskId, TxnId};
+use crate::store::{self, Applied, Batch, InDoubt, Published, Stage};
+use crate::time::Timestamp;
+
+const STAGE: Failpoints = Failpoints("redis.stage.before_commit", "redis.stage.after_commit");
+const APPLY: Failpoints = Failpoints("redis.apply.before_commit", "redis.apply.after_commit");
+const PUBLISH: Failpoints = Failpoints("redis.publish.before_commit", "redis.publish.after_commit");
+const DISCARD: Failpoints = Failpoints("redis.discard.before_commit", "redis.discard.after_commit");
+const FORGETTABLE: Failpoints = Failpoints(
+    "redis.forgettable.before_commit",
+    "redis.forgettable.after_commit",
+);
+
+impl Stage for RedisStore {
+    fn stage(
+        &self,
+        txn: TxnId,
+        register: ResourceId,
+        batch: &Batch,
+        now: Timestamp,
+    ) -> store::Result<()> {
+        let staged = self.stage_batch(txn, register, batch, now);
+        staged.map_err(|fault| fault.during("stage a batch"))
+    }
+
+    fn publish(&self, txn: TxnId, now: Timestamp) -> store::Result<Published> {
+        let published = self.publish_batch(txn, now);
+        published.map_err(|fault| fault.during("publish a staged batch"))
+    }
+
+    fn discard(&self, txn: TxnId) -> store::Result<()> {
+        let arguments = Arguments::default().with(txn.to_string());
+        let now = self.link.clock.guess();
+        let discarded = self.link.write(&script::DISCARD, DISCARD, now, arguments);
+        discarded
+            .map(drop)
+            .map_err(|fault| fault.during("discard a staged batch"))
+    }
+
+    fn apply(
+        &self,
+        txn: TxnId,
+        batch: &Batch,
+        prepared: &[ResourceId],
+        now: Timestamp,
+    ) -> store::Result<Applied> {
+        let applied = self.apply_batch(txn, batch, prepared, now);
+        applied.map_err(|fault| fault.during("apply a batch"))
+    }
+
+    fn forgettable(&self, txns: &[TxnId]) -> store::Result<Vec<TxnId>> {
+        let ask = || -> Result<_> {
+            let arguments = Arguments::default().with(joined(txns));
+            let now = self.link.clock.guess();
+            let released = self
+                .link
+                .write(&script::FORGETTABLE, FORGETTABLE, now, arguments)?;
+            reply::list(released)?.iter().map(reply::parsed).collect()
+        };
+        ask().map_err(|fault| fault.during("flush what was published"))
+    }
+
+    fn in_doubt(&self, after: Option<TxnId>, limit: usize) -> store::Result<Vec<InDoubt>> {
+        let list = || -> Result<_> {
+            let after = after.map(|txn| txn.to_string()).unwrap_or_default();
+            let arguments = Arguments::default().with(after).number(limit);
+            let page = self.link.run(&script::IN_DOUBT, arguments)?;
+            reply::list(page)?.into_iter().map(read_in_doubt).collect()
+        };
+        list().map_err(|fault| fault.during("list what is in doubt"))
+    }
+}
+
+impl RedisStore {
+    fn stage_batch(
+        &self,
+        txn: TxnId,
+        register: ResourceId,
+        batch: &Batch,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.refuse_risk()?;
+        let batch = WireBatch::new(batch)?;
+        let script = if batch.is_settlement {
+            &script::STAGE_SETTLEMENT
+        } else {
+            &script::STAGE
+        };
+        let arguments = Arguments::default()
+            .with(txn.to_string())
+            .with(register.to_string())
+            .number(batch.size());
+        self.link
+            .write(script, STAGE, now, batch.add_to(arguments))
+            .map(drop)
+    }
+
+    fn publish_batch(&self, txn: TxnId, now: Timestamp) -> Result<Published> {
+        let arguments = Arguments::default().with(txn.to_string());
+        let answer = self.link.write(&script::PUBLISH, PUBLISH, now, arguments)?;
+        let words = reply::texts(answer)?;
+        match words.split_first() {
+            Some((word, merged)) if word == "now" => Ok(Published::Now(applied(merged)?)),
+            Some((word, _)) if word == "already" => Ok(Published::Already),
+            _ => Ok(Published::Unknown),
+        }
+    }
+
+    /// Nobody but its owner ever asks for an outcome that no other store has a part in, and once this
+    /// returns the owner knows it: the record goes with the next write of this process.
+    fn apply_batch(
+        &self,
+        txn: TxnId,
+        batch: &Batch,
+        prepared: &[ResourceId],
+        now: Timestamp,
+    ) -> Result<Applied> {
+        self.refuse_risk()?;
+        let batch = WireBatch::new(batch)?;
+        let script = if batch.is_settlement {
+            &script::APPLY_SETTLEMENT
+        } else {
+            &script::APPLY
+        };
+        let known = std::mem::take(&mut *self.known.lock());
+        let arguments = Arguments::default()
+            .with(txn.to_string())
+            .with(joined(prepared))
+            .with(joined(&known));
+        let answer = self.link.write(script, APPLY, now, batch.add_to(arguments));
+        let mut to_forget = self.known.lock();
+        match &answer {
+            Ok(_) if prepared.is_empty() => to_forget.push(txn),
+            Ok(_) => {}
+            Err(_) => to_forget.extend(known),
+        }
+        drop(to_forget);
+        applied(&reply::texts(answer?)?)
+    }
+}
+
+/// Joins ids by commas.
+pub(super) fn joined<T: ToString>(ids: &[T]) -> String {
+    let texts: Vec<_> = ids.iter().map(ToString::to_string).collect();
+    texts.join(",")
+}
+
+/// Reads the pairs of merged tasks.
+fn applied(words: &[String]) -> Result<Applied> {
+    let id = |word: &String| {
+        let id = word.parse::<TaskId>();
+        id.map_err(|_| Fault::corrupt(format!("a task merged into `{word}`")))
+    };
+    let pairs = words.chunks_exact(2).map(|pair| match pair {
+        [merged, holder] => Ok((id(merged)?, id(holder)?)),
+        _ => Err(Fault::corrupt("a merged task has no holder")),
+    });
+    Ok(Applied {
+        merged: pairs.collect::<Result<_>>()?,
+    })
+}
+
+fn read_in_doubt(value: redis::Value) -> Result<InDoubt> {
+    let parts = reply::list(value)?;
+    let [txn, register, at, count, size] = &parts[..] else {
+        return Err(Fault::corrupt("a staged batch is incomplete"));
+    };
+    Ok(InDoubt {
+        txn: reply::parsed(txn)?,
+        register: reply::parsed(register)?,
+        staged_at: Timestamp::from_micros(reply::number(at)?),
+        change_count: reply::parsed(count)?,
+        size: reply::parsed(size)?,
+    })
+}

@@ -1,0 +1,380 @@
+//! The forms in which batches go to the scripts and tasks come back.
+//!
+//! A script is told a batch as JSON; what it only keeps — the record as its producer made it, failures,
+//! values of marks — goes beside it as numbered blobs, which it does not look into.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+use serde::Serialize;
+
+use super::error::{Fault, Result};
+use super::reply;
+use super::script::Arguments;
+use crate::codec;
+use crate::id::{ConsumerId, Incarnation, Token};
+use crate::store::{Amendment, Batch, Change, Listed, Settlement, Verdict, lifecycle};
+use crate::task::{DeadReason, OnDuplicate, Record, State, StateSet};
+use crate::time::Timestamp;
+
+/// A batch in the form that scripts read.
+pub(super) struct WireBatch {
+    json: String,
+    blobs: Vec<Vec<u8>>,
+    /// Whether it gives more room than it takes.
+    pub(super) is_settlement: bool,
+}
+
+#[derive(Serialize, Default)]
+struct WireChange<'b> {
+    change: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    task: String,
+    #[serde(flatten)]
+    insert: Option<Insert<'b>>,
+    #[serde(flatten)]
+    settle: Option<Settle>,
+    #[serde(flatten)]
+    amend: Option<Amend<'b>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<String>,
+    #[serde(flatten)]
+    mark: Option<Mark<'b>>,
+}
+
+/// Numbers that a script only keeps and compares are text, because its own have 53 bits.
+#[derive(Serialize)]
+struct Insert<'b> {
+    queue: &'b str,
+    priority: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'b str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<&'b str>,
+    refuses: bool,
+    /// A list in JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<String>,
+    /// Joined by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention: Option<String>,
+    body: usize,
+}
+
+#[derive(Serialize)]
+struct Settle {
+    token: String,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    counts: [u32; 3],
+}
+
+#[derive(Serialize)]
+struct Amend<'b> {
+    expect: String,
+    amendment: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<&'b str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'b str>,
+}
+
+#[derive(Serialize)]
+struct Mark<'b> {
+    key: &'b str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<usize>,
+}
+
+impl WireBatch {
+    /// Checks a batch as far as that can be done here, and puts it in the form that scripts read.
+    pub(super) fn new(batch: &Batch) -> Result<Self> {
+        batch.changes.iter().try_for_each(lifecycle::check)?;
+        let mut blobs = Blobs::default();
+        let changes = batch.changes.iter().map(|change| blobs.change(change));
+        let changes = changes.collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            json: serde_json::to_string(&changes)?,
+            blobs: blobs.0,
+            is_settlement: batch.inserts().next().is_none() && batch.settlements().next().is_some(),
+        })
+    }
+
+    /// The size of what is kept of it, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.json.len() + self.blobs.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Adds the batch to the arguments of a script, after which there are no others.
+    pub(super) fn add_to(self, arguments: Arguments) -> Arguments {
+        arguments.with(self.json).all(self.blobs)
+    }
+}
+
+/// Blobs, numbered from 1.
+#[derive(Default)]
+struct Blobs(Vec<Vec<u8>>);
+
+impl Blobs {
+    fn push(&mut self, blob: Vec<u8>) -> usize {
+        self.0.push(blob);
+        self.0.len()
+    }
+
+    fn change<'b>(&mut self, change: &'b Change) -> Result<WireChange<'b>> {
+        Ok(match change {
+            Change::Insert(record) => WireChange {
+                change: "insert",
+                task: record.id.to_string(),
+                insert: Some(self.insert(record)?),
+                ..WireChange::default()
+            },
+            Change::Settle(settlement) => WireChange {
+                change: "settle",
+                task: settlement.task.to_string(),
+                settle: Some(self.settle(settlement)?),
+                ..WireChange::default()
+            },
+            Change::Amend {
+                task,
+                expect,
+                amendment,
+            } => WireChange {
+                change: "amend",
+                task: task.to_string(),
+                amend: Some(amend(*expect, amendment)),
+                ..WireChange::default()
+            },
+            Change::Arrive { task, done } => WireChange {
+                change: "arrive",
+                task: task.to_string(),
+                done: Some(done.to_string()),
+                ..WireChange::default()
+            },
+            Change::Mark { key, expect, value } => WireChange {
+                change: "mark",
+                mark: Some(Mark {
+                    key,
+                    expect: expect.clone().map(|blob| self.push(blob)),
+                    value: value.clone().map(|blob| self.push(blob)),
+                }),
+                ..WireChange::default()
+            },
+        })
+    }
+
+    fn insert<'b>(&mut self, record: &'b Record) -> Result<Insert<'b>> {
+        let options = &record.options;
+        let waits_for: Vec<_> = options.waits_for.iter().map(ToString::to_string).collect();
+        let about = Some(&options.about).filter(|about| !about.is_empty());
+        let unique = options.unique.as_ref();
+        Ok(Insert {
+            queue: &record.queue,
+            priority: options.priority.to_string(),
+            not_before: record.not_before.map(micros),
+            delay: options.delay.map(|delay| delay.as_micros().to_string()),
+            group: options.group.as_deref(),
+            unique: unique.map(|unique| &unique.key[..]),
+            refuses: unique.is_some_and(|unique| unique.on_duplicate == OnDuplicate::Refuse),
+            about: about.map(serde_json::to_string).transpose()?,
+            waits_for: (!waits_for.is_empty()).then(|| waits_for.join(",")),
+            retention: options
+                .retention
+                .map(|retention| retention.as_micros().to_string()),
+            body: self.push(codec::encode(record)?),
+        })
+    }
+
+    fn settle(&mut self, settlement: &Settlement) -> Result<Settle> {
+        let counts = settlement.counts;
+        let mut settle = Settle {
+            token: token_text(settlement.token),
+            verdict: "done",
+            at: None,
+            failure: None,
+            reason: None,
+            counts: [counts.attempts, counts.conflicts, counts.reclaims],
+        };
+        match &settlement.verdict {
+            Verdict::Done => {}
+            Verdict::Retry { at, failure } => {
+                settle.verdict = "retry";
+                settle.at = Some(micros(*at));
+                settle.failure = Some(self.push(codec::encode(failure)?));
+            }
+            Verdict::Bury { reason, failure } => {
+                settle.verdict = "bury";
+                settle.reason = Some(reason.name());
+                if let Some(failure) = failure {
+                    settle.failure = Some(self.push(codec::encode(failure)?));
+                }
+            }
+            Verdict::Release { at } => {
+                settle.verdict = "release";
+                settle.at = at.map(micros);
+            }
+        }
+        Ok(settle)
+    }
+}
+
+fn amend(expect: StateSet, amendment: &Amendment) -> Amend<'_> {
+    let states: Vec<_> = expect.iter().map(State::name).collect();
+    let mut amend = Amend {
+        expect: states.join(","),
+        amendment: "cancel",
+        at: None,
+        queue: None,
+        text: None,
+    };
+    match amendment {
+        Amendment::Cancel => {}
+        Amendment::Revive => amend.amendment = "revive",
+        Amendment::Remove => amend.amendment = "remove",
+        Amendment::Reschedule(at) => {
+            amend.amendment = "reschedule";
+            amend.at = at.map(micros);
+        }
+        Amendment::Move(queue) => {
+            amend.amendment = "move";
+            amend.queue = Some(queue);
+        }
+        Amendment::Progress(text) => {
+            amend.amendment = "progress";
+            amend.text = Some(text);
+        }
+    }
+    amend
+}
+
+fn micros(at: Timestamp) -> String {
+    at.as_micros().to_string()
+}
+
+/// The text form of a token: the texts of tokens sort as the tokens do.
+pub(super) fn token_text(token: Token) -> String {
+    format!("{}{:016x}", token.incarnation, token.count)
+}
+
+fn token(text: &str) -> Option<Token> {
+    let (incarnation, count) = text.split_at_checked(16)?;
+    Some(Token {
+        incarnation: incarnation.parse().ok()?,
+        count: u64::from_str_radix(count, 16).ok()?,
+    })
+}
+
+/// The fields of a task, as a script returned them.
+struct Fields(BTreeMap<String, Vec<u8>>);
+
+impl Fields {
+    fn read(value: &Value) -> Result<Self> {
+        let Value::Array(flat) = value else {
+            return Err(Fault::unexpected(value));
+        };
+        let pairs = flat.chunks_exact(2).map(|pair| match pair {
+            [name, value] => Ok((reply::text(name)?, reply::bytes(value)?.to_vec())),
+            _ => Err(Fault::unexpected(value)),
+        });
+        Ok(Self(pairs.collect::<Result<_>>()?))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&str>> {
+        let text = self.0.get(name).map(|bytes| std::str::from_utf8(bytes));
+        text.transpose()
+            .map_err(|_| Fault::corrupt(format!("its field `{name}` is not a text")))
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
+        let text = self.text(name)?;
+        let unread = |text| Fault::corrupt(format!("its field `{name}` is `{text}`"));
+        text.map(|text| text.parse().map_err(|_| unread(text)))
+            .transpose()
+    }
+
+    fn at(&self, name: &str) -> Result<Option<Timestamp>> {
+        Ok(self.parsed(name)?.map(Timestamp::from_micros))
+    }
+
+    fn count(&self, name: &str) -> Result<u32> {
+        Ok(self.parsed(name)?.unwrap_or(0))
+    }
+}
+
+/// Reads a task from its fields and its body.
+pub(super) fn listed(fields: &Value, body: &Value, id: &str) -> Result<Listed> {
+    let read = || read_task(&Fields::read(fields)?, body);
+    read().map_err(|fault| fault.of_task(id))
+}
+
+fn read_task(fields: &Fields, body: &Value) -> Result<Listed> {
+    let Value::BulkString(body) = body else {
+        return Err(Fault::corrupt("its body is missing"));
+    };
+    let mut record: Record = codec::decode(body)?;
+    let state = fields.text("state")?.and_then(State::from_name);
+    record.state = state.ok_or_else(|| Fault::corrupt("its state is missing"))?;
+    if let Some(queue) = fields.text("queue")?
+        && record.queue != *queue
+    {
+        record.queue = queue.into();
+    }
+    record.published_at = fields.at("published_at")?;
+    record.not_before = fields.at("not_before")?;
+    record.counts.attempts = fields.count("attempts")?;
+    record.counts.conflicts = fields.count("conflicts")?;
+    record.counts.reclaims = fields.count("reclaims")?;
+    let failure = fields.0.get("failure");
+    record.failure = failure.map(|failure| codec::decode(failure)).transpose()?;
+    record.dead = fields.text("dead")?.and_then(dead_reason);
+    record.ended_at = fields.at("ended_at")?;
+    record.progress = fields.text("progress")?.map(str::to_owned);
+    Ok(Listed {
+        holder: holder(fields)?,
+        claimed_at: fields.at("claimed_at")?,
+        record,
+    })
+}
+
+fn dead_reason(name: &str) -> Option<DeadReason> {
+    let all = [
+        DeadReason::Failed,
+        DeadReason::Reclaimed,
+        DeadReason::Expired,
+    ];
+    all.into_iter().find(|reason| reason.name() == name)
+}
+
+fn holder(fields: &Fields) -> Result<Option<ConsumerId>> {
+    let Some(incarnation) = fields.parsed::<Incarnation>("holder")? else {
+        return Ok(None);
+    };
+    let name = fields.text("holder_name")?.unwrap_or_default().to_owned();
+    Ok(Some(ConsumerId { incarnation, name }))
+}
+
+/// Reads the sequence of a task in the order of publishing.
+pub(super) fn sequence(fields: &Value) -> Result<u64> {
+    let sequence = Fields::read(fields)?.parsed("seq")?;
+    sequence.ok_or_else(|| Fault::corrupt("the sequence of a task is missing"))
+}
+
+/// Reads a token that a script returned.
+pub(super) fn read_token(value: &Value) -> Result<Token> {
+    token(&reply::text(value)?).ok_or_else(|| Fault::unexpected(value))
+}

@@ -1,0 +1,56 @@
+//! Every store answers as the memory store does, whatever is done in whatever order.
+#![cfg(test)]
+
+mod pair;
+mod steps;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use votive::store::redis::{self, RedisStore};
+use votive::store::sqlite::{self, SqliteStore};
+use votive_testbed::{Redis, or_skip};
+
+use pair::run;
+use steps::program;
+
+fn config(cases: u32) -> Config {
+    Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    #[test]
+    fn sqlite_answers_as_memory_does(steps in program()) {
+        let folder = tempfile::tempdir().unwrap();
+        run(&steps, |clock| {
+            let options = sqlite::Options::default().clock(clock.clone());
+            Arc::new(SqliteStore::open(folder.path().join("tasks.db"), options).unwrap())
+        })?;
+    }
+}
+
+/// Fewer programs than in a file, because each step is a trip to the server.
+#[test]
+fn redis_answers_as_memory_does() {
+    let Some(server) = or_skip(Redis::start(votive_testbed::redis::Options::default())) else {
+        return;
+    };
+    let (address, names) = (server.address(), AtomicU32::new(0));
+    let agreed = TestRunner::new(config(300)).run(&program(), |steps| {
+        let name = format!("program-{}", names.fetch_add(1, Ordering::Relaxed));
+        run(&steps, |clock| {
+            let options = redis::Options::tcp(address.ip().to_string(), address.port());
+            let options = options.name(name).clock(clock.clone());
+            Arc::new(RedisStore::open(options).unwrap())
+        })
+    });
+    agreed.unwrap();
+}

@@ -65,6 +65,9 @@ impl Inspect for FileStore {
     }
 }
 
+/// A part of a page, and the last task looked at if there may be more.
+type Glance = (Vec<(Sequence, Listed)>, Option<Sequence>);
+
 impl FileStore {
     /// Looks at some tasks at a time, and lets others have the lock in between.
     fn page(&self, filter: &Filter, mut after: Sequence, limit: usize) -> Result<Page> {
@@ -89,12 +92,7 @@ impl FileStore {
         })
     }
 
-    fn glance(
-        &self,
-        filter: &Filter,
-        after: Sequence,
-        wanted: usize,
-    ) -> Result<(Vec<(Sequence, Listed)>, Option<Sequence>)> {
+    fn glance(&self, filter: &Filter, after: Sequence, wanted: usize) -> Result<Glance> {
         self.read(|state| {
             let kind = filter.kind.as_ref();
             let is_of_kind = |body: &body::Body| kind.is_none_or(|kind| body.kind == *kind);

@@ -98,11 +98,11 @@ impl FileStore {
     /// # Blocking
     /// Reads the journal: seconds for a million tasks. Those who have the store open go on meanwhile.
     pub fn open(path: impl AsRef<Path>, options: Options) -> store::Result<Self> {
-        let opened = Self::open_folder(path.as_ref(), &options);
+        let opened = Self::open_folder(path.as_ref(), options);
         opened.map_err(|fault| fault.during("open its folder"))
     }
 
-    fn open_folder(path: &Path, options: &Options) -> Result<Self> {
+    fn open_folder(path: &Path, options: Options) -> Result<Self> {
         let folder = Folder::open(path, options.create)?;
         let (path, fingerprint) = (folder.path().to_owned(), folder.fingerprint()?);
         let presences = Presences::new(folder.alive())?;
@@ -110,7 +110,7 @@ impl FileStore {
         let base = book.base()?;
         let journal = Journal::open(folder, &base, &mut |_, frame| book.take_up(frame))?;
         let made_in = (book.fingerprint.clone(), book.fingerprint == fingerprint);
-        let clock = Arc::new(Monotonic::new(Arc::clone(&options.clock), book.latest));
+        let clock = Arc::new(Monotonic::new(options.clock, book.latest));
         let (bell, id) = (Arc::new(Bell::default()), journal.store());
         let state = Arc::new(Mutex::new(State {
             journal,

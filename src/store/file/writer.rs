@@ -172,10 +172,9 @@ impl<'b> Group<'b> {
     /// Does the work of one member, and writes down what it did.
     fn work(&mut self, member: &mut dyn Member, journal: &mut Journal, draft: &mut Draft) {
         let noted = self.book.ledger.noted();
-        let shelf = Shelf::new(book::blobs_of(draft.next()), &mut self.book.shared);
         let mut desk = Desk {
             ledger: &mut self.book.ledger,
-            shelf,
+            shelf: Shelf::new(book::blobs_of(draft.next()), &mut self.book.shared),
             journal,
         };
         let done = member.work(&mut desk);

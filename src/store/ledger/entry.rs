@@ -105,7 +105,7 @@ pub(in crate::store) struct Moved<B> {
     holds_key: bool,
     queue: Option<Name>,
     pub(in crate::store) body: Option<B>,
-    ties: Option<Option<Box<Ties>>>,
+    ties: Option<Ties>,
 }
 
 #[cfg(feature = "file")]
@@ -118,7 +118,8 @@ impl<B: Clone + PartialEq> Moved<B> {
             holds_key: after.holds_key,
             queue: (before.queue != after.queue).then(|| after.queue.clone()),
             body: (before.body != after.body).then(|| after.body.clone()),
-            ties: (before.ties != after.ties).then(|| after.ties.clone()),
+            ties: (before.ties != after.ties)
+                .then(|| after.ties.as_deref().cloned().unwrap_or_default()),
         }
     }
 
@@ -134,7 +135,7 @@ impl<B: Clone + PartialEq> Moved<B> {
             entry.body = body;
         }
         if let Some(ties) = self.ties {
-            entry.ties = ties;
+            entry.ties = Some(Box::new(ties));
         }
     }
 }

@@ -115,9 +115,9 @@ impl<B: Clone + PartialEq> Ledger<B> {
         facts
     }
 
-    fn add_content(&self, noted: usize, facts: &mut Vec<Fact<B>>) {
+    fn add_content(&self, since: usize, facts: &mut Vec<Fact<B>>) {
         let mut before = BTreeMap::new();
-        let notes = self.content.noted().get(noted..).unwrap_or_default();
+        let notes = self.content.noted().get(since..).unwrap_or_default();
         for note in notes {
             let (sequence, entry) = match note {
                 Undo::Remove(sequence) => (sequence, None),

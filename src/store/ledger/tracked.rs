@@ -56,15 +56,15 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     }
 
     /// The keys that were changed since so much had been noted, in the order of the changes.
-    pub(super) fn changed_since(&self, noted: usize) -> impl Iterator<Item = &K> {
-        let notes = self.before.as_ref().and_then(|notes| notes.get(noted..));
+    pub(super) fn changed_since(&self, since: usize) -> impl Iterator<Item = &K> {
+        let notes = self.before.as_ref().and_then(|notes| notes.get(since..));
         notes.into_iter().flatten().map(|(key, _)| key)
     }
 
     /// Takes the latest change back, unless only so much had been noted. Returns what that undid: the
     /// key, what it was changed to and what it is again.
-    pub(super) fn take_back(&mut self, noted: usize) -> Option<(K, Option<V>)> {
-        let notes = self.before.as_mut().filter(|notes| notes.len() > noted)?;
+    pub(super) fn take_back(&mut self, since: usize) -> Option<(K, Option<V>)> {
+        let notes = self.before.as_mut().filter(|notes| notes.len() > since)?;
         let (key, before) = notes.pop()?;
         let undone = match before {
             Some(before) => self.map.insert(key.clone(), before),

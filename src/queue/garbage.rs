@@ -97,6 +97,17 @@ pub(super) fn collect_all(registers: &Registers) -> Collected {
     total
 }
 
+/// Returns the processes that may still be at work: enrolled somewhere, and nowhere known to be dead.
+pub(super) fn living(registers: &Registers) -> Result<BTreeSet<Incarnation>, RegisterError> {
+    let (mut enrolled, mut departed) = (BTreeSet::new(), BTreeSet::new());
+    for register in registers.all() {
+        let rows = register.incarnations()?.into_iter();
+        enrolled.extend(rows.map(|row| row.incarnation));
+        departed.extend(register.departed()?);
+    }
+    Ok(&enrolled - &departed)
+}
+
 /// Forgets what the owners in this process know, which nobody else may; returns how many records went.
 pub(super) fn collect_own(registers: &Registers) -> usize {
     let all = registers.all().into_iter();
@@ -104,7 +115,7 @@ pub(super) fn collect_own(registers: &Registers) -> usize {
         .sum()
 }
 
-fn or_later<T: Default>(result: Result<T, RegisterError>) -> T {
+pub(super) fn or_later<T: Default>(result: Result<T, RegisterError>) -> T {
     result.unwrap_or_else(|error| {
         tracing::warn!(%error, "garbage was left for the next time");
         T::default()

@@ -9,9 +9,11 @@
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
 //! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
+//! | `copy` | moves tasks to another store |
 //! | `turn` | has a fleet do a piece of work once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
+mod copy;
 mod data_manager;
 mod databases;
 pub mod decision;
@@ -25,6 +27,7 @@ mod turn;
 use std::fmt;
 use std::sync::Arc;
 
+pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
 pub use enlist::{Enlist, EnlistError, Enlisted};

@@ -144,7 +144,7 @@ impl<B: Clone + PartialEq> Ledger<B> {
     }
 
     fn change(&self, sequence: Sequence, before: Option<&Entry<B>>) -> Option<Fact<B>> {
-        match (before, self.content.entries.get(&sequence)) {
+        match (before, self.content.entries.get(sequence)) {
             (None, None) => None,
             (None, Some(entry)) => Some(Fact::Task(sequence, Box::new(entry.clone()))),
             (Some(_), None) => Some(Fact::Gone(sequence)),
@@ -157,12 +157,12 @@ impl<B: Clone + PartialEq> Ledger<B> {
 
     /// Tells of a task, if there still is one.
     pub(in crate::store) fn task(&self, sequence: Sequence) -> Option<&Entry<B>> {
-        self.content.entries.get(&sequence)
+        self.content.entries.get(sequence)
     }
 
     /// All tasks, in the order of publishing.
     pub(in crate::store) fn tasks(&self) -> impl Iterator<Item = &Entry<B>> {
-        self.content.entries.values()
+        self.content.entries.after(0).map(|(_, entry)| entry)
     }
 
     /// Tells of a staged batch, if it still is.

@@ -20,8 +20,9 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `entry.rs` | what is known of a task |
+//! | `entries.rs` | tasks by their sequence |
 //! | `content.rs` | the tasks and marks, and the list that undoes |
-//! | `index.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
+//! | `index.rs`, `row.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
 //! | `reserved.rs` | what staged batches keep from others |
 //! | `change.rs` | what each change does |
 //! | `tracked.rs` `facts.rs` | what was done, for a backend that writes it down |
@@ -30,13 +31,16 @@
 mod change;
 mod claim;
 mod content;
+mod entries;
 mod entry;
 #[cfg(feature = "file")]
 mod facts;
+mod hash;
 mod index;
 mod look;
 mod outcomes;
 mod reserved;
+mod row;
 mod stage;
 mod tracked;
 

@@ -262,11 +262,19 @@ impl Keeper<Body> for Shelf<'_> {
             payload: record.payload.clone(),
             options: Arc::clone(&record.options),
         };
-        Body {
+        let mut body = Body {
             kind: self.shared.name(&record.kind),
             home: self.put_encoded(&said),
             remarks: None,
+        };
+        // One that comes from another store has a history.
+        if let Some(failure) = &record.failure {
+            self.fail(&mut body, failure);
         }
+        if let Some(progress) = &record.progress {
+            self.progress(&mut body, Some(progress));
+        }
+        body
     }
 
     fn options(&mut self, record: &Record) -> Arc<Options> {

@@ -128,6 +128,8 @@ cases! { $
         what_is_staged_is_not_forgettable
         what_is_published_or_discarded_is_forgettable
         an_empty_batch_is_staged_and_published
+        a_batch_of_ten_thousand_tasks_is_staged_whole
+        ten_thousand_claims_are_settled_in_one_batch
     }
     batch {
         an_applied_batch_is_visible

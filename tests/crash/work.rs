@@ -30,7 +30,8 @@ pub(crate) fn is_committed(number: u32) -> bool {
     ending(number) == Ending::Commit
 }
 
-fn ending(number: u32) -> Ending {
+/// How the transaction of this number is meant to end.
+pub(crate) fn ending(number: u32) -> Ending {
     match number % 5 {
         3 => Ending::Abort,
         4 => Ending::Refusal,

@@ -13,7 +13,7 @@ use votive::txn::CommitError;
 
 use crate::answer::Answer;
 use crate::site::Site;
-use crate::work::{Ending, ending};
+use crate::work::{self, Ending, ending};
 use crate::world::{Result, World};
 
 /// How a transaction ended, for all that its producer was told.
@@ -87,10 +87,7 @@ fn produce(world: &World, task: &Answer, ending: Ending) -> Told {
 
 fn try_to_produce(world: &World, task: &Answer, ending: Ending) -> Result<Told> {
     let mut txn = world.manager.begin()?;
-    world
-        .notes
-        .write(&mut txn, &task.name(), ending == Ending::Refusal)?;
-    world.queue.enqueue(&mut txn, task)?;
+    work::write(world, &mut txn, task, ending)?;
     if ending == Ending::Abort {
         drop(txn.abort());
         return Ok(Told::Refused);

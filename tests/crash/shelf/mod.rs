@@ -18,6 +18,7 @@ use crate::work::Ending;
 use crate::world::Result;
 
 use queue::QueueShelf;
+pub(crate) use queue::refuse;
 use rusqlite::SqliteShelf;
 
 /// What a shelf is for; the name of its table, or of its queue.

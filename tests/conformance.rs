@@ -119,3 +119,62 @@ mod redis {
 
     votive::conformance!(Case::new());
 }
+
+mod postgres {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, LazyLock, Mutex};
+
+    use votive::conformance::Harness;
+    use votive::store::Store;
+    use votive::store::postgres::{Options, PostgresStore};
+    use votive::time::ManualClock;
+    use votive_testbed::{Postgres, Proxy, or_skip, postgres};
+
+    static SERVER: LazyLock<Option<Postgres>> =
+        LazyLock::new(|| or_skip(Postgres::start(postgres::Options::default())));
+    static CASES: AtomicU32 = AtomicU32::new(0);
+
+    /// A schema of its own on the server that all cases share.
+    struct Case {
+        schema: String,
+        /// Leads to the server until the process is to have crashed.
+        proxy: Mutex<Option<Proxy>>,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            Self {
+                schema: format!("case_{}", CASES.fetch_add(1, Ordering::Relaxed)),
+                proxy: Mutex::default(),
+            }
+        }
+    }
+
+    impl Harness for Case {
+        fn is_available(&self) -> bool {
+            SERVER.is_some()
+        }
+
+        fn open(&self, clock: &ManualClock) -> Arc<dyn Store> {
+            let server = SERVER.as_ref().unwrap();
+            let proxy = Proxy::start(server.address()).unwrap();
+            let url = server.url_at(proxy.address(), "postgres");
+            *self.proxy.lock().unwrap() = Some(proxy);
+            let options = Options::default().schema(&self.schema);
+            Arc::new(PostgresStore::open(&url, options.clock(clock.clone())).unwrap())
+        }
+
+        /// The server hears nothing more of the process. Its own death is another test's.
+        fn reopen_after_crash(
+            &self,
+            store: Arc<dyn Store>,
+            clock: &ManualClock,
+        ) -> Option<Arc<dyn Store>> {
+            *self.proxy.lock().unwrap() = None;
+            drop(store);
+            Some(self.open(clock))
+        }
+    }
+
+    votive::conformance!(Case::new());
+}

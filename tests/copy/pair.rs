@@ -78,6 +78,14 @@ pub(crate) fn record(store: &dyn Store, task: TaskId) -> Record {
 
 /// The ids of all visible tasks.
 pub(crate) fn ids(store: &dyn Store) -> BTreeSet<TaskId> {
-    let page = store.scan(&Filter::default(), None, usize::MAX).unwrap();
-    page.tasks.iter().map(|task| task.record.id).collect()
+    let (mut ids, mut cursor) = (BTreeSet::new(), None);
+    loop {
+        let page = store.scan(&Filter::default(), cursor.as_ref(), 1_000);
+        let page = page.unwrap();
+        ids.extend(page.tasks.iter().map(|task| task.record.id));
+        cursor = page.next;
+        if cursor.is_none() {
+            return ids;
+        }
+    }
 }

@@ -96,7 +96,7 @@ impl<B: Clone> Scribe<'_, B> {
         };
         let content = &*self.content;
         let holder = content.index.keys.get(&unique.key);
-        let holder = holder.and_then(|sequence| Some((*sequence, content.entries.get(sequence)?)));
+        let holder = holder.and_then(|sequence| Some((*sequence, content.entries.get(*sequence)?)));
         match (holder, unique.on_duplicate) {
             (None, _) if content.reserved.keys.contains_key(&unique.key) => Err(Kind::Conflict),
             (None, _) => Ok(None),
@@ -206,7 +206,7 @@ impl<B: Clone> Scribe<'_, B> {
 
     /// Does what follows from a change of a task: deletes it if it leaves, and passes its group on.
     fn follow(&mut self, sequence: Sequence, fate: Fate) -> Judged<()> {
-        let entry = self.content.entries.get(&sequence);
+        let entry = self.content.entries.get(sequence);
         let group = entry.and_then(|entry| entry.options.group.clone());
         if fate == Fate::Leaves {
             self.content.remove(sequence);
@@ -231,7 +231,7 @@ impl<B: Clone> Content<B> {
     pub(super) fn go_on(&mut self, sequence: Sequence, now: Timestamp) -> Judged<()> {
         let is_free = self
             .entries
-            .get(&sequence)
+            .get(sequence)
             .is_some_and(|entry| entry.waits_for_group() && !self.index.is_busy(&entry.options));
         if is_free {
             self.update(sequence, |entry| entry.life.unblock(now))?;

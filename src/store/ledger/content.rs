@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Judged;
+use super::entries::Entries;
 use super::entry::Entry;
+use super::hash::IdHash;
 use super::index::{Index, Sequence};
 use super::reserved::Reserved;
 use crate::id::TaskId;
@@ -13,8 +15,8 @@ use crate::task::StateSet;
 #[derive(Debug)]
 pub(super) struct Content<B> {
     last_sequence: Sequence,
-    pub(super) entries: BTreeMap<Sequence, Entry<B>>,
-    pub(super) ids: HashMap<TaskId, Sequence>,
+    pub(super) entries: Entries<B>,
+    pub(super) ids: HashMap<TaskId, Sequence, IdHash>,
     /// Ids of merged tasks, to the task that stays.
     pub(super) aliases: HashMap<TaskId, Sequence>,
     pub(super) marks: BTreeMap<String, Vec<u8>>,
@@ -36,8 +38,8 @@ impl<B> Default for Content<B> {
     fn default() -> Self {
         Self {
             last_sequence: 0,
-            entries: BTreeMap::new(),
-            ids: HashMap::new(),
+            entries: Entries::default(),
+            ids: HashMap::default(),
             aliases: HashMap::new(),
             marks: BTreeMap::new(),
             index: Index::default(),
@@ -76,7 +78,7 @@ impl<B: Clone> Content<B> {
             }
             Undo::Separate(alias, sequence) => {
                 self.aliases.remove(&alias);
-                if let Some(entry) = self.entries.get_mut(&sequence) {
+                if let Some(entry) = self.entries.get_mut(sequence) {
                     entry.remove_alias(alias);
                 }
             }
@@ -95,7 +97,7 @@ impl<B: Clone> Content<B> {
     /// Finds a task by its id or by that of a task that merged into it.
     pub(super) fn find(&self, task: TaskId) -> Option<(Sequence, &Entry<B>)> {
         let sequence = self.ids.get(&task).or_else(|| self.aliases.get(&task))?;
-        Some((*sequence, self.entries.get(sequence)?))
+        Some((*sequence, self.entries.get(*sequence)?))
     }
 
     pub(super) fn insert(&mut self, entry: Entry<B>) {
@@ -112,7 +114,7 @@ impl<B: Clone> Content<B> {
         sequence: Sequence,
         change: impl FnOnce(&mut Entry<B>) -> Judged<T>,
     ) -> Judged<T> {
-        let entry = self.entries.get_mut(&sequence).ok_or(Kind::Other)?;
+        let entry = self.entries.get_mut(sequence).ok_or(Kind::Other)?;
         self.index.remove(sequence, entry);
         let before = self.undo_list.is_some().then(|| entry.clone());
         let result = change(entry);
@@ -131,7 +133,7 @@ impl<B: Clone> Content<B> {
 
     /// Changes an entry in a way that is not refused and is not part of a batch.
     pub(super) fn edit(&mut self, sequence: Sequence, change: impl FnOnce(&mut Entry<B>)) {
-        if let Some(entry) = self.entries.get_mut(&sequence) {
+        if let Some(entry) = self.entries.get_mut(sequence) {
             self.index.remove(sequence, entry);
             change(entry);
             self.index.add(sequence, entry);
@@ -146,7 +148,7 @@ impl<B: Clone> Content<B> {
 
     /// Makes `alias` another name of a task.
     pub(super) fn merge(&mut self, alias: TaskId, sequence: Sequence) {
-        if let Some(entry) = self.entries.get_mut(&sequence) {
+        if let Some(entry) = self.entries.get_mut(sequence) {
             entry.add_alias(alias);
             self.aliases.insert(alias, sequence);
             self.note(|| Undo::Separate(alias, sequence));
@@ -174,7 +176,7 @@ impl<B: Clone> Content<B> {
     }
 
     fn take(&mut self, sequence: Sequence) -> Option<Entry<B>> {
-        let entry = self.entries.remove(&sequence)?;
+        let entry = self.entries.remove(sequence)?;
         self.index.remove(sequence, &entry);
         self.ids.remove(&entry.id());
         for alias in entry.aliases() {

@@ -28,8 +28,9 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `entry.rs` | what is known of a task |
+//! | `entries.rs` | tasks by their sequence |
 //! | `content.rs` | the tasks and marks, and the list that undoes |
-//! | `index.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
+//! | `index.rs`, `row.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
 //! | `reserved.rs` | what staged batches keep from others |
 //! | `change.rs` | what each change does |
 //! | `stage.rs` `outcomes.rs` `claim.rs` `look.rs` | what the roles of the contract need |
@@ -37,11 +38,14 @@
 mod change;
 mod claim;
 mod content;
+mod entries;
 mod entry;
+mod hash;
 mod index;
 mod look;
 mod outcomes;
 mod reserved;
+mod row;
 mod stage;
 
 use std::collections::BTreeMap;

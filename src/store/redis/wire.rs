@@ -65,6 +65,27 @@ struct Insert<'b> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retention: Option<String>,
     body: usize,
+    #[serde(flatten)]
+    history: Option<History<'b>>,
+}
+
+/// What became of a task elsewhere.
+#[derive(Serialize)]
+struct History<'b> {
+    /// If it ended there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published_at: Option<String>,
+    counts: [u32; 3],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<&'b str>,
 }
 
 #[derive(Serialize)]
@@ -197,7 +218,26 @@ impl Blobs {
                 .retention
                 .map(|retention| retention.as_micros().to_string()),
             body: self.push(codec::encode(record)?),
+            history: self.history(record)?,
         })
+    }
+
+    /// What became of a task that comes from elsewhere.
+    fn history<'b>(&mut self, record: &'b Record) -> Result<Option<History<'b>>> {
+        if record.published_at.is_none() {
+            return Ok(None);
+        }
+        let counts = record.counts;
+        let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+        Ok(Some(History {
+            state: record.state.is_ended().then(|| record.state.name()),
+            published_at: record.published_at.map(micros),
+            counts: [counts.attempts, counts.conflicts, counts.reclaims],
+            failure: failure.map(|failure| self.push(failure)),
+            dead: record.dead.map(DeadReason::name),
+            ended_at: record.ended_at.map(micros),
+            progress: record.progress.as_deref(),
+        }))
     }
 
     fn settle(&mut self, settlement: &Settlement) -> Result<Settle> {

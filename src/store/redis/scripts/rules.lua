@@ -55,14 +55,19 @@ local function later(one, other)
   return tonumber(one) < tonumber(other) and other or one
 end
 
+-- One that was published elsewhere keeps the time of that; one that ended there stays as it is.
 local function publish(id, task, is_busy)
-  local delayed = task.delay and text(now + task.delay)
+  if ENDED[task.state] then
+    task.delay = nil
+    return
+  end
+  local delayed = task.delay and not task.published_at and text(now + task.delay) or nil
   local not_before = later(task.not_before, delayed)
   local state = task.unmet and 'waiting' or pending(not_before, is_busy)
   local events = { waiting = 'PublishBlocked', scheduled = 'PublishLater', ready = 'Publish' }
   enter(id, task, events[state], state)
   task.not_before, task.delay = not_before, nil
-  task.published_at = text(now)
+  task.published_at = task.published_at or text(now)
 end
 
 -- Ends a task; returns whether it leaves.

@@ -35,7 +35,7 @@ impl Book {
                 }
                 Change::Arrive { task, done } => self.arrive(*task, *done, now)?,
                 Change::Mark { key, expect, value } => {
-                    self.set(key, expect.as_ref(), value.as_ref())?
+                    self.set(key, expect.as_ref(), value.as_ref())?;
                 }
                 _ => return Err(Kind::Unsupported),
             }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::id::{Incarnation, StoreId};
+use crate::id::{ConsumerId, Incarnation, StoreId};
 use crate::register::Tier;
 use crate::store::ledger::{Cold, Ledger};
 use crate::store::{Capabilities, Error, Kind, Store};
@@ -61,6 +61,8 @@ struct State {
     ledger: Ledger<Cold>,
     /// How many presences each attended incarnation has.
     present: BTreeMap<Incarnation, usize>,
+    /// The consumer that claimed last.
+    claimed_last: Option<Arc<ConsumerId>>,
     visit_count: u64,
     interrupt_count: u64,
 }

@@ -65,7 +65,12 @@ pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod consumer;
-#[cfg(feature = "sqlite")]
+#[cfg(any(
+    feature = "sqlite",
+    feature = "file",
+    feature = "redis",
+    feature = "postgres"
+))]
 #[doc(hidden)]
 pub mod failpoint;
 pub mod handler;

@@ -45,10 +45,9 @@ impl TaskId {
     #[must_use]
     pub fn within(txn: TxnId, number: u64, now: Timestamp) -> Self {
         let millis = u64::try_from(now.as_micros()).unwrap_or(0) / 1_000;
-        let [.., high, low] = number.to_be_bytes();
-        let start = scatter(scatter(txn.incarnation.0) ^ txn.sequence);
-        let [a, b, c, d, e, f, g, h] = scatter(start ^ number).to_be_bytes();
-        let random = [high, low, a, b, c, d, e, f, g, h];
+        let mixture = scatter(scatter(scatter(txn.incarnation.0) ^ txn.sequence) ^ number);
+        let both = (u128::from(number) << 64) | u128::from(mixture);
+        let [_, _, _, _, _, _, random @ ..] = both.to_be_bytes();
         Self(Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
@@ -65,7 +64,7 @@ impl TaskId {
     }
 }
 
-/// Maps words to words, one to one, so that near ones come to be far apart (the finalizer of SplitMix64).
+/// Maps words to words, one to one, so that near ones come to be far apart (the finalizer of `SplitMix64`).
 const fn scatter(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -6,6 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::store::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+use crate::store::postgres::{self, PostgresStore};
 #[cfg(feature = "redis")]
 use crate::store::redis::{self, RedisStore};
 #[cfg(feature = "sqlite")]
@@ -20,6 +22,7 @@ use crate::store::{self, Store};
 /// | `memory://` | a new one in the memory of this process |
 /// | `sqlite:///absolute/path`, `sqlite:relative/path` | in a SQLite file, which is made if there is none |
 /// | `redis://[user][:password@]host[:port][/db]`, `rediss://…`, `redis+unix:///path` | on a Redis server |
+/// | `postgres://[user[:password]@]host[:port]/database`, `postgresql://…` | in a schema of a Postgres database |
 ///
 /// Parameters of `sqlite`, after `?` and joined by `&`: `busy_timeout` and `poll_interval` (`500ms`,
 /// `5s`), `wal_autocheckpoint` and `max_page_count` (pages), `create` (`true` or `false`).
@@ -27,6 +30,12 @@ use crate::store::{self, Store};
 /// Parameters of `redis`: `name`, because a server may have several stores; `durability`, `strict` or
 /// `relaxed`; `connect_timeout`, `response_timeout` and `keepalive_interval`; and instead of the parts of
 /// the URL `host`, `port`, `db`, `password` and `unix_socket_path`.
+///
+/// Parameters of `postgres`: `schema`, which is made if there is none; `sslmode` (`disable`, `prefer`,
+/// `require`, `verify-full`) and `sslrootcert` (a file); `host`, where it is the folder of a socket;
+/// `pooler` (`session` or `transaction`); `durability` (`strict` or `relaxed`); `connect_timeout`,
+/// `answer_timeout`, `lock_timeout` and `poll_interval`; `connections_max`, `application_name` and
+/// `create`.
 ///
 /// # Errors
 /// The URL is wrong, or the store cannot be opened; see [`OpenError`].
@@ -178,6 +187,7 @@ impl Schemes {
 /// The feature with which a scheme comes.
 fn feature(scheme: &str) -> Option<&'static str> {
     match scheme {
+        "postgres" | "postgresql" => Some("postgres"),
         "redis" | "rediss" | "redis+unix" => Some("redis"),
         "sqlite" => Some("sqlite"),
         _ => None,
@@ -201,6 +211,16 @@ impl Default for Schemes {
             ("redis+unix", "`redis+unix:///path?db=0`"),
         ] {
             schemes.insert(scheme, form, redis);
+        }
+        #[cfg(feature = "postgres")]
+        for (scheme, form) in [
+            ("postgres", "`postgres://user:password@host:port/database`"),
+            (
+                "postgresql",
+                "`postgresql://user:password@host:port/database`",
+            ),
+        ] {
+            schemes.insert(scheme, form, postgres);
         }
         schemes
     }
@@ -246,6 +266,12 @@ fn sqlite(url: &StoreUrl) -> Opened {
 fn redis(url: &StoreUrl) -> Opened {
     let options = redis::Options::from_url(url)?;
     Ok(Arc::new(RedisStore::open(options)?))
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: &StoreUrl) -> Opened {
+    let (address, options) = postgres::Options::from_url(url)?;
+    Ok(Arc::new(PostgresStore::open(&address, options)?))
 }
 
 impl fmt::Debug for Schemes {

@@ -32,7 +32,8 @@ use crate::store::{self, Store};
 /// the URL `host`, `port`, `db`, `password` and `unix_socket_path`.
 ///
 /// Parameters of `postgres`: `schema`, which is made if there is none; `sslmode` (`disable`, `prefer`,
-/// `require`, `verify-full`) and `sslrootcert` (a file); `host`, where it is the folder of a socket;
+/// `require`, `verify-full`) and `sslrootcert` (a file); `host` where it is the folder of a socket, with
+/// `port`, `user` and `password` then;
 /// `pooler` (`session` or `transaction`); `durability` (`strict` or `relaxed`); `connect_timeout`,
 /// `answer_timeout`, `lock_timeout` and `poll_interval`; `connections_max`, `application_name` and
 /// `create`.

@@ -4,7 +4,7 @@ use super::options::{Options, Pooler, TlsMode};
 use crate::store::url::{StoreUrl, UrlError};
 
 /// What a URL may have after `?`.
-const PARAMETERS: [&str; 14] = [
+const PARAMETERS: [&str; 16] = [
     "answer_timeout",
     "application_name",
     "connect_timeout",
@@ -13,12 +13,14 @@ const PARAMETERS: [&str; 14] = [
     "durability",
     "host",
     "lock_timeout",
+    "password",
     "poll_interval",
     "pooler",
     "port",
     "schema",
     "sslmode",
     "sslrootcert",
+    "user",
 ];
 
 impl Options {
@@ -76,7 +78,7 @@ fn times(url: &StoreUrl, mut options: Options) -> Result<Options, UrlError> {
 fn address(url: &StoreUrl) -> Result<String, UrlError> {
     let mut address = url.as_url().clone();
     address.set_query(None);
-    for name in ["host", "port", "application_name"] {
+    for name in ["host", "port", "user", "password", "application_name"] {
         if let Some(value) = url.parameter::<String>(name, "a text")? {
             address.query_pairs_mut().append_pair(name, &value);
         }

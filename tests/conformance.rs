@@ -20,6 +20,69 @@ mod memory {
     votive::conformance!(Memory);
 }
 
+mod file {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+    use votive::conformance::Harness;
+    use votive::store::Store;
+    use votive::store::file::{FileStore, Options};
+    use votive::time::ManualClock;
+
+    struct File(TempDir);
+
+    impl File {
+        fn folder(&self) -> PathBuf {
+            self.0.path().join("queue")
+        }
+
+        fn store(&self, clock: &ManualClock) -> Arc<dyn Store> {
+            let options = Options::default().clock(clock.clone());
+            Arc::new(FileStore::open(self.folder(), options).unwrap())
+        }
+
+        /// The files of the folder, and what is in them.
+        fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+            let paths = fs::read_dir(self.folder()).unwrap();
+            let paths = paths.map(|entry| entry.unwrap().path());
+            let files = paths.filter(|path| path.is_file());
+            files
+                .map(|path| (path.clone(), fs::read(path).unwrap()))
+                .collect()
+        }
+    }
+
+    impl Harness for File {
+        fn open(&self, clock: &ManualClock) -> Arc<dyn Store> {
+            self.store(clock)
+        }
+
+        /// What a crash leaves is in the files of the open store. Written back over the closed ones,
+        /// without the locks, which die with the process.
+        fn reopen_after_crash(
+            &self,
+            store: Arc<dyn Store>,
+            clock: &ManualClock,
+        ) -> Option<Arc<dyn Store>> {
+            let left = self.files();
+            drop(store);
+            for path in self.files().keys() {
+                fs::remove_file(path).unwrap();
+            }
+            for (path, content) in left {
+                fs::write(path, content).unwrap();
+            }
+            fs::remove_dir_all(self.folder().join("alive")).unwrap();
+            Some(self.store(clock))
+        }
+    }
+
+    votive::conformance!(File(tempfile::tempdir().unwrap()));
+}
+
 mod sqlite {
     use std::fs;
     use std::path::PathBuf;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use ::postgres::types::{ToSql, Type};
 use votive::id::{ConsumerId, Incarnation, TaskId};
 use votive::store::postgres::{self, PostgresStore};
 use votive::store::render::{Rendered, Value};
@@ -84,6 +85,15 @@ impl Pg {
     }
 }
 
+/// A parameter and its type, as the driver wants them.
+fn typed(value: &Value) -> (&(dyn ToSql + Sync), Type) {
+    match value {
+        Value::Integer(value) => (value, Type::INT8),
+        Value::Text(value) => (value, Type::TEXT),
+        Value::Bytes(value) => (value, Type::BYTEA),
+    }
+}
+
 impl Application for Pg {
     fn store(&self) -> &dyn Store {
         &self.store
@@ -94,15 +104,9 @@ impl Application for Pg {
     }
 
     fn execute(&self, rendered: &Rendered, commit: bool) -> bool {
-        use ::postgres::types::{ToSql, Type};
         let mut client = self.server.client().unwrap();
         let mut transaction = client.transaction().unwrap();
         let as_expected = rendered.statements.iter().all(|statement| {
-            let typed = |value| match value {
-                &Value::Integer(ref value) => (value as &(dyn ToSql + Sync), Type::INT8),
-                &Value::Text(ref value) => (value as _, Type::TEXT),
-                &Value::Bytes(ref value) => (value as _, Type::BYTEA),
-            };
             let values: Vec<_> = statement.parameters.iter().map(typed).collect();
             let rows = transaction.query_typed(&statement.sql, &values).unwrap();
             statement

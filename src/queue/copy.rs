@@ -49,15 +49,18 @@ pub struct Copied {
     pub left: Vec<Left>,
     /// Tasks that are claimed: their consumers have yet to settle them.
     pub claimed: u64,
-    /// Transactions that are staged and undecided.
+    /// Transactions that are staged and undecided here.
     pub in_doubt: u64,
+    /// Of an earlier copy, transactions that are staged in either store and undecided: what they move is
+    /// in one of the two, and not yet to be seen in the other.
+    pub in_flight: u64,
 }
 
 impl Copied {
     /// Whether nothing is left to be moved.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.left.is_empty() && self.claimed == 0 && self.in_doubt == 0
+        self.left.is_empty() && self.claimed + self.in_doubt + self.in_flight == 0
     }
 }
 
@@ -139,12 +142,12 @@ pub fn copy(
     };
     for _ in 0..ROUNDS_MAX {
         mover.round()?;
-        if !mover.copied.left.iter().any(|left| left.for_now) {
+        mover.count_rest()?;
+        if !mover.copied.left.iter().any(|left| left.for_now) && mover.copied.in_flight == 0 {
             break;
         }
         from.wait(&[], PAUSE)?;
     }
-    mover.count_rest()?;
     Ok(mover.copied)
 }
 
@@ -360,6 +363,12 @@ impl Mover<'_> {
         let claimed = claimed.filter(|(state, _)| *state == State::Claimed);
         self.copied.claimed = claimed.map(|(_, count)| count).sum();
         self.copied.in_doubt = stats.in_doubt;
+        let waits = |of: &Arc<dyn Store>, on: &Arc<dyn Store>| {
+            let all = recovery::all_in_doubt(&**of)?.into_iter();
+            let both = all.filter(|in_doubt| in_doubt.register == on.id());
+            Ok::<_, store::Error>(both.count() as u64)
+        };
+        self.copied.in_flight = waits(self.from, self.to)? + waits(self.to, self.from)?;
         Ok(())
     }
 }

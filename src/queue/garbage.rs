@@ -97,12 +97,19 @@ pub(super) fn collect_all(registers: &Registers) -> Collected {
     total
 }
 
-/// Returns the processes that may still be at work: enrolled somewhere, and nowhere known to be dead.
+/// Returns the processes that may still be at work: enrolled somewhere, and nowhere closed or known to be
+/// dead.
 pub(super) fn living(registers: &Registers) -> Result<BTreeSet<Incarnation>, RegisterError> {
     let (mut enrolled, mut departed) = (BTreeSet::new(), BTreeSet::new());
     for register in registers.all() {
-        let rows = register.incarnations()?.into_iter();
-        enrolled.extend(rows.map(|row| row.incarnation));
+        for row in register.incarnations()? {
+            let of = if row.closed {
+                &mut departed
+            } else {
+                &mut enrolled
+            };
+            of.insert(row.incarnation);
+        }
         departed.extend(register.departed()?);
     }
     Ok(&enrolled - &departed)

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use votive::failpoint;
 use votive::id::TaskId;
@@ -28,12 +28,12 @@ const STEPS: [&str; 6] = [
     "publish.after",
 ];
 
-/// Runs the program; returns whether it lived to see the end.
-fn copy(from: &Home, to: &Home, failpoint: Option<String>) -> bool {
+/// Runs the program.
+fn copy(from: &Home, to: &Home, failpoint: Option<String>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_votive"));
     command.args(["copy", &from.url, &to.url]);
     command.envs(failpoint.map(|point| ("VOTIVE_FAILPOINT", point)));
-    command.output().unwrap().status.success()
+    command.output().unwrap()
 }
 
 /// Fills a home with tasks, some of which have ended; returns their ids.
@@ -60,10 +60,12 @@ fn is_killed(homes: [Home; 2], points: &[&str]) {
     let mut died_at = BTreeSet::new();
     for point in points {
         for pass in PASSES {
-            if !copy(&from, &to, Some(format!("{point}:{pass}"))) {
+            let failing = copy(&from, &to, Some(format!("{point}:{pass}")));
+            if !failing.status.success() {
                 died_at.insert(*point);
             }
-            assert!(copy(&from, &to, None), "after {point}:{pass}");
+            let again = copy(&from, &to, None);
+            assert!(again.status.success(), "after {point}:{pass}: {again:?}");
             assert!(content(&to) == tasks, "after {point}:{pass}");
             assert!(content(&from).is_empty(), "after {point}:{pass}");
             std::mem::swap(&mut from, &mut to);

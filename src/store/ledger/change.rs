@@ -25,24 +25,24 @@ pub(super) struct Scribe<'a, B> {
 impl<B: Clone> Scribe<'_, B> {
     /// Makes all changes, in order, or none.
     pub(super) fn execute(&mut self, batch: &Batch) -> Judged<Applied> {
+        let noted = self.content.begin();
         let result = self.attempt(batch);
         match result {
             Ok(_) => self.content.commit(),
-            Err(_) => self.content.rollback(),
+            Err(_) => self.content.rollback(noted),
         }
         result
     }
 
     /// Judges the changes: makes them, and undoes them again.
     pub(super) fn judge(&mut self, batch: &Batch) -> Judged<()> {
+        let noted = self.content.begin();
         let judgement = self.attempt(batch);
-        self.content.rollback();
+        self.content.rollback(noted);
         judgement.map(drop)
     }
 
-    /// Makes the changes, and leaves it to the caller to commit or roll back.
     fn attempt(&mut self, batch: &Batch) -> Judged<Applied> {
-        self.content.begin();
         let mut applied = Applied::default();
         for change in &batch.changes {
             self.make(change, &mut applied)?;

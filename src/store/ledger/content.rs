@@ -14,7 +14,7 @@ use crate::task::StateSet;
 
 #[derive(Debug)]
 pub(super) struct Content<B> {
-    last_sequence: Sequence,
+    pub(super) last_sequence: Sequence,
     pub(super) entries: Entries<B>,
     pub(super) ids: HashMap<TaskId, Sequence, IdHash>,
     /// Ids of merged tasks, to the task that stays.
@@ -22,12 +22,16 @@ pub(super) struct Content<B> {
     pub(super) marks: BTreeMap<String, Vec<u8>>,
     pub(super) index: Index,
     pub(super) reserved: Reserved,
-    undo_list: Option<Vec<Undo<B>>>,
+    undo_list: Vec<Undo<B>>,
+    /// Whether a batch is being made, that may have to be undone.
+    is_trying: bool,
+    /// Whether whatever is done may have to be undone, or told.
+    pub(super) is_tracked: bool,
 }
 
 /// How one step is undone.
 #[derive(Debug)]
-enum Undo<B> {
+pub(super) enum Undo<B> {
     Remove(Sequence),
     Restore(Sequence, Entry<B>),
     Separate(TaskId, Sequence),
@@ -44,27 +48,52 @@ impl<B> Default for Content<B> {
             marks: BTreeMap::new(),
             index: Index::default(),
             reserved: Reserved::default(),
-            undo_list: None,
+            undo_list: Vec::new(),
+            is_trying: false,
+            is_tracked: false,
         }
     }
 }
 
 impl<B: Clone> Content<B> {
-    /// Starts to note how what is done is undone.
-    pub(super) fn begin(&mut self) {
-        self.undo_list = Some(Vec::new());
+    /// Starts to note how what is done is undone; returns how much was noted before.
+    pub(super) fn begin(&mut self) -> usize {
+        self.is_trying = true;
+        self.undo_list.len()
     }
 
     /// Keeps what was done since [`begin`](Self::begin).
     pub(super) fn commit(&mut self) {
-        self.undo_list = None;
+        self.is_trying = false;
+        if !self.is_tracked {
+            self.undo_list.clear();
+        }
     }
 
-    /// Undoes what was done since [`begin`](Self::begin), the latest first.
-    pub(super) fn rollback(&mut self) {
-        for undo in self.undo_list.take().into_iter().flatten().rev() {
+    /// Undoes what was done since so much had been noted, the latest first.
+    pub(super) fn rollback(&mut self, noted: usize) {
+        self.is_trying = false;
+        while self.undo_list.len() > noted
+            && let Some(undo) = self.undo_list.pop()
+        {
             self.undo(undo);
         }
+    }
+
+    /// What was noted, the earliest first.
+    #[cfg(feature = "file")]
+    pub(super) fn noted(&self) -> &[Undo<B>] {
+        &self.undo_list
+    }
+
+    /// Keeps all that was done.
+    #[cfg(feature = "file")]
+    pub(super) fn settle(&mut self) {
+        self.undo_list.clear();
+    }
+
+    fn is_noting(&self) -> bool {
+        self.is_trying || self.is_tracked
     }
 
     fn undo(&mut self, undo: Undo<B>) {
@@ -89,8 +118,8 @@ impl<B: Clone> Content<B> {
     }
 
     fn note(&mut self, undo: impl FnOnce() -> Undo<B>) {
-        if let Some(undo_list) = &mut self.undo_list {
-            undo_list.push(undo());
+        if self.is_noting() {
+            self.undo_list.push(undo());
         }
     }
 
@@ -114,9 +143,10 @@ impl<B: Clone> Content<B> {
         sequence: Sequence,
         change: impl FnOnce(&mut Entry<B>) -> Judged<T>,
     ) -> Judged<T> {
+        let is_noting = self.is_noting();
         let entry = self.entries.get_mut(sequence).ok_or(Kind::Other)?;
         self.index.remove(sequence, entry);
-        let before = self.undo_list.is_some().then(|| entry.clone());
+        let before = is_noting.then(|| entry.clone());
         let result = change(entry);
         let is_pending = StateSet::PENDING.contains(entry.state());
         entry.holds_key = is_pending
@@ -133,10 +163,15 @@ impl<B: Clone> Content<B> {
 
     /// Changes an entry in a way that is not refused and is not part of a batch.
     pub(super) fn edit(&mut self, sequence: Sequence, change: impl FnOnce(&mut Entry<B>)) {
+        let is_noting = self.is_noting();
         if let Some(entry) = self.entries.get_mut(sequence) {
             self.index.remove(sequence, entry);
+            let before = is_noting.then(|| entry.clone());
             change(entry);
             self.index.add(sequence, entry);
+            if let Some(before) = before {
+                self.note(|| Undo::Restore(sequence, before));
+            }
         }
     }
 
@@ -155,19 +190,30 @@ impl<B: Clone> Content<B> {
         }
     }
 
+    /// As [`merge`](Self::merge), in the words of somebody else.
+    #[cfg(feature = "file")]
+    pub(super) fn merge_unnoted(&mut self, alias: TaskId, sequence: Sequence) {
+        if let Some(entry) = self.entries.get_mut(sequence)
+            && !self.aliases.contains_key(&alias)
+        {
+            entry.add_alias(alias);
+            self.aliases.insert(alias, sequence);
+        }
+    }
+
     pub(super) fn set_mark(&mut self, key: &str, value: Option<&Vec<u8>>) {
         let before = self.set(key.to_owned(), value.cloned());
         self.note(|| Undo::Mark(key.to_owned(), before));
     }
 
-    fn set(&mut self, key: String, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    pub(super) fn set(&mut self, key: String, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
         match value {
             Some(value) => self.marks.insert(key, value),
             None => self.marks.remove(&key),
         }
     }
 
-    fn put(&mut self, sequence: Sequence, entry: Entry<B>) {
+    pub(super) fn put(&mut self, sequence: Sequence, entry: Entry<B>) {
         self.index.add(sequence, &entry);
         self.ids.insert(entry.id(), sequence);
         let aliases = entry.aliases().iter().map(|alias| (*alias, sequence));
@@ -175,7 +221,7 @@ impl<B: Clone> Content<B> {
         self.entries.insert(sequence, entry);
     }
 
-    fn take(&mut self, sequence: Sequence) -> Option<Entry<B>> {
+    pub(super) fn take(&mut self, sequence: Sequence) -> Option<Entry<B>> {
         let entry = self.entries.remove(sequence)?;
         self.index.remove(sequence, &entry);
         self.ids.remove(&entry.id());

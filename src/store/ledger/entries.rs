@@ -1,7 +1,8 @@
 //! Entries in the order of their sequences, found without a search as long as tasks leave in about the
 //! order in which they came.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use super::entry::Entry;
 use super::index::Sequence;
@@ -21,6 +22,8 @@ pub(super) struct Entries<B> {
     vacant: Vec<u32>,
     /// Sequences and their slots, in order; the first and the last are there.
     order: VecDeque<(Sequence, u32)>,
+    /// Those that came out of order: what a journal says again, it says late.
+    late: BTreeMap<Sequence, u32>,
     len: usize,
 }
 
@@ -30,6 +33,7 @@ impl<B> Default for Entries<B> {
             slots: Vec::new(),
             vacant: Vec::new(),
             order: VecDeque::new(),
+            late: BTreeMap::new(),
             len: 0,
         }
     }
@@ -67,7 +71,7 @@ impl<B> Entries<B> {
             Err(position) if position == self.order.len() => {
                 self.order.push_back((sequence, slot));
             }
-            Err(position) => self.order.insert(position, (sequence, slot)),
+            Err(_) => drop(self.late.insert(sequence, slot)),
         }
     }
 
@@ -84,9 +88,13 @@ impl<B> Entries<B> {
     }
 
     pub(super) fn remove(&mut self, sequence: Sequence) -> Option<Entry<B>> {
-        let position = self.position(sequence).ok()?;
-        let (_, slot) = self.order.get_mut(position)?;
-        let vacant = std::mem::replace(slot, GONE);
+        let vacant = match self.position(sequence) {
+            Ok(position) => {
+                let (_, slot) = self.order.get_mut(position)?;
+                std::mem::replace(slot, GONE)
+            }
+            Err(_) => self.late.remove(&sequence)?,
+        };
         let entry = self.slots.get_mut(vacant as usize)?.take()?;
         self.vacant.push(vacant);
         self.len -= 1;
@@ -100,16 +108,27 @@ impl<B> Entries<B> {
             Ok(position) => position + 1,
             Err(position) => position,
         };
-        let order = self.order.range(start..);
-        order.filter_map(|(sequence, slot)| {
-            let entry = self.slots.get(*slot as usize)?.as_ref()?;
-            Some((*sequence, entry))
+        let mut order = self.order.range(start..).copied().peekable();
+        let late = self
+            .late
+            .range((Bound::Excluded(sequence), Bound::Unbounded));
+        let mut late = late.map(|(key, slot)| (*key, *slot)).peekable();
+        let next = move || match (order.peek(), late.peek()) {
+            (Some((first, _)), Some((other, _))) if other < first => late.next(),
+            (None, _) => late.next(),
+            _ => order.next(),
+        };
+        std::iter::from_fn(next).filter_map(|(sequence, slot)| {
+            let entry = self.slots.get(slot as usize)?.as_ref()?;
+            Some((sequence, entry))
         })
     }
 
     fn slot(&self, sequence: Sequence) -> Option<u32> {
-        let position = self.position(sequence).ok()?;
-        self.order.get(position).map(|(_, slot)| *slot)
+        match self.position(sequence) {
+            Ok(position) => self.order.get(position).map(|(_, slot)| *slot),
+            Err(_) => self.late.get(&sequence).copied(),
+        }
     }
 
     /// Where a sequence is, or would be. Sequences count up by one and gaps are closed, so that it is at
@@ -131,7 +150,8 @@ impl<B> Entries<B> {
         while let Some((_, GONE)) = self.order.back() {
             self.order.pop_back();
         }
-        if self.order.len() - self.len > GAPS_MIN.max(self.len) {
+        let there = self.len - self.late.len();
+        if self.order.len() - there > GAPS_MIN.max(there) {
             self.order.retain(|(_, slot)| *slot != GONE);
         }
         if self.len == 0 && self.slots.len() > SLOTS_KEPT {
@@ -177,7 +197,8 @@ mod tests {
             let (mut entries, mut map) = (Entries::default(), BTreeMap::new());
             for (is_insert, sequence) in steps {
                 let next = map.last_key_value().map_or(0, |(last, _)| last + 1);
-                let sequence = if is_insert { next } else { sequence };
+                let is_new = !map.contains_key(&sequence) && sequence % 2 == 0;
+                let sequence = if is_insert && !is_new { next } else { sequence };
                 if is_insert {
                     entries.insert(sequence, entry(sequence));
                     map.insert(sequence, entry(sequence).id());

@@ -19,6 +19,7 @@ struct Report {
     marks: usize,
     claimed: u64,
     in_doubt: u64,
+    in_flight: u64,
     left: Vec<Refusal>,
 }
 
@@ -60,6 +61,7 @@ impl From<Copied> for Report {
             marks: copied.marks,
             claimed: copied.claimed,
             in_doubt: copied.in_doubt,
+            in_flight: copied.in_flight,
             left: left
                 .map(|Left { what, why, .. }| Refusal { what, why })
                 .collect(),
@@ -86,6 +88,10 @@ impl fmt::Display for Report {
                 "{} still claimed: run this again when they have ended",
                 self.claimed
             )?;
+        }
+        if self.in_flight > 0 {
+            let text = "of an earlier copy in doubt: run this again";
+            writeln!(f, "{} {text}", self.in_flight)?;
         }
         if self.in_doubt > 0 {
             writeln!(

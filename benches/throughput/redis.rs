@@ -9,8 +9,7 @@ use votive::store::Store;
 use votive::store::redis::{Options, RedisStore};
 use votive_testbed::{Redis, or_skip};
 
-use crate::report::Run;
-use crate::setting::{Result, Setting};
+use crate::setting::Result;
 use crate::{Pair, claims, own};
 
 /// The server of all pieces of work; `None` if there is none to be had.
@@ -143,7 +142,7 @@ impl Raw {
     /// Enqueues `count` tasks, one by one.
     fn fill(&self, count: u64) -> Result<()> {
         let mut connection = connect()?;
-        let body = vec![b'x'; 150];
+        let body = [b'x'; 150];
         for _ in 0..count {
             let next = self.next.fetch_add(1, Ordering::Relaxed);
             let mut call = self.enqueue.key(&self.prefix);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use votive::id::TaskId;
 use votive::register::{Decision, Register};
-use votive::store::{Change, Dispatch, Inspect, Interest, Kind};
+use votive::store::{Change, Claim, Dispatch, Inspect, Interest, Kind};
 
 use crate::fixture::{Client, LONG, done, eventually, insert, server, tell};
 
@@ -17,12 +17,13 @@ const KILLS: usize = 6;
 /// How much is done between two kills.
 const TASKS: usize = 30;
 
-/// Applies a change whatever becomes of the server; returns whether it was made.
-fn commit(client: &Client, change: &Change) -> bool {
+/// Applies a change whatever becomes of the server; returns whether it was made, or why it cannot be.
+fn commit(client: &Client, change: &Change) -> Result<bool, Kind> {
     let txn = client.txn();
     match client.apply_as(txn, vec![change.clone()]) {
-        Ok(_) => return true,
-        Err(error) if error.is_definite() => return false,
+        Ok(_) => return Ok(true),
+        Err(error) if error.is_retryable() => return Ok(false),
+        Err(error) if error.is_definite() => return Err(error.kind),
         Err(_) => {}
     }
     let mut decision = None;
@@ -31,7 +32,7 @@ fn commit(client: &Client, change: &Change) -> bool {
         decision = answer.ok().and_then(votive::register::Answer::as_owner);
         decision.is_some()
     });
-    decision == Some(Decision::Committed)
+    Ok(decision == Some(Decision::Committed))
 }
 
 /// What producers were told is there, and what consumers were told they did.
@@ -47,9 +48,22 @@ impl Books {
         while !self.is_over.load(Ordering::SeqCst) {
             let record = client.record();
             let id = record.id;
-            if commit(client, &insert(record)) {
+            if commit(client, &insert(record)).unwrap() {
                 self.enqueued.lock().insert(id);
             }
+        }
+    }
+
+    /// Settles a claim, unless it ended with the server that gave it out.
+    fn finish(&self, client: &Client, claim: &Claim) {
+        let mut settled = Ok(false);
+        eventually(|| {
+            settled = commit(client, &done(claim));
+            settled != Ok(false)
+        });
+        match settled {
+            Ok(_) => self.processed.lock().push(claim.record.id),
+            Err(kind) => assert_eq!(kind, Kind::ClaimLost(claim.record.id)),
         }
     }
 
@@ -60,8 +74,7 @@ impl Books {
             let claims = client.claim(4);
             let is_drained = claims.as_ref().is_ok_and(Vec::is_empty);
             for claim in claims.into_iter().flatten() {
-                eventually(|| commit(client, &done(&claim)));
-                self.processed.lock().push(claim.record.id);
+                self.finish(client, &claim);
             }
             if is_over && is_drained {
                 return;

@@ -6,5 +6,6 @@ mod cuts;
 mod deaths;
 mod fixture;
 mod leases;
+mod log;
 mod settings;
 mod space;

@@ -17,23 +17,29 @@ local function refuse_known(id)
   if find(id) or redis.call('HEXISTS', reserved_ids, id) == 1 then refuse('TaskExists', id) end
 end
 
+-- The unique key that a new task asks for: none if it ended elsewhere.
+local function wanted_key(change)
+  return not ENDED[change.past.state] and change.unique or nil
+end
+
 -- Returns the task that a new one merges into, if any.
 local function holder_to_merge_into(change)
-  if not change.unique then return nil end
-  local holder = redis.call('HGET', unique_keys, change.unique)
+  local key = wanted_key(change)
+  if not key then return nil end
+  local holder = redis.call('HGET', unique_keys, key)
   if is_judged then return not change.refuses and holder end
   if not holder then
-    if redis.call('HEXISTS', reserved_keys, change.unique) == 1 then refuse('Conflict') end
+    if redis.call('HEXISTS', reserved_keys, key) == 1 then refuse('Conflict') end
     return nil
   end
-  if change.refuses then refuse('NotUnique', change.unique, holder) end
+  if change.refuses then refuse('NotUnique', key, holder) end
   if load(holder).pin then refuse('Conflict') end
   return holder
 end
 
--- The fields of a task that is about to be published.
-local function new_task(change)
-  return {
+-- The fields of a task that is about to be published, with what it has from elsewhere.
+local function new_task(change, blob)
+  local task = {
     state = 'staged',
     queue = change.queue,
     priority = change.priority,
@@ -44,12 +50,15 @@ local function new_task(change)
     about = change.about,
     unmet = change.waits_for,
     retention = change.retention,
+    failure = change.failure and blob(change.failure),
   }
+  for field, value in pairs(change.past) do task[field] = value end
+  return task
 end
 
 local changes = {}
 
-function changes.insert(change, _, merged)
+function changes.insert(change, blob, merged)
   local id = change.task
   refuse_known(id)
   local holder = holder_to_merge_into(change)
@@ -60,10 +69,11 @@ function changes.insert(change, _, merged)
     dropped[#dropped + 1] = id
     return
   end
-  local task = new_task(change)
+  local task = new_task(change, blob)
   publish(id, task, is_busy(id, task))
+  task.delay = nil
   task.seq = text(redis.call('HINCRBY', meta, 'seq', 1))
-  if task.unique and redis.call('HEXISTS', unique_keys, task.unique) == 0 then
+  if wanted_key(change) and redis.call('HEXISTS', unique_keys, task.unique) == 0 then
     task.holds_key = '1'
   end
   put(id, task)
@@ -76,7 +86,7 @@ function changes.settle(change, blob)
   local after = copy(task)
   local leaves = verdicts[change.verdict](id, after, change, blob)
   set_counts(after, change.counts)
-  after.holder, after.token, after.holder_name, after.claimed_at = nil, nil, nil, nil
+  for _, field in ipairs(CLAIM) do after[field] = nil end
   follow(id, after, leaves)
 end
 
@@ -148,6 +158,8 @@ local function set_pins(batch, txn)
   for _, id in ipairs(ids) do
     local task = copy(load(id))
     task.pin = txn
+    -- A pinned claim must outlive the server, because what was promised depends on it.
+    task.unlogged = nil
     put(id, task)
   end
   return ids
@@ -158,7 +170,7 @@ local function lock(batch, txn)
   for _, change in ipairs(batch) do
     if change.change == 'insert' then
       redis.call('HSET', reserved_ids, change.task, txn)
-      if change.unique then redis.call('HINCRBY', reserved_keys, change.unique, 1) end
+      if wanted_key(change) then redis.call('HINCRBY', reserved_keys, change.unique, 1) end
     elseif change.change == 'mark' then
       redis.call('SADD', reserved_marks, change.key)
     end
@@ -171,7 +183,7 @@ local function unlock(batch)
   for _, change in ipairs(batch) do
     if change.change == 'insert' then
       redis.call('HDEL', reserved_ids, change.task)
-      if change.unique and redis.call('HINCRBY', reserved_keys, change.unique, -1) == 0 then
+      if wanted_key(change) and redis.call('HINCRBY', reserved_keys, change.unique, -1) == 0 then
         redis.call('HDEL', reserved_keys, change.unique)
       end
       topics['settled:' .. change.task] = true

@@ -45,7 +45,7 @@ local function pending(not_before, is_busy)
 end
 
 local function rank(task)
-  local at = tonumber(task.published_at)
+  local at = tonumber(task.published_at or '0')
   return math.max(at, tonumber(task.not_before) or at) + AGEING * task.priority
 end
 
@@ -55,14 +55,16 @@ local function later(one, other)
   return tonumber(one) < tonumber(other) and other or one
 end
 
+-- A task that was published elsewhere keeps its place, and one that ended there stays as it is.
 local function publish(id, task, is_busy)
-  local delayed = task.delay and text(now + task.delay)
-  local not_before = later(task.not_before, delayed)
+  if ENDED[task.state] then return end
+  local delayed = task.delay and not task.published_at and text(now + task.delay)
+  local not_before = later(task.not_before, delayed or nil)
   local state = task.unmet and 'waiting' or pending(not_before, is_busy)
   local events = { waiting = 'PublishBlocked', scheduled = 'PublishLater', ready = 'Publish' }
   enter(id, task, events[state], state)
-  task.not_before, task.delay = not_before, nil
-  task.published_at = text(now)
+  task.not_before = not_before
+  task.published_at = task.published_at or text(now)
 end
 
 -- Ends a task; returns whether it leaves.
@@ -73,7 +75,7 @@ end
 
 -- Until when an ended task is kept, if it leaves by itself.
 local function kept_until(task)
-  if task.state == 'done' then return task.ended_at + task.retention end
+  if task.state == 'done' then return task.ended_at + (task.retention or 0) end
 end
 
 local verdicts = {}

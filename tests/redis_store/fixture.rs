@@ -42,6 +42,7 @@ pub(crate) fn tell(server: &Redis, words: &[&str]) {
 }
 
 /// Waits for a condition.
+#[expect(clippy::disallowed_methods, reason = "a test has a deadline")]
 pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !is_so() {

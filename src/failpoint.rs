@@ -16,6 +16,21 @@ pub const RUSQLITE: &[&str] = &[
     "rusqlite.forget.after_commit",
 ];
 
+/// Where an application's Postgres database is hit.
+#[cfg(feature = "failpoints")]
+pub const POSTGRES_RESOURCE: &[&str] = &[
+    "postgres_resource.commit.before_commit",
+    "postgres_resource.commit.after_commit",
+    "postgres_resource.decide.before_commit",
+    "postgres_resource.decide.after_commit",
+    "postgres_resource.finish.before_commit",
+    "postgres_resource.finish.after_commit",
+    "postgres_resource.forget.before_commit",
+    "postgres_resource.forget.after_commit",
+    "postgres_resource.prepare.before_commit",
+    "postgres_resource.prepare.after_commit",
+];
+
 /// Where a SQLite store is hit.
 #[cfg(feature = "failpoints")]
 pub const SQLITE: &[&str] = &[
@@ -92,10 +107,40 @@ pub const REDIS: &[&str] = &[
     "redis.stage.after_commit",
 ];
 
+/// Where a Postgres store is hit.
+#[cfg(feature = "failpoints")]
+pub const POSTGRES: &[&str] = &[
+    "postgres.apply.before_commit",
+    "postgres.apply.after_commit",
+    "postgres.claim.before_commit",
+    "postgres.claim.after_commit",
+    "postgres.decide.before_commit",
+    "postgres.decide.after_commit",
+    "postgres.discard.before_commit",
+    "postgres.discard.after_commit",
+    "postgres.forget.before_commit",
+    "postgres.forget.after_commit",
+    "postgres.forgettable.before_commit",
+    "postgres.forgettable.after_commit",
+    "postgres.publish.before_commit",
+    "postgres.publish.after_commit",
+    "postgres.stage.before_commit",
+    "postgres.stage.after_commit",
+];
+
 /// Every point, a list for each module that has some. A durable step has a point before it and one
 /// after it.
 #[cfg(feature = "failpoints")]
-pub const ALL: &[&[&str]] = &[APPLICATION, RUSQLITE, SQLITE, FILE, FILE_COMPACT, REDIS];
+pub const ALL: &[&[&str]] = &[
+    APPLICATION,
+    RUSQLITE,
+    POSTGRES_RESOURCE,
+    SQLITE,
+    FILE,
+    FILE_COMPACT,
+    REDIS,
+    POSTGRES,
+];
 
 /// Aborts the process at its n-th call for `name` when the environment has `VOTIVE_FAILPOINT=name:n`;
 /// n defaults to 1.

@@ -65,7 +65,12 @@ pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod consumer;
-#[cfg(feature = "sqlite")]
+#[cfg(any(
+    feature = "sqlite",
+    feature = "file",
+    feature = "redis",
+    feature = "postgres"
+))]
 #[doc(hidden)]
 pub mod failpoint;
 pub mod handler;
@@ -93,4 +98,7 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}
+    #[cfg(feature = "conformance")]
+    #[doc = include_str!("../docs/writing-a-store.md")]
+    mod writing_a_store {}
 }

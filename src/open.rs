@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "file")]
+use crate::store::file::{self, FileStore};
 use crate::store::memory::MemoryStore;
 #[cfg(feature = "redis")]
 use crate::store::redis::{self, RedisStore};
@@ -18,11 +20,14 @@ use crate::store::{self, Store};
 /// | URL | store |
 /// | --- | --- |
 /// | `memory://` | a new one in the memory of this process |
+/// | `file:///absolute/folder`, `file:relative/folder` | in a folder, which is made if there is none |
 /// | `sqlite:///absolute/path`, `sqlite:relative/path` | in a SQLite file, which is made if there is none |
 /// | `redis://[user][:password@]host[:port][/db]`, `rediss://…`, `redis+unix:///path` | on a Redis server |
 ///
 /// Parameters of `sqlite`, after `?` and joined by `&`: `busy_timeout` and `poll_interval` (`500ms`,
 /// `5s`), `wal_autocheckpoint` and `max_page_count` (pages), `create` (`true` or `false`).
+///
+/// Parameters of `file`: `poll_interval`, `segment_size` (bytes), `create`.
 ///
 /// Parameters of `redis`: `name`, because a server may have several stores; `durability`, `strict` or
 /// `relaxed`; `connect_timeout`, `response_timeout` and `keepalive_interval`; and instead of the parts of
@@ -178,6 +183,7 @@ impl Schemes {
 /// The feature with which a scheme comes.
 fn feature(scheme: &str) -> Option<&'static str> {
     match scheme {
+        "file" => Some("file"),
         "redis" | "rediss" | "redis+unix" => Some("redis"),
         "sqlite" => Some("sqlite"),
         _ => None,
@@ -188,6 +194,12 @@ impl Default for Schemes {
     fn default() -> Self {
         let mut schemes = Self(BTreeMap::new());
         schemes.insert("memory", "`memory://`", memory);
+        #[cfg(feature = "file")]
+        schemes.insert(
+            "file",
+            "`file:///absolute/folder`, `file:relative/folder`",
+            file,
+        );
         #[cfg(feature = "sqlite")]
         schemes.insert(
             "sqlite",
@@ -210,6 +222,23 @@ fn memory(url: &StoreUrl) -> Opened {
     url.nowhere()?;
     url.allow(&[])?;
     Ok(Arc::new(MemoryStore::new()))
+}
+
+#[cfg(feature = "file")]
+fn file(url: &StoreUrl) -> Opened {
+    let folder = url.folder()?;
+    let mut options = file::Options::default();
+    url.allow(&["create", "poll_interval", "segment_size"])?;
+    if let Some(create) = url.parameter("create", "`true` or `false`")? {
+        options = options.create(create);
+    }
+    if let Some(interval) = url.duration("poll_interval")? {
+        options = options.poll_interval(interval);
+    }
+    if let Some(bytes) = url.parameter("segment_size", "a number of bytes")? {
+        options = options.segment_size(bytes);
+    }
+    Ok(Arc::new(FileStore::open(folder, options)?))
 }
 
 #[cfg(feature = "sqlite")]

@@ -52,6 +52,36 @@ fn a_sqlite_url_opens_the_same_store_again() {
 }
 
 #[test]
+fn a_file_url_opens_the_same_store_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/tasks", folder.path().display());
+    let first = votive::open(&url).unwrap();
+    let again = votive::open(&format!("{url}/?create=false&segment_size=1000000")).unwrap();
+    assert_eq!((backend(&first), first.id()), ("file", again.id()));
+}
+
+#[test]
+fn a_host_in_a_file_url_is_refused_with_the_right_forms() {
+    let text = refusal("file://tmp/tasks");
+    assert!(
+        text.contains("`file:tmp/tasks` for a relative path"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_folder_that_must_be_there_is_not_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = folder.path().join("tasks");
+    let text = refusal(&format!("file://{}?create=false", tasks.display()));
+    assert!(
+        text.starts_with("the store could not be opened: "),
+        "{text}"
+    );
+    assert!(!tasks.exists());
+}
+
+#[test]
 fn a_file_that_must_be_there_is_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tasks.db");

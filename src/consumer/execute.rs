@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use super::backlog::LaneNumber;
 use super::core::Core;
-use super::settle::store_error;
 use super::timer::{instant, jitter};
 use super::verdict::{self, End, chain};
 use super::watch::{self, Reason};
 use crate::handler::{Attempt, Context};
 use crate::queue;
-use crate::store::{Change, Claim, Kind};
+use crate::store::{self, Change, Claim, Kind};
 use crate::txn::{BoxError, Cancellation, CommitError, Transaction};
 
 /// The longest pause before the first run after a conflict; it doubles with each further one.
@@ -263,7 +262,7 @@ impl<'c> Runner<'c> {
     }
 
     fn is_lost(&self, error: &(dyn std::error::Error + 'static)) -> bool {
-        let kind = store_error(error).map(|error| &error.kind);
+        let kind = store::Error::among(error).map(|error| &error.kind);
         kind == Some(&Kind::ClaimLost(self.attempt.task))
     }
 }

@@ -6,11 +6,10 @@
 
 use std::sync::Arc;
 
-use super::settle::store_error;
 use super::verdict::chain;
 use crate::queue;
 use crate::register::Register;
-use crate::store::{Change, Kind, Store};
+use crate::store::{self, Change, Kind, Store};
 use crate::txn::{BoxError, TransactionManager};
 
 /// How many suffixes are tried.
@@ -101,7 +100,7 @@ fn is_alive(store: &dyn Store, bearer: &[u8]) -> Result<bool, BoxError> {
 }
 
 fn is_taken(error: &BoxError) -> bool {
-    let kind = store_error(&**error).map(|error| &error.kind);
+    let kind = store::Error::among(&**error).map(|error| &error.kind);
     matches!(kind, Some(Kind::MarkChanged(_)))
 }
 

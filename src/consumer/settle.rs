@@ -218,7 +218,7 @@ fn commit(core: &Core, jobs: &[Job]) -> Result<(), BoxError> {
 
 /// Deals with a refusal, and returns what is to be tried again at once.
 fn refused(core: &Core, jobs: Vec<Job>, error: &(dyn StdError + 'static)) -> Vec<Job> {
-    let store_error = store_error(error);
+    let store_error = store::Error::among(error);
     let (task, pinned) = match store_error.map(|error| &error.kind) {
         Some(Kind::ClaimLost(task)) => (Some(*task), false),
         Some(Kind::Pinned(task)) => (Some(*task), true),
@@ -246,18 +246,6 @@ fn give_time(core: &Core, jobs: Vec<Job>, error: &(dyn StdError + 'static), hope
     }
     core.store_failed("settle tasks", error);
     core.settler.postpone(jobs);
-}
-
-/// Finds the store's error among the causes.
-pub(super) fn store_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e store::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 fn count(stats: &mut Stats, jobs: &[Job]) {

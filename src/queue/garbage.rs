@@ -97,6 +97,24 @@ pub(super) fn collect_all(registers: &Registers) -> Collected {
     total
 }
 
+/// Returns the processes that may still be at work: enrolled somewhere, and nowhere closed or known to be
+/// dead.
+pub(super) fn living(registers: &Registers) -> Result<BTreeSet<Incarnation>, RegisterError> {
+    let (mut enrolled, mut departed) = (BTreeSet::new(), BTreeSet::new());
+    for register in registers.all() {
+        for row in register.incarnations()? {
+            let of = if row.closed {
+                &mut departed
+            } else {
+                &mut enrolled
+            };
+            of.insert(row.incarnation);
+        }
+        departed.extend(register.departed()?);
+    }
+    Ok(&enrolled - &departed)
+}
+
 /// Forgets what the owners in this process know, which nobody else may; returns how many records went.
 pub(super) fn collect_own(registers: &Registers) -> usize {
     let all = registers.all().into_iter();
@@ -104,7 +122,7 @@ pub(super) fn collect_own(registers: &Registers) -> usize {
         .sum()
 }
 
-fn or_later<T: Default>(result: Result<T, RegisterError>) -> T {
+pub(super) fn or_later<T: Default>(result: Result<T, RegisterError>) -> T {
     result.unwrap_or_else(|error| {
         tracing::warn!(%error, "garbage was left for the next time");
         T::default()

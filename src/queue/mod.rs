@@ -9,9 +9,11 @@
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
 //! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
+//! | `copy` | moves tasks to another store |
 //! | `turn` | has a fleet do a piece of work once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
+mod copy;
 mod data_manager;
 mod databases;
 pub mod decision;
@@ -25,6 +27,7 @@ mod turn;
 use std::fmt;
 use std::sync::Arc;
 
+pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
 pub use enlist::{Enlist, EnlistError, Enlisted};
@@ -37,6 +40,7 @@ use crate::codec::CodecError;
 use crate::id::TaskId;
 use crate::store::{self, Applied, Batch, Change, Kind, Store};
 use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Record, Task};
+use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
 
@@ -161,7 +165,9 @@ impl Queue {
         payload: Payload,
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
-        let record = self.record(kind.into(), payload, options)?;
+        let number = work.count_up();
+        let mint = |now| TaskId::within(work.id(), number, now);
+        let record = self.record(kind.into(), payload, options, mint)?;
         let task = record.id;
         change(&self.store, work, Change::Insert(Box::new(record)))?;
         Ok(task)
@@ -173,12 +179,13 @@ impl Queue {
         kind: Name,
         payload: Payload,
         options: Options,
+        mint: impl FnOnce(Timestamp) -> TaskId,
     ) -> Result<Record, EnqueueError> {
         check_name("the kind of a task", &kind)?;
         check_options(&options)?;
         self.check_size(&kind, &payload)?;
         let now = self.store.now()?;
-        let record = Record::new(TaskId::new(now), &self.name, kind, payload, now);
+        let record = Record::new(mint(now), &self.name, kind, payload, now);
         Ok(record.with_options(options.shared()))
     }
 

@@ -1,10 +1,11 @@
 //! Recovery: settles what crashes left staged. Any process may run it, at any time, any number of times
 //! at once; what is true is in the registers, and recovery only asks and obeys.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::TxnId;
+use crate::id::{Incarnation, TxnId};
 use crate::queue::data_manager::introduce;
 use crate::queue::databases::{self, InDatabases};
 use crate::queue::decision::{Action, action, is_due};
@@ -46,7 +47,8 @@ pub struct Recovered {
 /// Settles what crashes left in doubt in `store`, and in the databases that can prepare, asking the
 /// manager's registers; then collects garbage.
 ///
-/// What is younger than [`GRACE_DEFAULT`] is left alone: its owner is probably at work.
+/// What is younger than [`GRACE_DEFAULT`] is left alone, since its owner is probably at work, unless its
+/// owner is proved dead.
 ///
 /// # Errors
 /// The store failed. A batch that it could not settle, because it is damaged for one, keeps no other
@@ -93,8 +95,13 @@ pub fn recover_older_than(
     let now = store.now()?;
     let mut recovered = Recovered::default();
     let mut failed = None;
+    // Looked up only after what is in doubt was listed: who staged is enrolled before.
+    let living = LazyCell::new(|| garbage::or_later(garbage::living(registers).map(Some)));
+    let may_live =
+        |incarnation: &Incarnation| living.as_ref().is_none_or(|of| of.contains(incarnation));
     for in_doubt in all_in_doubt(&**store)? {
-        if !is_due(&in_doubt, now, grace) {
+        let is_young = !is_due(&in_doubt, now, grace);
+        if is_young && may_live(&in_doubt.txn.incarnation) {
             continue;
         }
         let action = judge(&**store, registers, &in_doubt);

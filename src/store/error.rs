@@ -49,6 +49,19 @@ impl Error {
         self
     }
 
+    /// Finds the store's error among an error and what caused it.
+    #[must_use]
+    pub fn among<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+
     /// Whether the same call, in a fresh transaction, may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

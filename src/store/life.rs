@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::lifecycle::Fate;
 use super::{AGEING, Amendment, Kind, Settlement, Verdict};
 use crate::id::TaskId;
@@ -10,7 +12,7 @@ use crate::task::{Counts, DeadReason, Event, Options, Record, State, StateSet};
 use crate::time::Timestamp;
 
 /// What has become of a task, without what was said of it. A rule that refuses leaves it as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) struct Life {
     pub(in crate::store) id: TaskId,
     pub(in crate::store) state: State,

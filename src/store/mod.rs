@@ -39,8 +39,11 @@ pub mod url;
 #[cfg(feature = "file")]
 pub mod file;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod render;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

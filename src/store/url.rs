@@ -14,6 +14,9 @@ use url::Url;
 /// How alike two names must be for one to be suggested for the other.
 const LIKENESS_MIN: f64 = 0.7;
 
+/// How `file:` is known to the parser: of a scheme by the name `file` it takes every path for absolute.
+const FILE_INSIDE: &str = "votive+file:";
+
 /// The address of a store.
 ///
 /// Its `Display` and `Debug` show `***` for a password.
@@ -89,7 +92,13 @@ impl FromStr for StoreUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let url = Url::parse(text).map_err(|error| match error {
+        let inside = text
+            .get(..5)
+            .filter(|start| start.eq_ignore_ascii_case("file:"));
+        let inside = inside.and_then(|start| text.get(start.len()..));
+        let inside = inside.map(|rest| format!("{FILE_INSIDE}{rest}"));
+        let parsed = Url::parse(inside.as_deref().unwrap_or(text));
+        let url = parsed.map_err(|error| match error {
             url::ParseError::RelativeUrlWithoutBase => UrlError::NoScheme,
             error => UrlError::Malformed(error),
         })?;
@@ -115,7 +124,10 @@ impl StoreUrl {
     /// Returns the scheme, which says which kind of store it is; lower case.
     #[must_use]
     pub fn scheme(&self) -> &str {
-        self.url.scheme()
+        match self.url.scheme() {
+            scheme if FILE_INSIDE.strip_suffix(':') == Some(scheme) => "file",
+            scheme => scheme,
+        }
     }
 
     /// Lends the parsed URL, password included, for a backend that connects to a server.
@@ -130,6 +142,27 @@ impl StoreUrl {
     /// # Errors
     /// The URL names a host, or no file.
     pub fn file(&self) -> Result<PathBuf, UrlError> {
+        self.path().and_then(|path| {
+            if path.ends_with('/') {
+                return Err(self.no_file());
+            }
+            Ok(PathBuf::from(path))
+        })
+    }
+
+    /// Returns the folder that the URL names, as [`file`](Self::file) does a file; it may end with `/`.
+    ///
+    /// # Errors
+    /// The URL names a host, or no folder.
+    pub fn folder(&self) -> Result<PathBuf, UrlError> {
+        let path = self.path()?;
+        match path.trim_end_matches('/') {
+            "" => Err(self.no_file()),
+            path => Ok(PathBuf::from(path)),
+        }
+    }
+
+    fn path(&self) -> Result<String, UrlError> {
         let path = percent_decode_str(self.url.path()).decode_utf8();
         let path = path.map_err(|_| UrlError::NotUtf8(self.to_string()))?;
         let host = self.url.host_str().unwrap_or_default();
@@ -141,13 +174,17 @@ impl StoreUrl {
             );
             return Err(self.superfluous("a host", advice));
         }
-        if path.is_empty() || path.ends_with('/') {
-            return Err(UrlError::NoFile {
-                url: self.to_string(),
-                scheme: self.scheme().to_owned(),
-            });
+        if path.is_empty() {
+            return Err(self.no_file());
         }
-        Ok(PathBuf::from(path.into_owned()))
+        Ok(path.into_owned())
+    }
+
+    fn no_file(&self) -> UrlError {
+        UrlError::NoFile {
+            url: self.to_string(),
+            scheme: self.scheme().to_owned(),
+        }
     }
 
     /// Refuses a URL that says where: for stores that are in no place.
@@ -269,6 +306,9 @@ impl fmt::Display for StoreUrl {
             });
             shown.query_pairs_mut().clear().extend_pairs(pairs);
         }
+        if let Some(rest) = shown.as_str().strip_prefix(FILE_INSIDE) {
+            return write!(f, "file:{rest}");
+        }
         shown.fmt(f)
     }
 }
@@ -298,6 +338,19 @@ mod tests {
         assert_eq!(file("sqlite:/var/lib/a.db").unwrap(), "/var/lib/a.db");
         assert_eq!(file("sqlite:a.db").unwrap(), "a.db");
         assert_eq!(file("sqlite:../up/a.db").unwrap(), "../up/a.db");
+    }
+
+    #[test]
+    fn a_folder_is_absolute_after_two_slashes_and_else_relative() {
+        let folder = |text: &str| parsed(text).folder().unwrap();
+        assert_eq!(
+            folder("file:///var/lib/queue").to_str(),
+            Some("/var/lib/queue")
+        );
+        assert_eq!(folder("file:queue/").to_str(), Some("queue"));
+        assert_eq!(folder("FILE:../up/queue").to_str(), Some("../up/queue"));
+        assert_eq!(parsed("file:queue").to_string(), "file:queue");
+        assert!(parsed("file:///").folder().is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use name::Name;
+pub(crate) use options::shared as shared_options;
 pub use options::{OnDuplicate, Options, Unique};
 pub use payload::{Format, Payload, PayloadError, PayloadLimits};
 pub use record::{Counts, Failure, Record};

@@ -100,21 +100,21 @@ impl Default for Options {
 }
 
 /// Options as they are encoded, shared when they are read.
-pub(super) mod shared {
+pub(crate) mod shared {
     use std::sync::Arc;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::Options;
 
-    pub(in crate::task) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         options: &Arc<Options>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         (**options).serialize(to)
     }
 
-    pub(in crate::task) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Arc<Options>, D::Error> {
         Options::deserialize(from).map(Options::shared)

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod changing;
+mod copying;
 mod desk;
 mod endings;
 mod enqueueing;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
+use crate::endurance;
 use crate::inspection;
 use crate::site::Site;
 use crate::work;
@@ -22,6 +23,8 @@ pub(crate) enum Role {
     Work,
     /// The same, with an application whose commits do not wait for the disk.
     WorkCarelessly,
+    /// Produce and consume whatever fails, until standard input ends.
+    Endure,
     /// Say what is wrong with the site. Nobody else may have its files open: this is why it is done in a
     /// process of its own.
     Inspect,
@@ -51,6 +54,10 @@ fn a_child_process_does_as_it_is_told() {
     match role.as_str() {
         "Work" => work(false),
         "WorkCarelessly" => work(true),
+        "Endure" => {
+            let world = World::open(&site).unwrap();
+            endurance::run(&world, &site).unwrap();
+        }
         "Inspect" => inspection::complaints(&site)
             .iter()
             .for_each(|complaint| println!("\n{COMPLAINT}{complaint}")),

@@ -20,6 +20,25 @@ struct Findings {
     tasks: Vec<(Answer, State)>,
 }
 
+/// What producers were told, as they noted it.
+struct Told {
+    acknowledged: Vec<String>,
+    refused: Vec<String>,
+}
+
+impl Told {
+    fn read(site: &Site) -> Self {
+        let lines = |path| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            text.lines().map(str::to_owned).collect()
+        };
+        Self {
+            acknowledged: lines(site.acknowledgements()),
+            refused: lines(site.refusals()),
+        }
+    }
+}
+
 /// Opens a site, recovers, inspects, lets a consumer run what is left, and inspects
 /// again; returns what is wrong, a line each.
 pub(crate) fn complaints(site: &Site) -> Vec<String> {
@@ -35,18 +54,17 @@ pub(crate) fn complaints(site: &Site) -> Vec<String> {
 }
 
 fn inspect(site: &Site, complaints: &mut Vec<String>) -> Result<()> {
-    let told = fs::read_to_string(site.acknowledgements()).unwrap_or_default();
-    let acknowledged: Vec<_> = told.lines().map(str::to_owned).collect();
+    let told = Told::read(site);
     let world = World::open(site)?;
     let in_doubt = world.recover()?;
     complain(complaints, in_doubt == 0, "batches are in doubt", in_doubt);
     complaints.extend(world.check()?);
     let before = Findings::read(&world)?;
-    before.judge(&acknowledged, complaints);
+    before.judge(&told, complaints);
     world.drain()?;
     complaints.extend(world.check()?);
     let after = Findings::read(&world)?;
-    after.judge(&acknowledged, complaints);
+    after.judge(&told, complaints);
     complain(
         complaints,
         before.notes == after.notes,
@@ -81,7 +99,7 @@ impl Findings {
         names
     }
 
-    fn judge(&self, acknowledged: &[String], complaints: &mut Vec<String>) {
+    fn judge(&self, told: &Told, complaints: &mut Vec<String>) {
         let enqueued = self.named(|task, _| !task.is_echo);
         differ(complaints, "notes and their tasks", &self.notes, &enqueued);
         let done = self.named(|_, state| state == State::Done);
@@ -104,8 +122,16 @@ impl Findings {
         );
         let there: BTreeSet<_> = self.notes.iter().collect();
         let lost = |name: &&String| !there.contains(name);
-        let lost: Vec<_> = acknowledged.iter().filter(lost).collect();
+        let lost: Vec<_> = told.acknowledged.iter().filter(lost).collect();
         complain(complaints, lost.is_empty(), LOST, &lost);
+        let undead = told.refused.iter().filter(|name| there.contains(name));
+        let undead: Vec<_> = undead.collect();
+        complain(
+            complaints,
+            undead.is_empty(),
+            "refused notes are there",
+            &undead,
+        );
     }
 }
 

@@ -9,6 +9,18 @@ use votive::failpoint;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Backend {
     Sqlite,
+    Redis,
+}
+
+/// A server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    Redis,
+    Postgres,
+}
+
+impl Program {
+    pub(crate) const ALL: [Self; 2] = [Self::Redis, Self::Postgres];
 }
 
 /// Where something is written, in the same transaction that does something to tasks.
@@ -44,7 +56,7 @@ const REGISTER: [&str; 2] = ["decide", "forget"];
 impl Layout {
     /// The points that this layout comes to.
     pub(crate) fn points(self) -> Vec<&'static str> {
-        let of_places = [self.notes, self.effects].map(|place| self.points_of(place));
+        let of_places = [self.notes, self.effects].map(Self::points_of);
         let is_taken = |point: &&str| self.is_prepared() || !is_one_of(point, &TWO_PHASE);
         let of_tasks = self.tasks.points().iter().copied().filter(is_taken);
         let mut points: Vec<_> = of_tasks.chain(of_places.concat()).collect();
@@ -53,12 +65,9 @@ impl Layout {
         points
     }
 
-    fn points_of(self, place: Place) -> Vec<&'static str> {
-        let database: &[_] = match self.tasks {
-            Backend::Sqlite => failpoint::RUSQLITE,
-        };
+    fn points_of(place: Place) -> Vec<&'static str> {
         let commits = |point: &&str| !is_one_of(point, &REGISTER);
-        let shares = || database.iter().copied().filter(commits);
+        let shares = || failpoint::RUSQLITE.iter().copied().filter(commits);
         match place {
             Place::Ours => shares().collect(),
             Place::Yours => shares()
@@ -83,6 +92,15 @@ impl Layout {
             })
     }
 
+    /// Whether something is in a server of this kind.
+    pub(crate) fn needs(self, program: Program) -> bool {
+        let backends = [Some(self.tasks), self.second()];
+        match program {
+            Program::Redis => backends.contains(&Some(Backend::Redis)),
+            Program::Postgres => false,
+        }
+    }
+
     /// Whether some transaction spans several stores.
     pub(crate) fn is_prepared(self) -> bool {
         [self.notes, self.effects]
@@ -95,6 +113,7 @@ impl Backend {
     fn points(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => failpoint::SQLITE,
+            Self::Redis => failpoint::REDIS,
         }
     }
 }

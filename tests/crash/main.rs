@@ -12,6 +12,9 @@
 //! | `inspection` | what must hold at any time after recovery |
 //! | `child` | another process: this test program once more |
 //! | `campaign` | children that die, and what they leave behind |
+//! | `servers` | the servers that sites share |
+//! | `faults` | servers that are killed, connections that are cut |
+//! | `endurance`, `storm` | what a child does meanwhile, and its parent |
 //! | `power` | what is left of the files when the power fails |
 #![cfg(test)]
 
@@ -19,12 +22,16 @@ mod answer;
 mod campaign;
 mod child;
 mod dice;
+mod endurance;
+mod faults;
 mod inspection;
 mod layout;
 mod matrix;
 mod power;
+mod servers;
 mod shelf;
 mod site;
 mod store;
+mod storm;
 mod work;
 mod world;

@@ -3,7 +3,7 @@
 
 use crate::campaign;
 use crate::layout::{Backend, Layout, Place};
-use Backend::Sqlite;
+use Backend::{Redis, Sqlite};
 
 /// Takes the list of layouts once: makes of it the matrix, and a test of each.
 macro_rules! layouts {
@@ -36,4 +36,12 @@ layouts! {
         tasks Sqlite, notes Place::Sqlite, effects Place::Sqlite;
     sqlite_and_a_queue_in_another_file_survive_every_crash:
         tasks Sqlite, notes Place::Queue(Sqlite), effects Place::Queue(Sqlite);
+    redis_with_an_application_in_sqlite_survives_every_crash:
+        tasks Redis, notes Place::Sqlite, effects Place::Sqlite;
+    redis_and_a_queue_in_sqlite_survive_every_crash:
+        tasks Redis, notes Place::Queue(Sqlite), effects Place::Queue(Sqlite);
+    sqlite_and_a_queue_in_redis_survive_every_crash:
+        tasks Sqlite, notes Place::Queue(Redis), effects Place::Queue(Redis);
+    redis_and_a_queue_in_redis_survive_every_crash:
+        tasks Redis, notes Place::Queue(Redis), effects Place::Queue(Redis);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use votive::store::Store;
+use votive::store::redis::{self, RedisStore};
 use votive::store::sqlite::{self, SqliteStore};
 
 use crate::layout::Backend;
@@ -14,9 +15,13 @@ use crate::world::Result;
 /// Checkpoints come often, so that crashes meet them.
 pub(crate) const CHECKPOINT_PAGES: u32 = 40;
 
+/// How long a server may take to answer; far more than it needs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A store as what it is: an application in the same database must know.
 pub(crate) enum Opened {
     Sqlite(Arc<SqliteStore>),
+    Other(Arc<dyn Store>),
 }
 
 impl Opened {
@@ -30,12 +35,18 @@ impl Opened {
                 let path = site.file(&format!("{name}.db"));
                 Ok(Self::Sqlite(Arc::new(SqliteStore::open(path, options)?)))
             }
+            Backend::Redis => {
+                let options = redis::Options::from_url(&site.redis(name).parse()?)?;
+                let options = options.response_timeout(ANSWER_TIMEOUT);
+                Ok(Self::Other(Arc::new(RedisStore::open(options)?)))
+            }
         }
     }
 
     pub(crate) fn into_store(self) -> Arc<dyn Store> {
         match self {
             Self::Sqlite(store) => store,
+            Self::Other(store) => store,
         }
     }
 }

@@ -6,9 +6,11 @@ use std::fs::File;
 use std::io::Write as _;
 
 use votive::id::Incarnation;
+use votive::txn::Work;
 
 use crate::answer::Answer;
 use crate::layout::Place;
+use crate::shelf::refuse;
 use crate::site::Site;
 use crate::world::{Result, World};
 
@@ -30,7 +32,8 @@ pub(crate) fn is_committed(number: u32) -> bool {
     ending(number) == Ending::Commit
 }
 
-fn ending(number: u32) -> Ending {
+/// How the transaction of this number is meant to end.
+pub(crate) fn ending(number: u32) -> Ending {
     match number % 5 {
         3 => Ending::Abort,
         4 => Ending::Refusal,
@@ -68,9 +71,7 @@ fn produce(world: &World, task: &Answer, ending: Ending) -> Result<()> {
         return world.notes.enqueue_by_itself(&world.queue, task, ending);
     }
     let mut txn = world.manager.begin()?;
-    let is_refused = ending == Ending::Refusal;
-    world.notes.write(&mut txn, &task.name(), is_refused)?;
-    world.queue.enqueue(&mut txn, task)?;
+    write(world, &mut txn, task, ending)?;
     match ending {
         Ending::Abort => txn.abort()?,
         Ending::Commit => drop(txn.commit()?),
@@ -78,6 +79,20 @@ fn produce(world: &World, task: &Answer, ending: Ending) -> Result<()> {
             Ok(_) => return Err("a COMMIT was not refused".into()),
             Err(error) => tracing::debug!(%error, "as it should be"),
         },
+    }
+    Ok(())
+}
+
+/// Writes a note and enqueues its task; some are to be refused by where notes are, others by the queue.
+pub(crate) fn write(world: &World, work: &mut Work, task: &Answer, ending: Ending) -> Result<()> {
+    let is_refused = ending == Ending::Refusal;
+    let by_queue = task.number.is_multiple_of(2);
+    world
+        .notes
+        .write(work, &task.name(), is_refused && !by_queue)?;
+    world.queue.enqueue(work, task)?;
+    if is_refused && by_queue {
+        refuse(&world.store, work)?;
     }
     Ok(())
 }

@@ -120,8 +120,14 @@ impl World {
 
     /// Waits until all tasks are done.
     pub(crate) fn wait(&self) -> Result<()> {
+        self.wait_while(|| ())
+    }
+
+    /// Does something again and again until all tasks are done.
+    pub(crate) fn wait_while(&self, something: impl Fn()) -> Result<()> {
         let (again, late) = (tick(Duration::from_millis(2)), after(LONG));
         while self.unfinished()? > 0 {
+            something();
             select! {
                 recv(again) -> _ => {}
                 recv(late) -> _ => return Err("some tasks are never done".into()),

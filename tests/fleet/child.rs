@@ -145,9 +145,14 @@ impl Member {
         assert!(sent.unwrap().success());
     }
 
+    /// Has the consumer stop.
+    pub(crate) fn close(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Has the consumer stop, and waits until the process has ended well.
     pub(crate) fn stop(&mut self) {
-        drop(self.child.stdin.take());
+        self.close();
         assert!(self.child.wait().unwrap().success());
     }
 }

@@ -3,6 +3,8 @@
 
 use std::any::Any;
 
+use votive_testbed::{Redis, or_skip, redis};
+
 /// A store's address, and what has to live as long as it is used.
 pub(crate) struct Home {
     pub(crate) url: String,
@@ -15,4 +17,12 @@ pub(crate) fn sqlite() -> Home {
         url: format!("sqlite://{}/tasks.db", folder.path().display()),
         _keeps: Box::new(folder),
     }
+}
+
+pub(crate) fn redis() -> Option<Home> {
+    let server = or_skip(Redis::start(redis::Options::default()))?;
+    Some(Home {
+        url: server.url(),
+        _keeps: Box::new(server),
+    })
 }

@@ -108,6 +108,22 @@ fn what_is_younger_than_the_grace_period_is_left_to_its_owner() {
 }
 
 #[test]
+fn what_the_dead_have_left_is_settled_at_once() {
+    let (store, register, manager, txn) = staged_elsewhere();
+    register.departed.lock().push(txn.incarnation);
+    let recovered = recover(&as_store(&store), &manager).unwrap();
+    assert_eq!(recovered.discarded, 1);
+}
+
+#[test]
+fn what_a_closed_incarnation_left_is_settled_at_once() {
+    let (store, register, manager, txn) = staged_elsewhere();
+    register.close(txn.incarnation).unwrap();
+    let recovered = recover(&as_store(&store), &manager).unwrap();
+    assert_eq!(recovered.discarded, 1);
+}
+
+#[test]
 fn a_volatile_store_is_left_to_its_living_owner() {
     let store = Faulty::new(Tier::Volatile);
     let manager = TransactionManager::new();

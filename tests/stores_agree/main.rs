@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use votive::store::file::{self, FileStore};
 use votive::store::redis::{self, RedisStore};
 use votive::store::sqlite::{self, SqliteStore};
 use votive::store::{Filter, Inspect};
@@ -16,7 +17,7 @@ use votive::task::{Record, State};
 use votive::time::ManualClock;
 use votive_testbed::{Redis, or_skip};
 
-use pair::run;
+use pair::{run, run_watched};
 use steps::program;
 
 fn config(cases: u32) -> Config {
@@ -36,6 +37,20 @@ proptest! {
         run(&steps, |clock| {
             let options = sqlite::Options::default().clock(clock.clone());
             Arc::new(SqliteStore::open(folder.path().join("tasks.db"), options).unwrap())
+        })?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    /// Segments are so short that the journal is cleaned all the time.
+    #[test]
+    fn file_answers_as_memory_does(steps in program()) {
+        let folder = tempfile::tempdir().unwrap();
+        run_watched(&steps, |clock| {
+            let options = file::Options::default().clock(clock.clone()).segment_size(3_000);
+            Arc::new(FileStore::open(folder.path().join("tasks"), options).unwrap())
         })?;
     }
 }

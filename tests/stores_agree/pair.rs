@@ -351,15 +351,66 @@ pub(crate) fn run(
     steps: &[Step],
     open: impl FnOnce(&ManualClock) -> Arc<dyn Store>,
 ) -> Result<(), TestCaseError> {
-    let mut pair = Pair::new(open);
-    for step in steps {
-        let [memory, other] = pair.take(step);
-        let step = format!("{step:?}");
-        prop_assert_eq!(memory, other, "the answers to {}", &step);
-        pair.agree(&step)?;
+    Pair::new(open).take_all(steps, &[])
+}
+
+/// As [`run`], while others have the store open as well: each sees after each step what was done, and
+/// so does one who opens it in the end.
+pub(crate) fn run_watched(
+    steps: &[Step],
+    open: impl Fn(&ManualClock) -> Arc<dyn Store>,
+) -> Result<(), TestCaseError> {
+    let mut pair = Pair::new(&open);
+    let watcher = open(&pair.clock);
+    pair.take_all(steps, &[watcher])?;
+    pair.is_seen_by(&*open(&pair.clock), "the end")
+}
+
+impl Pair {
+    fn take_all(
+        &mut self,
+        steps: &[Step],
+        watchers: &[Arc<dyn Store>],
+    ) -> Result<(), TestCaseError> {
+        for step in steps {
+            let [memory, other] = self.take(step);
+            let step = format!("{step:?}");
+            prop_assert_eq!(memory, other, "the answers to {}", &step);
+            self.agree(&step)?;
+            for watcher in watchers {
+                self.is_seen_by(&**watcher, &step)?;
+            }
+        }
+        for side in &self.sides {
+            prop_assert_eq!(side.store.check().unwrap(), Vec::<String>::new());
+        }
+        Ok(())
     }
-    for side in &pair.sides {
-        prop_assert_eq!(side.store.check().unwrap(), Vec::<String>::new());
+
+    fn is_seen_by(&self, watcher: &dyn Store, step: &str) -> Result<(), TestCaseError> {
+        let store = &*self.sides[1].store;
+        let tasks = |store: &dyn Store| store.scan(&Filter::default(), None, 1_000).unwrap();
+        prop_assert_eq!(
+            tasks(watcher),
+            tasks(store),
+            "the tasks seen after {}",
+            step
+        );
+        let doubts = |store: &dyn Store| store.in_doubt(None, 1_000).unwrap();
+        prop_assert_eq!(
+            doubts(watcher),
+            doubts(store),
+            "the doubts seen after {}",
+            step
+        );
+        let marks = |store: &dyn Store| store.marks("").unwrap();
+        prop_assert_eq!(
+            marks(watcher),
+            marks(store),
+            "the marks seen after {}",
+            step
+        );
+        prop_assert_eq!(watcher.stats().unwrap(), store.stats().unwrap());
+        Ok(())
     }
-    Ok(())
 }

@@ -62,6 +62,8 @@ pub(crate) enum Command {
     InDoubt(InDoubt),
     /// Ask the registers about what crashes left in doubt, and publish or discard it
     Recover(Recover),
+    /// Move all tasks, or those of a queue, from one store to another; run it again if it was cut short
+    Copy(Copy),
     /// Look at everything in the store, and list what is wrong
     Check,
     /// Create the store, or bring it to this version; or create the register in an application database
@@ -236,6 +238,21 @@ pub(crate) struct Recover {
     /// Leave alone what was staged less long ago: its owner is probably at work
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) grace: Duration,
+    #[command(flatten)]
+    pub(crate) applications: Applications,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Copy {
+    /// The store that the tasks leave, such as `sqlite:tasks.db`
+    #[arg(value_name = "FROM")]
+    pub(crate) from: String,
+    /// The store that they come to; it is created if it is missing
+    #[arg(value_name = "TO")]
+    pub(crate) to: String,
+    /// Only the tasks of this queue, and no marks
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
     #[command(flatten)]
     pub(crate) applications: Applications,
 }

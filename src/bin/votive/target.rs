@@ -26,18 +26,28 @@ pub(crate) struct Target {
 impl Target {
     /// Opens the store that the arguments name, which must be there.
     pub(crate) fn open(global: &Global) -> Result<Self, Failure> {
-        let url: StoreUrl = url(global)?.parse().map_err(Failure::of)?;
-        if is_missing(&url) {
-            let message = format!("there is no store at {url}: `votive migrate` makes one");
-            return Err(Failure::new(Exit::NotFound, message));
-        }
-        Self::open_or_create(global)
+        Self::open_at(url(global)?)
     }
 
     /// Opens the store that the arguments name, or makes it.
     pub(crate) fn open_or_create(global: &Global) -> Result<Self, Failure> {
+        Self::open_or_create_at(url(global)?)
+    }
+
+    /// Opens the store at a URL, which must be there.
+    pub(crate) fn open_at(url: &str) -> Result<Self, Failure> {
+        let parsed: StoreUrl = url.parse().map_err(Failure::of)?;
+        if is_missing(&parsed) {
+            let message = format!("there is no store at {parsed}: `votive migrate` makes one");
+            return Err(Failure::new(Exit::NotFound, message));
+        }
+        Self::open_or_create_at(url)
+    }
+
+    /// Opens the store at a URL, or makes it.
+    pub(crate) fn open_or_create_at(url: &str) -> Result<Self, Failure> {
         Ok(Self {
-            store: votive::open(url(global)?).map_err(Failure::of)?,
+            store: votive::open(url).map_err(Failure::of)?,
             manager: TransactionManager::new(),
         })
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::CodecError;
+use crate::id::TaskId;
 use crate::store::{Error, Kind};
 
 /// An error before it is known during which operation of the contract it happened. Cheap to clone,
@@ -32,6 +33,17 @@ impl Fault {
     /// Says what is damaged, and where.
     pub(super) fn corrupt(file: &Path, offset: u64, what: &str) -> Self {
         Kind::Corrupt(format!("{} at offset {offset}: {what}", file.display())).into()
+    }
+
+    /// Adds which task it is that cannot be read.
+    pub(super) fn of_task(self, task: TaskId) -> Self {
+        match &self.kind {
+            Kind::Corrupt(what) => {
+                let kind = Kind::Corrupt(format!("task {task}: {what}"));
+                self.with_kind(kind)
+            }
+            _ => self,
+        }
     }
 
     /// Names the operation.

@@ -25,24 +25,24 @@ pub(super) struct Scribe<'a, B> {
 impl<B: Clone> Scribe<'_, B> {
     /// Makes all changes, in order, or none.
     pub(super) fn execute(&mut self, batch: &Batch) -> Judged<Applied> {
+        let noted = self.content.begin();
         let result = self.attempt(batch);
         match result {
             Ok(_) => self.content.commit(),
-            Err(_) => self.content.rollback(),
+            Err(_) => self.content.rollback(noted),
         }
         result
     }
 
     /// Judges the changes: makes them, and undoes them again.
     pub(super) fn judge(&mut self, batch: &Batch) -> Judged<()> {
+        let noted = self.content.begin();
         let judgement = self.attempt(batch);
-        self.content.rollback();
+        self.content.rollback(noted);
         judgement.map(drop)
     }
 
-    /// Makes the changes, and leaves it to the caller to commit or roll back.
     fn attempt(&mut self, batch: &Batch) -> Judged<Applied> {
-        self.content.begin();
         let mut applied = Applied::default();
         for change in &batch.changes {
             self.make(change, &mut applied)?;
@@ -96,7 +96,7 @@ impl<B: Clone> Scribe<'_, B> {
         };
         let content = &*self.content;
         let holder = content.index.keys.get(&unique.key);
-        let holder = holder.and_then(|sequence| Some((*sequence, content.entries.get(sequence)?)));
+        let holder = holder.and_then(|sequence| Some((*sequence, content.entries.get(*sequence)?)));
         match (holder, unique.on_duplicate) {
             (None, _) if content.reserved.keys.contains_key(&unique.key) => Err(Kind::Conflict),
             (None, _) => Ok(None),
@@ -206,7 +206,7 @@ impl<B: Clone> Scribe<'_, B> {
 
     /// Does what follows from a change of a task: deletes it if it leaves, and passes its group on.
     fn follow(&mut self, sequence: Sequence, fate: Fate) -> Judged<()> {
-        let entry = self.content.entries.get(&sequence);
+        let entry = self.content.entries.get(sequence);
         let group = entry.and_then(|entry| entry.options.group.clone());
         if fate == Fate::Leaves {
             self.content.remove(sequence);
@@ -231,7 +231,7 @@ impl<B: Clone> Content<B> {
     pub(super) fn go_on(&mut self, sequence: Sequence, now: Timestamp) -> Judged<()> {
         let is_free = self
             .entries
-            .get(&sequence)
+            .get(sequence)
             .is_some_and(|entry| entry.waits_for_group() && !self.index.is_busy(&entry.options));
         if is_free {
             self.update(sequence, |entry| entry.life.unblock(now))?;

@@ -29,7 +29,7 @@ impl<B: Clone> Ledger<B> {
             let Some(sequence) = line.and_then(|line| line.first_due(now)) else {
                 return Ok(count);
             };
-            let entry = self.content.entries.get(&sequence);
+            let entry = self.content.entries.get(sequence);
             let is_busy = entry.is_some_and(|entry| self.content.index.is_busy(&entry.options));
             let due = |entry: &mut Entry<B>| entry.life.due(is_busy, now);
             self.content.update(sequence, due)?;
@@ -62,7 +62,7 @@ impl<B: Clone> Ledger<B> {
             entry.claim = Some(Holding::new(&to.consumer, token, to.now));
             Ok(arrival(&entry.options, is_reclaimed, to.now))
         })?;
-        let entry = self.content.entries.get(&sequence).ok_or(Kind::Other)?;
+        let entry = self.content.entries.get(sequence).ok_or(Kind::Other)?;
         Ok((entry, arrival))
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Judged;
+use super::entries::Entries;
 use super::entry::Entry;
+use super::hash::IdHash;
 use super::index::{Index, Sequence};
 use super::reserved::Reserved;
 use crate::id::TaskId;
@@ -12,20 +14,24 @@ use crate::task::StateSet;
 
 #[derive(Debug)]
 pub(super) struct Content<B> {
-    last_sequence: Sequence,
-    pub(super) entries: BTreeMap<Sequence, Entry<B>>,
-    pub(super) ids: HashMap<TaskId, Sequence>,
+    pub(super) last_sequence: Sequence,
+    pub(super) entries: Entries<B>,
+    pub(super) ids: HashMap<TaskId, Sequence, IdHash>,
     /// Ids of merged tasks, to the task that stays.
     pub(super) aliases: HashMap<TaskId, Sequence>,
     pub(super) marks: BTreeMap<String, Vec<u8>>,
     pub(super) index: Index,
     pub(super) reserved: Reserved,
-    undo_list: Option<Vec<Undo<B>>>,
+    undo_list: Vec<Undo<B>>,
+    /// Whether a batch is being made, that may have to be undone.
+    is_trying: bool,
+    /// Whether whatever is done may have to be undone, or told.
+    pub(super) is_tracked: bool,
 }
 
 /// How one step is undone.
 #[derive(Debug)]
-enum Undo<B> {
+pub(super) enum Undo<B> {
     Remove(Sequence),
     Restore(Sequence, Entry<B>),
     Separate(TaskId, Sequence),
@@ -36,33 +42,58 @@ impl<B> Default for Content<B> {
     fn default() -> Self {
         Self {
             last_sequence: 0,
-            entries: BTreeMap::new(),
-            ids: HashMap::new(),
+            entries: Entries::default(),
+            ids: HashMap::default(),
             aliases: HashMap::new(),
             marks: BTreeMap::new(),
             index: Index::default(),
             reserved: Reserved::default(),
-            undo_list: None,
+            undo_list: Vec::new(),
+            is_trying: false,
+            is_tracked: false,
         }
     }
 }
 
 impl<B: Clone> Content<B> {
-    /// Starts to note how what is done is undone.
-    pub(super) fn begin(&mut self) {
-        self.undo_list = Some(Vec::new());
+    /// Starts to note how what is done is undone; returns how much was noted before.
+    pub(super) fn begin(&mut self) -> usize {
+        self.is_trying = true;
+        self.undo_list.len()
     }
 
     /// Keeps what was done since [`begin`](Self::begin).
     pub(super) fn commit(&mut self) {
-        self.undo_list = None;
+        self.is_trying = false;
+        if !self.is_tracked {
+            self.undo_list.clear();
+        }
     }
 
-    /// Undoes what was done since [`begin`](Self::begin), the latest first.
-    pub(super) fn rollback(&mut self) {
-        for undo in self.undo_list.take().into_iter().flatten().rev() {
+    /// Undoes what was done since so much had been noted, the latest first.
+    pub(super) fn rollback(&mut self, noted: usize) {
+        self.is_trying = false;
+        while self.undo_list.len() > noted
+            && let Some(undo) = self.undo_list.pop()
+        {
             self.undo(undo);
         }
+    }
+
+    /// What was noted, the earliest first.
+    #[cfg(feature = "file")]
+    pub(super) fn noted(&self) -> &[Undo<B>] {
+        &self.undo_list
+    }
+
+    /// Keeps all that was done.
+    #[cfg(feature = "file")]
+    pub(super) fn settle(&mut self) {
+        self.undo_list.clear();
+    }
+
+    fn is_noting(&self) -> bool {
+        self.is_trying || self.is_tracked
     }
 
     fn undo(&mut self, undo: Undo<B>) {
@@ -76,7 +107,7 @@ impl<B: Clone> Content<B> {
             }
             Undo::Separate(alias, sequence) => {
                 self.aliases.remove(&alias);
-                if let Some(entry) = self.entries.get_mut(&sequence) {
+                if let Some(entry) = self.entries.get_mut(sequence) {
                     entry.remove_alias(alias);
                 }
             }
@@ -87,15 +118,15 @@ impl<B: Clone> Content<B> {
     }
 
     fn note(&mut self, undo: impl FnOnce() -> Undo<B>) {
-        if let Some(undo_list) = &mut self.undo_list {
-            undo_list.push(undo());
+        if self.is_noting() {
+            self.undo_list.push(undo());
         }
     }
 
     /// Finds a task by its id or by that of a task that merged into it.
     pub(super) fn find(&self, task: TaskId) -> Option<(Sequence, &Entry<B>)> {
         let sequence = self.ids.get(&task).or_else(|| self.aliases.get(&task))?;
-        Some((*sequence, self.entries.get(sequence)?))
+        Some((*sequence, self.entries.get(*sequence)?))
     }
 
     pub(super) fn insert(&mut self, entry: Entry<B>) {
@@ -112,9 +143,10 @@ impl<B: Clone> Content<B> {
         sequence: Sequence,
         change: impl FnOnce(&mut Entry<B>) -> Judged<T>,
     ) -> Judged<T> {
-        let entry = self.entries.get_mut(&sequence).ok_or(Kind::Other)?;
+        let is_noting = self.is_noting();
+        let entry = self.entries.get_mut(sequence).ok_or(Kind::Other)?;
         self.index.remove(sequence, entry);
-        let before = self.undo_list.is_some().then(|| entry.clone());
+        let before = is_noting.then(|| entry.clone());
         let result = change(entry);
         let is_pending = StateSet::PENDING.contains(entry.state());
         entry.holds_key = is_pending
@@ -131,10 +163,15 @@ impl<B: Clone> Content<B> {
 
     /// Changes an entry in a way that is not refused and is not part of a batch.
     pub(super) fn edit(&mut self, sequence: Sequence, change: impl FnOnce(&mut Entry<B>)) {
-        if let Some(entry) = self.entries.get_mut(&sequence) {
+        let is_noting = self.is_noting();
+        if let Some(entry) = self.entries.get_mut(sequence) {
             self.index.remove(sequence, entry);
+            let before = is_noting.then(|| entry.clone());
             change(entry);
             self.index.add(sequence, entry);
+            if let Some(before) = before {
+                self.note(|| Undo::Restore(sequence, before));
+            }
         }
     }
 
@@ -146,10 +183,21 @@ impl<B: Clone> Content<B> {
 
     /// Makes `alias` another name of a task.
     pub(super) fn merge(&mut self, alias: TaskId, sequence: Sequence) {
-        if let Some(entry) = self.entries.get_mut(&sequence) {
+        if let Some(entry) = self.entries.get_mut(sequence) {
             entry.add_alias(alias);
             self.aliases.insert(alias, sequence);
             self.note(|| Undo::Separate(alias, sequence));
+        }
+    }
+
+    /// As [`merge`](Self::merge), in the words of somebody else.
+    #[cfg(feature = "file")]
+    pub(super) fn merge_unnoted(&mut self, alias: TaskId, sequence: Sequence) {
+        if let Some(entry) = self.entries.get_mut(sequence)
+            && !self.aliases.contains_key(&alias)
+        {
+            entry.add_alias(alias);
+            self.aliases.insert(alias, sequence);
         }
     }
 
@@ -158,14 +206,14 @@ impl<B: Clone> Content<B> {
         self.note(|| Undo::Mark(key.to_owned(), before));
     }
 
-    fn set(&mut self, key: String, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    pub(super) fn set(&mut self, key: String, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
         match value {
             Some(value) => self.marks.insert(key, value),
             None => self.marks.remove(&key),
         }
     }
 
-    fn put(&mut self, sequence: Sequence, entry: Entry<B>) {
+    pub(super) fn put(&mut self, sequence: Sequence, entry: Entry<B>) {
         self.index.add(sequence, &entry);
         self.ids.insert(entry.id(), sequence);
         let aliases = entry.aliases().iter().map(|alias| (*alias, sequence));
@@ -173,8 +221,8 @@ impl<B: Clone> Content<B> {
         self.entries.insert(sequence, entry);
     }
 
-    fn take(&mut self, sequence: Sequence) -> Option<Entry<B>> {
-        let entry = self.entries.remove(&sequence)?;
+    pub(super) fn take(&mut self, sequence: Sequence) -> Option<Entry<B>> {
+        let entry = self.entries.remove(sequence)?;
         self.index.remove(sequence, &entry);
         self.ids.remove(&entry.id());
         for alias in entry.aliases() {

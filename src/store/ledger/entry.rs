@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Judged;
 use crate::id::{ConsumerId, TaskId, Token};
 use crate::store::Filter;
@@ -34,10 +36,11 @@ pub(in crate::store) trait Keeper<B> {
 }
 
 /// A visible task.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::store) struct Entry<B> {
     pub(in crate::store) life: Life,
     pub(in crate::store) queue: Name,
+    #[serde(with = "crate::task::shared_options")]
     pub(in crate::store) options: Arc<Options>,
     pub(in crate::store) enqueued_at: Timestamp,
     pub(in crate::store) body: B,
@@ -52,7 +55,7 @@ pub(in crate::store) struct Entry<B> {
 }
 
 /// What ties a task to others.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Ties {
     /// Prerequisites that have not arrived.
     unmet: BTreeSet<TaskId>,
@@ -61,11 +64,80 @@ struct Ties {
 }
 
 /// A claim, as the ledger has it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::store) struct Holding {
+    #[serde(with = "shared_consumer")]
     pub(in crate::store) consumer: Arc<ConsumerId>,
     pub(super) token_count: u64,
     pub(in crate::store) claimed_at: Timestamp,
+}
+
+/// A consumer as it is encoded, shared when it is read.
+mod shared_consumer {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::id::ConsumerId;
+
+    pub(super) fn serialize<S: Serializer>(
+        consumer: &Arc<ConsumerId>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        (**consumer).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<ConsumerId>, D::Error> {
+        ConsumerId::deserialize(from).map(Arc::new)
+    }
+}
+
+/// How a task stands after it was moved: what never changes is left out, and of what seldom does, what
+/// did not.
+#[cfg(feature = "file")]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::store) struct Moved<B> {
+    life: Life,
+    claim: Option<Holding>,
+    pinned: bool,
+    holds_key: bool,
+    queue: Option<Name>,
+    pub(in crate::store) body: Option<B>,
+    ties: Option<Ties>,
+}
+
+#[cfg(feature = "file")]
+impl<B: Clone + PartialEq> Moved<B> {
+    pub(super) fn between(before: &Entry<B>, after: &Entry<B>) -> Self {
+        Self {
+            life: after.life,
+            claim: after.claim.clone(),
+            pinned: after.pinned,
+            holds_key: after.holds_key,
+            queue: (before.queue != after.queue).then(|| after.queue.clone()),
+            body: (before.body != after.body).then(|| after.body.clone()),
+            ties: (before.ties != after.ties)
+                .then(|| after.ties.as_deref().cloned().unwrap_or_default()),
+        }
+    }
+
+    pub(super) fn apply_to(self, entry: &mut Entry<B>) {
+        entry.life = self.life;
+        entry.claim = self.claim;
+        entry.pinned = self.pinned;
+        entry.holds_key = self.holds_key;
+        if let Some(queue) = self.queue {
+            entry.queue = queue;
+        }
+        if let Some(body) = self.body {
+            entry.body = body;
+        }
+        if let Some(ties) = self.ties {
+            entry.ties = Some(Box::new(ties));
+        }
+    }
 }
 
 impl Holding {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::Entry;
+use super::row::Row;
 use crate::id::Incarnation;
 use crate::task::{Name, Options, State};
 use crate::time::Timestamp;
@@ -33,13 +34,13 @@ pub(super) struct Index {
 /// One queue.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Line {
-    pub(super) counts: BTreeMap<State, u64>,
+    counts: [u64; State::ALL.len()],
     /// Ready tasks by priority, because the first of each priority is the one that waits longest.
-    ready: BTreeMap<u8, BTreeSet<Place>>,
+    ready: BTreeMap<u8, Row<Place>>,
     /// Scheduled tasks by their time.
     pub(super) due: BTreeSet<(Timestamp, Sequence)>,
     /// Claimed tasks by their holder.
-    pub(super) held: BTreeMap<Incarnation, BTreeSet<Place>>,
+    pub(super) held: BTreeMap<Incarnation, Row<Place>>,
 }
 
 impl Line {
@@ -53,7 +54,17 @@ impl Line {
 
     /// Returns the first Ready place of each priority.
     pub(super) fn heads(&self) -> impl Iterator<Item = Place> {
-        self.ready.values().filter_map(BTreeSet::first).copied()
+        self.ready.values().filter_map(Row::first).copied()
+    }
+
+    /// Returns how many tasks are in which state, in the order of [`State::ALL`].
+    pub(super) fn counts(&self) -> impl Iterator<Item = (State, u64)> {
+        let counts = State::ALL.into_iter().zip(self.counts);
+        counts.filter(|(_, count)| *count > 0)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
     }
 
     /// Returns a scheduled task whose time came.
@@ -114,14 +125,15 @@ impl Index {
 
     fn turn_line<B>(&mut self, way: Way, at: Place, entry: &Entry<B>) {
         let queue = &entry.queue;
-        if !self.lines.contains_key(queue) {
-            self.lines.insert(queue.clone(), Line::default());
-        }
         if let Some(line) = self.lines.get_mut(queue) {
             line.turn(way, at, entry);
-            if line.counts.is_empty() {
+            if line.is_empty() {
                 self.lines.remove(queue);
             }
+        } else {
+            let mut line = Line::default();
+            line.turn(way, at, entry);
+            self.lines.insert(queue.clone(), line);
         }
     }
 }
@@ -130,13 +142,11 @@ impl Line {
     /// Counts every task, and lists those that a claim may move; it may move none that is pinned.
     fn turn<B>(&mut self, way: Way, at: Place, entry: &Entry<B>) {
         let state = entry.state();
-        let count = self.counts.entry(state).or_default();
-        match way {
-            Way::In => *count += 1,
-            Way::Out => *count -= 1,
-        }
-        if *count == 0 {
-            self.counts.remove(&state);
+        if let Some(count) = self.counts.get_mut(state as usize) {
+            match way {
+                Way::In => *count += 1,
+                Way::Out => *count -= 1,
+            }
         }
         match (state, &entry.claim) {
             _ if entry.pinned => {}
@@ -160,18 +170,53 @@ fn turn<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: V, way: Way
     };
 }
 
-fn turn_set<V: Ord>(set: &mut BTreeSet<V>, value: V, way: Way) {
+/// A sorted set, of either sort.
+trait Sorted<V>: Default {
+    fn insert(&mut self, value: V);
+    fn remove(&mut self, value: &V);
+    fn is_empty(&self) -> bool;
+}
+
+impl<V: Ord> Sorted<V> for BTreeSet<V> {
+    fn insert(&mut self, value: V) {
+        self.insert(value);
+    }
+
+    fn remove(&mut self, value: &V) {
+        self.remove(value);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl<V: Ord> Sorted<V> for Row<V> {
+    fn insert(&mut self, value: V) {
+        self.insert(value);
+    }
+
+    fn remove(&mut self, value: &V) {
+        self.remove(value);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+fn turn_set<V>(set: &mut impl Sorted<V>, value: V, way: Way) {
     match way {
         Way::In => set.insert(value),
         Way::Out => set.remove(&value),
-    };
+    }
 }
 
 /// Turns `value` in or out of the set at `key`; a set that became empty goes.
-fn turn_in<K, V>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: V, way: Way)
+fn turn_in<K, V, S>(map: &mut BTreeMap<K, S>, key: &K, value: V, way: Way)
 where
     K: Ord + Clone,
-    V: Ord,
+    S: Sorted<V>,
 {
     if let Some(set) = map.get_mut(key) {
         turn_set(set, value, way);
@@ -179,6 +224,8 @@ where
             map.remove(key);
         }
     } else if way == Way::In {
-        map.insert(key.clone(), BTreeSet::from([value]));
+        let mut set = S::default();
+        set.insert(value);
+        map.insert(key.clone(), set);
     }
 }

@@ -37,18 +37,15 @@ impl<B: Clone> Ledger<B> {
         body_matches: impl Fn(&B) -> bool,
     ) -> Glance<'_, B> {
         let content = &self.content;
-        let range = (Bound::Excluded(after), Bound::Unbounded);
         let about = filter.about.as_ref();
         let mut found: Vec<_> = match about.map(|about| content.index.about.get(about)) {
-            None => {
-                let entries = content.entries.range(range).take(LOOKS_MAX);
-                entries
-                    .map(|(sequence, entry)| (*sequence, entry))
-                    .collect()
-            }
+            None => content.entries.after(after).take(LOOKS_MAX).collect(),
             Some(about) => {
-                let sequences = about.into_iter().flat_map(|set| set.range(range));
-                let entry = |sequence: &Sequence| Some((*sequence, content.entries.get(sequence)?));
+                let sequences = about
+                    .into_iter()
+                    .flat_map(|set| set.range((Bound::Excluded(after), Bound::Unbounded)));
+                let entry =
+                    |sequence: &Sequence| Some((*sequence, content.entries.get(*sequence)?));
                 sequences.take(LOOKS_MAX).filter_map(entry).collect()
             }
         };
@@ -114,7 +111,7 @@ impl<B: Clone> Ledger<B> {
         let content = &self.content;
         let entries = &content.entries;
         let is_known = |(id, sequence): (&TaskId, &Sequence)| {
-            let entry = entries.get(sequence);
+            let entry = entries.get(*sequence);
             entry.is_some_and(|entry| entry.id() == *id)
         };
         let mut aliases = content.aliases.values();
@@ -132,7 +129,7 @@ impl<B: Clone> Ledger<B> {
                 "an id leads astray",
             ),
             (
-                aliases.any(|sequence| !entries.contains_key(sequence)),
+                aliases.any(|sequence| !entries.contains_key(*sequence)),
                 "an alias leads nowhere",
             ),
         ];
@@ -151,20 +148,19 @@ impl<B: Clone> Ledger<B> {
 
 impl<B> Content<B> {
     fn queue_stats(&self, queue: &str, line: &Line) -> QueueStats {
-        let heads = line.heads().filter_map(|(_, head)| self.entries.get(&head));
+        let heads = line.heads().filter_map(|(_, head)| self.entries.get(head));
         let published = heads.filter_map(|entry| entry.life.published_at);
-        let counts = line.counts.iter().map(|(state, count)| (*state, *count));
         QueueStats {
             queue: queue.to_owned(),
-            counts: counts.collect(),
+            counts: line.counts().collect(),
             oldest_ready_at: published.min(),
         }
     }
 
     fn rebuilt_index(&self) -> Index {
         let mut index = Index::default();
-        for (sequence, entry) in &self.entries {
-            index.add(*sequence, entry);
+        for (sequence, entry) in self.entries.after(0) {
+            index.add(sequence, entry);
         }
         index
     }

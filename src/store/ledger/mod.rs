@@ -2,19 +2,11 @@
 //! of a store that decides, shared by the backends that keep it in memory.
 //!
 //! Invariant: what an operation does follows from the ledger and the operation's arguments alone. It
-//! reads no clock, rolls no dice and asks for nobody's presence, so that a backend can write what it
-//! did into a journal, and doing the same again in the same order leads to the same ledger.
+//! reads no clock, rolls no dice and asks for nobody's presence. A backend that keeps a journal has the
+//! ledger [note](Ledger::track) what is done, writes the [facts](Fact) down, and takes up those that
+//! others wrote: not what was asked for is in the journal, but what came of it.
 //!
-//! | operation | besides the batch, a journal needs |
-//! | --- | --- |
-//! | [`Ledger::stage`] | transaction, register, time |
-//! | [`Ledger::publish`], [`Ledger::discard`] | transaction, time |
-//! | [`Ledger::apply`] | transaction, the stores that prepared, time |
-//! | [`Ledger::promote`] | queue, time; nothing if it promoted none |
-//! | [`Ledger::give`] | task, consumer, token, time |
-//! | the operations of [`Outcomes`] | their arguments |
-//!
-//! An operation that is refused has changed nothing, and need not be written. A task is known by its
+//! An operation that is refused has changed nothing. A task is known by its
 //! sequence, which is its place in the order of publishing and is not used again.
 //!
 //! What of a task is needed for deciding is in its [`Entry`]; the rest, its *body*, is whatever the
@@ -28,31 +20,40 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `entry.rs` | what is known of a task |
+//! | `entries.rs` | tasks by their sequence |
 //! | `content.rs` | the tasks and marks, and the list that undoes |
-//! | `index.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
+//! | `index.rs`, `row.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
 //! | `reserved.rs` | what staged batches keep from others |
 //! | `change.rs` | what each change does |
+//! | `tracked.rs` `facts.rs` | what was done, for a backend that writes it down |
 //! | `stage.rs` `outcomes.rs` `claim.rs` `look.rs` | what the roles of the contract need |
 
 mod change;
 mod claim;
 mod content;
+mod entries;
 mod entry;
+#[cfg(feature = "file")]
+mod facts;
+mod hash;
 mod index;
 mod look;
 mod outcomes;
 mod reserved;
+mod row;
 mod stage;
-
-use std::collections::BTreeMap;
+mod tracked;
 
 use crate::id::TxnId;
 use crate::store::Kind;
 use content::Content;
 use stage::Ended;
+use tracked::Tracked;
 
 pub(in crate::store) use claim::Claimant;
 pub(in crate::store) use entry::{Cold, Entry, Keeper};
+#[cfg(feature = "file")]
+pub(in crate::store) use facts::Fact;
 pub(in crate::store) use index::Sequence;
 pub(in crate::store) use outcomes::Outcomes;
 pub(in crate::store) use stage::{Commit, Staged};
@@ -60,11 +61,22 @@ pub(in crate::store) use stage::{Commit, Staged};
 /// What came of an operation, or why it was refused.
 pub(in crate::store) type Judged<T> = Result<T, Kind>;
 
+/// How much a ledger had noted of what was done, at some time.
+#[cfg(feature = "file")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Noted {
+    content: usize,
+    staged: usize,
+    ended: usize,
+    rows: usize,
+    incarnations: usize,
+}
+
 /// The ledger. `B` is the body of a task.
 #[derive(Debug)]
 pub(in crate::store) struct Ledger<B> {
     content: Content<B>,
-    staged: BTreeMap<TxnId, Staged>,
+    staged: Tracked<TxnId, Staged>,
     ended: Ended,
     /// Who committed.
     pub(in crate::store) outcomes: Outcomes,
@@ -74,7 +86,7 @@ impl<B> Default for Ledger<B> {
     fn default() -> Self {
         Self {
             content: Content::default(),
-            staged: BTreeMap::new(),
+            staged: Tracked::default(),
             ended: Ended::default(),
             outcomes: Outcomes::default(),
         }

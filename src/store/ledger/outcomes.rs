@@ -1,9 +1,11 @@
 //! Outcome records and the incarnations that they belong to.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use serde::{Deserialize, Serialize};
+
 use super::Judged;
+use super::tracked::Tracked;
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Standing};
 use crate::store::Kind;
@@ -11,20 +13,18 @@ use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(in crate::store) struct Outcomes {
-    pub(super) rows: BTreeMap<TxnId, Outcome>,
-    incarnations: BTreeMap<Incarnation, Enrolled>,
-    /// A commit that nobody but its owner will ask for, and its owner knows of it: its row goes next.
-    spent: Option<TxnId>,
+    pub(super) rows: Tracked<TxnId, Outcome>,
+    pub(super) incarnations: Tracked<Incarnation, Enrolled>,
 }
 
-#[derive(Debug)]
-pub(super) struct Outcome {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::store) struct Outcome {
     decision: Decision,
     stores: Vec<ResourceId>,
 }
 
-#[derive(Debug)]
-struct Enrolled {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::store) struct Enrolled {
     host: String,
     started_at: Timestamp,
     closed: bool,
@@ -38,13 +38,16 @@ impl Outcomes {
         host: &str,
         now: Timestamp,
     ) -> bool {
-        let row = self.incarnations.entry(incarnation);
-        let row = row.or_insert_with(|| Enrolled {
+        if let Some(row) = self.incarnations.get(&incarnation) {
+            return !row.closed;
+        }
+        let row = Enrolled {
             host: host.to_owned(),
             started_at: now,
             closed: false,
-        });
-        !row.closed
+        };
+        self.incarnations.insert(incarnation, row);
+        true
     }
 
     pub(super) fn refuse_gone(&self, txn: TxnId) -> Judged<()> {
@@ -56,12 +59,8 @@ impl Outcomes {
         }
     }
 
-    /// Records that `txn` committed, and forgets the last commit that concerned no other store.
+    /// Records that `txn` committed.
     pub(super) fn commit(&mut self, txn: TxnId, prepared: &[ResourceId]) {
-        if let Some(spent) = self.spent.take() {
-            self.rows.remove(&spent);
-        }
-        self.spent = prepared.is_empty().then_some(txn);
         self.insert_if_absent(txn, Decision::Committed, prepared);
     }
 
@@ -71,11 +70,12 @@ impl Outcomes {
         decision: Decision,
         stores: &[ResourceId],
     ) -> Decision {
-        let row = self.rows.entry(txn).or_insert_with(|| Outcome {
-            decision,
-            stores: stores.to_vec(),
-        });
-        row.decision
+        if let Some(row) = self.rows.get(&txn) {
+            return row.decision;
+        }
+        let stores = stores.to_vec();
+        self.rows.insert(txn, Outcome { decision, stores });
+        decision
     }
 
     pub(in crate::store) fn decide(
@@ -89,9 +89,9 @@ impl Outcomes {
             Some(Enrolled { closed: true, .. }) => Standing::Closed,
             Some(_) => Standing::Open,
         };
-        let decide = || self.insert_if_absent(txn, want, stores);
+        let mut decide = || self.insert_if_absent(txn, want, stores);
         Answer {
-            decision: (standing != Standing::Gone).then(decide),
+            decision: (standing != Standing::Gone).then(&mut decide),
             standing,
         }
     }
@@ -120,8 +120,12 @@ impl Outcomes {
     }
 
     pub(in crate::store) fn close(&mut self, incarnation: Incarnation) {
-        if let Some(row) = self.incarnations.get_mut(&incarnation) {
-            row.closed = true;
+        if let Some(row) = self.incarnations.get(&incarnation) {
+            let closed = Enrolled {
+                closed: true,
+                ..row.clone()
+            };
+            self.incarnations.insert(incarnation, closed);
         }
     }
 
@@ -147,7 +151,13 @@ impl Outcomes {
         if rows.any(|(_, row)| row.decision == Decision::Committed) {
             return false;
         }
-        self.rows.retain(|txn, _| txn.incarnation != incarnation);
-        self.incarnations.remove(&incarnation).is_some()
+        let rows = self.rows.range(sequences(0)..=sequences(u64::MAX));
+        let aborted: Vec<_> = rows.map(|(txn, _)| *txn).collect();
+        for txn in &aborted {
+            self.rows.remove(txn);
+        }
+        let was_there = self.incarnations.contains_key(&incarnation);
+        self.incarnations.remove(&incarnation);
+        was_there
     }
 }

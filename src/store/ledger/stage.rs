@@ -1,12 +1,15 @@
 //! Two-phase commit of a batch.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Bound;
+
+use serde::{Deserialize, Serialize};
 
 use super::change::Scribe;
 use super::content::Content;
 use super::entry::Keeper;
 use super::reserved::pinned;
+use super::tracked::Tracked;
 use super::{Judged, Ledger};
 use crate::codec::{self, CodecError};
 use crate::id::{ResourceId, TxnId};
@@ -17,7 +20,7 @@ use crate::time::Timestamp;
 const ENDED_MAX: usize = 4_096;
 
 /// A staged batch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::store) struct Staged {
     pub(in crate::store) register: ResourceId,
     pub(in crate::store) batch: Batch,
@@ -46,8 +49,8 @@ pub(in crate::store) struct Commit<'a> {
 }
 
 /// What became of a staged batch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum End {
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) enum End {
     Published,
     Discarded,
 }
@@ -55,18 +58,33 @@ enum End {
 /// The transactions that ended lately.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    ends: BTreeMap<TxnId, End>,
-    order: VecDeque<TxnId>,
+    pub(super) ends: Tracked<TxnId, End>,
+    pub(super) order: VecDeque<TxnId>,
 }
 
 impl Ended {
-    fn insert(&mut self, txn: TxnId, end: End) {
+    /// Notes how a transaction ended, unless that is known.
+    pub(super) fn insert(&mut self, txn: TxnId, end: End) {
+        if self.ends.contains_key(&txn) {
+            return;
+        }
         self.ends.insert(txn, end);
         self.order.push_back(txn);
         if self.order.len() > ENDED_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.ends.remove(&oldest);
+        }
+    }
+
+    /// Takes back what was noted since so much had been.
+    #[cfg(feature = "file")]
+    pub(super) fn rollback(&mut self, noted: usize) {
+        while let Some((txn, undone)) = self.ends.take_back(noted) {
+            match undone {
+                Some(_) => drop(self.order.pop_back()),
+                None => self.order.push_front(txn),
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::id::{Incarnation, StoreId};
+use crate::id::{ConsumerId, Incarnation, StoreId, TxnId};
 use crate::register::Tier;
 use crate::store::ledger::{Cold, Ledger};
 use crate::store::{Capabilities, Error, Kind, Store};
@@ -59,8 +59,12 @@ struct Shared {
 #[derive(Default)]
 struct State {
     ledger: Ledger<Cold>,
+    /// A commit that nobody but its owner will ask for, and its owner knows of it.
+    known: Option<TxnId>,
     /// How many presences each attended incarnation has.
     present: BTreeMap<Incarnation, usize>,
+    /// The consumer that claimed last.
+    claimed_last: Option<Arc<ConsumerId>>,
     visit_count: u64,
     interrupt_count: u64,
 }

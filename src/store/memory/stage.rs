@@ -1,11 +1,21 @@
 //! Two-phase commit of a batch.
 
 use super::body::Whole;
-use super::{MemoryStore, refused};
+use super::{MemoryStore, State, refused};
 use crate::id::{ResourceId, TxnId};
 use crate::store::ledger::{Commit, Staged};
 use crate::store::{Applied, Batch, InDoubt, Kind, Published, Result, Stage};
 use crate::time::{Clock, Timestamp};
+
+impl State {
+    /// Forgets the last commit that concerned no other store: its owner knows of it by now, and nobody
+    /// else ever asks for it.
+    fn note_committed(&mut self, txn: TxnId, prepared: &[ResourceId]) {
+        let known = self.known.take();
+        self.ledger.outcomes.forget(known.as_slice());
+        self.known = prepared.is_empty().then_some(txn);
+    }
+}
 
 impl Stage for MemoryStore {
     fn stage(&self, txn: TxnId, register: ResourceId, batch: &Batch, now: Timestamp) -> Result<()> {
@@ -48,6 +58,9 @@ impl Stage for MemoryStore {
         };
         let mut state = self.shared.state.lock();
         let applied = state.ledger.apply(commit, now, &mut Whole);
+        if applied.is_ok() {
+            state.note_committed(txn, prepared);
+        }
         self.shared.changed.notify_all();
         applied.map_err(refused("apply a batch"))
     }

@@ -14,7 +14,7 @@ use super::script::Arguments;
 use crate::codec;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::{Amendment, Batch, Change, Listed, Settlement, Verdict, lifecycle};
-use crate::task::{DeadReason, Failure, OnDuplicate, Record, State, StateSet};
+use crate::task::{DeadReason, OnDuplicate, Record, State, StateSet};
 use crate::time::Timestamp;
 
 /// A batch in the form that scripts read.
@@ -64,11 +64,28 @@ struct Insert<'b> {
     waits_for: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retention: Option<String>,
-    /// What the task has from elsewhere.
-    past: BTreeMap<&'static str, String>,
+    body: usize,
+    #[serde(flatten)]
+    history: Option<History<'b>>,
+}
+
+/// What became of a task elsewhere.
+#[derive(Serialize)]
+struct History<'b> {
+    /// If it ended there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published_at: Option<String>,
+    counts: [u32; 3],
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<usize>,
-    body: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<&'b str>,
 }
 
 #[derive(Serialize)]
@@ -200,15 +217,27 @@ impl Blobs {
             retention: options
                 .retention
                 .map(|retention| retention.as_micros().to_string()),
-            past: past(record),
-            failure: self.failure(record.failure.as_ref())?,
             body: self.push(codec::encode(record)?),
+            history: self.history(record)?,
         })
     }
 
-    fn failure(&mut self, failure: Option<&Failure>) -> Result<Option<usize>> {
-        let blob = failure.map(codec::encode).transpose()?;
-        Ok(blob.map(|blob| self.push(blob)))
+    /// What became of a task that comes from elsewhere.
+    fn history<'b>(&mut self, record: &'b Record) -> Result<Option<History<'b>>> {
+        if record.published_at.is_none() {
+            return Ok(None);
+        }
+        let counts = record.counts;
+        let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+        Ok(Some(History {
+            state: record.state.is_ended().then(|| record.state.name()),
+            published_at: record.published_at.map(micros),
+            counts: [counts.attempts, counts.conflicts, counts.reclaims],
+            failure: failure.map(|failure| self.push(failure)),
+            dead: record.dead.map(DeadReason::name),
+            ended_at: record.ended_at.map(micros),
+            progress: record.progress.as_deref(),
+        }))
     }
 
     fn settle(&mut self, settlement: &Settlement) -> Result<Settle> {
@@ -226,12 +255,14 @@ impl Blobs {
             Verdict::Retry { at, failure } => {
                 settle.verdict = "retry";
                 settle.at = Some(micros(*at));
-                settle.failure = self.failure(Some(failure))?;
+                settle.failure = Some(self.push(codec::encode(failure)?));
             }
             Verdict::Bury { reason, failure } => {
                 settle.verdict = "bury";
                 settle.reason = Some(reason.name());
-                settle.failure = self.failure(failure.as_ref())?;
+                if let Some(failure) = failure {
+                    settle.failure = Some(self.push(codec::encode(failure)?));
+                }
             }
             Verdict::Release { at } => {
                 settle.verdict = "release";
@@ -240,26 +271,6 @@ impl Blobs {
         }
         Ok(settle)
     }
-}
-
-/// What a task that comes from elsewhere has already, by the names of its fields.
-fn past(record: &Record) -> BTreeMap<&'static str, String> {
-    let count = |count: u32| (count > 0).then(|| count.to_string());
-    let state = Some(record.state).filter(|state| state.is_ended());
-    let fields = [
-        ("state", state.map(|state| state.name().to_owned())),
-        ("published_at", record.published_at.map(micros)),
-        ("attempts", count(record.counts.attempts)),
-        ("conflicts", count(record.counts.conflicts)),
-        ("reclaims", count(record.counts.reclaims)),
-        ("dead", record.dead.map(|reason| reason.name().to_owned())),
-        ("ended_at", record.ended_at.map(micros)),
-        ("progress", record.progress.clone()),
-    ];
-    let given = fields.into_iter();
-    given
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
 }
 
 fn amend(expect: StateSet, amendment: &Amendment) -> Amend<'_> {

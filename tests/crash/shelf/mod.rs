@@ -18,6 +18,7 @@ use crate::work::Ending;
 use crate::world::Result;
 
 use queue::QueueShelf;
+pub(crate) use queue::refuse;
 use rusqlite::SqliteShelf;
 
 /// What a shelf is for; the name of its table, or of its queue.
@@ -67,6 +68,9 @@ impl Ground<'_> {
             (Place::Queue(_), _) => {
                 let second = self.second.as_ref().ok_or("there is no second store")?;
                 Arc::new(QueueShelf::new(Arc::clone(second), table)?)
+            }
+            (Place::Ours | Place::Yours, Opened::Other(_)) => {
+                return Err("no application shares this store's database".into());
             }
         })
     }

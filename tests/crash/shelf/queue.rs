@@ -42,17 +42,7 @@ impl Shelf for QueueShelf {
         let name = name.to_owned();
         self.queue.enqueue(work, &Written { name })?;
         if is_refused {
-            let key = NOBODY.to_owned();
-            let expect = Some(b"somebody".to_vec());
-            queue::change(
-                &self.store,
-                work,
-                Change::Mark {
-                    key,
-                    expect,
-                    value: None,
-                },
-            )?;
+            refuse(&self.store, work)?;
         }
         Ok(())
     }
@@ -76,4 +66,15 @@ impl Shelf for QueueShelf {
     fn introduce(&self, manager: &TransactionManager) {
         manager.registers().insert(Arc::clone(&self.store) as _);
     }
+}
+
+/// Has a store refuse a transaction when it votes.
+pub(crate) fn refuse(store: &Arc<dyn Store>, work: &mut Work) -> Result<()> {
+    let (key, expect) = (NOBODY.to_owned(), Some(b"somebody".to_vec()));
+    let value = None;
+    Ok(queue::change(
+        store,
+        work,
+        Change::Mark { key, expect, value },
+    )?)
 }

@@ -2,6 +2,7 @@
 
 mod amend;
 mod check;
+mod copy;
 mod enqueue;
 mod in_doubt;
 mod list;
@@ -34,6 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Purge(typed) => amend::run(&open()?, &Deed::Purge, typed, json),
         Command::InDoubt(typed) => in_doubt::run(&open()?, typed, json),
         Command::Recover(typed) => recover::run(&open()?, typed, json),
+        Command::Copy(typed) => copy::run(typed, json),
         Command::Check => check::run(&open()?, json),
         Command::Migrate(typed) => migrate::run(global, typed),
     }

@@ -207,10 +207,7 @@ impl Drop for Entered<'_> {
 impl Draft {
     /// Adds a record of a type and the parts of its body; returns where it will be.
     pub(crate) fn push(&mut self, (record_type, parts): (u8, &[&[u8]])) -> Result<Place> {
-        let at = Place {
-            offset: self.place.offset + self.bytes.len() as u64,
-            ..self.place
-        };
+        let at = self.next();
         let label = Label {
             record_type,
             id: self.last + 1,
@@ -219,6 +216,18 @@ impl Draft {
         frame::write(&mut self.bytes, label, parts).ok_or_else(too_long)?;
         self.last += 1;
         Ok(at)
+    }
+
+    /// Where the next record will be.
+    pub(crate) fn next(&self) -> Place {
+        Place {
+            offset: self.place.offset + self.bytes.len() as u64,
+            ..self.place
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// How many bytes will be appended.

@@ -75,6 +75,24 @@ impl Folder {
         &self.path
     }
 
+    /// Tells this folder from a copy of it.
+    #[cfg(unix)]
+    pub(crate) fn fingerprint(&self) -> io::Result<String> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::metadata(&self.path)?;
+        Ok(format!(
+            "device {} inode {}",
+            metadata.dev(),
+            metadata.ino()
+        ))
+    }
+
+    /// Tells this folder from a copy of it.
+    #[cfg(not(unix))]
+    pub(crate) fn fingerprint(&self) -> io::Result<String> {
+        Ok(self.path.display().to_string())
+    }
+
     /// The folder with the lock files of the living.
     pub(crate) fn alive(&self) -> PathBuf {
         self.path.join(ALIVE)

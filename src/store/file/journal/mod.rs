@@ -24,7 +24,7 @@ use std::sync::Arc;
 use super::error::{Fault, Result};
 use crate::id::StoreId;
 use crate::store::Kind;
-use append::Entered;
+pub(crate) use append::{Draft, Entered};
 use folder::Folder;
 use frame::{Frame, Label};
 use open::{acquire, open_segment, read_header};
@@ -32,7 +32,7 @@ use scan::{Scanner, Step};
 use segment::{HEADER_LENGTH, Header, Number};
 
 /// The record by which segments are given up: the journal's own. Other types are its user's.
-const REMOVED: u8 = 0;
+pub(crate) const REMOVED: u8 = 0;
 
 /// How many segments are kept open to read from, beside the last.
 const FILES_MAX: usize = 64;

@@ -17,10 +17,8 @@ local function refuse_known(id)
   if find(id) or redis.call('HEXISTS', reserved_ids, id) == 1 then refuse('TaskExists', id) end
 end
 
--- The unique key that a new task asks for: none if it ended elsewhere.
-local function wanted_key(change)
-  return not ENDED[change.past.state] and change.unique or nil
-end
+-- The key that a new task asks for: none if it ended elsewhere.
+local function wanted_key(change) return not change.state and change.unique or nil end
 
 -- Returns the task that a new one merges into, if any.
 local function holder_to_merge_into(change)
@@ -37,10 +35,10 @@ local function holder_to_merge_into(change)
   return holder
 end
 
--- The fields of a task that is about to be published, with what it has from elsewhere.
+-- The fields of a task that is about to be published, with its history if it comes from elsewhere.
 local function new_task(change, blob)
   local task = {
-    state = 'staged',
+    state = change.state or 'staged',
     queue = change.queue,
     priority = change.priority,
     not_before = change.not_before,
@@ -48,11 +46,15 @@ local function new_task(change, blob)
     group = change.group,
     unique = change.unique,
     about = change.about,
-    unmet = change.waits_for,
+    unmet = not change.state and change.waits_for or nil,
     retention = change.retention,
+    published_at = change.published_at,
     failure = change.failure and blob(change.failure),
+    dead = change.dead,
+    ended_at = change.ended_at,
+    progress = change.progress,
   }
-  for field, value in pairs(change.past) do task[field] = value end
+  if change.counts then set_counts(task, change.counts) end
   return task
 end
 
@@ -71,7 +73,6 @@ function changes.insert(change, blob, merged)
   end
   local task = new_task(change, blob)
   publish(id, task, is_busy(id, task))
-  task.delay = nil
   task.seq = text(redis.call('HINCRBY', meta, 'seq', 1))
   if wanted_key(change) and redis.call('HEXISTS', unique_keys, task.unique) == 0 then
     task.holds_key = '1'
@@ -170,7 +171,8 @@ local function lock(batch, txn)
   for _, change in ipairs(batch) do
     if change.change == 'insert' then
       redis.call('HSET', reserved_ids, change.task, txn)
-      if wanted_key(change) then redis.call('HINCRBY', reserved_keys, change.unique, 1) end
+      local key = wanted_key(change)
+      if key then redis.call('HINCRBY', reserved_keys, key, 1) end
     elseif change.change == 'mark' then
       redis.call('SADD', reserved_marks, change.key)
     end
@@ -183,8 +185,9 @@ local function unlock(batch)
   for _, change in ipairs(batch) do
     if change.change == 'insert' then
       redis.call('HDEL', reserved_ids, change.task)
-      if wanted_key(change) and redis.call('HINCRBY', reserved_keys, change.unique, -1) == 0 then
-        redis.call('HDEL', reserved_keys, change.unique)
+      local key = wanted_key(change)
+      if key and redis.call('HINCRBY', reserved_keys, key, -1) == 0 then
+        redis.call('HDEL', reserved_keys, key)
       end
       topics['settled:' .. change.task] = true
     elseif change.change == 'mark' then

@@ -55,15 +55,18 @@ local function later(one, other)
   return tonumber(one) < tonumber(other) and other or one
 end
 
--- A task that was published elsewhere keeps its place, and one that ended there stays as it is.
+-- One that was published elsewhere keeps the time of that; one that ended there stays as it is.
 local function publish(id, task, is_busy)
-  if ENDED[task.state] then return end
-  local delayed = task.delay and not task.published_at and text(now + task.delay)
-  local not_before = later(task.not_before, delayed or nil)
+  if ENDED[task.state] then
+    task.delay = nil
+    return
+  end
+  local delayed = task.delay and not task.published_at and text(now + task.delay) or nil
+  local not_before = later(task.not_before, delayed)
   local state = task.unmet and 'waiting' or pending(not_before, is_busy)
   local events = { waiting = 'PublishBlocked', scheduled = 'PublishLater', ready = 'Publish' }
   enter(id, task, events[state], state)
-  task.not_before = not_before
+  task.not_before, task.delay = not_before, nil
   task.published_at = task.published_at or text(now)
 end
 

@@ -1,0 +1,167 @@
+//! Claims, leases, wake-ups and liveness.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::FileStore;
+use super::desk::Desk;
+use super::error::Result;
+use super::writer::{Durability, Write};
+use crate::id::{Incarnation, TaskId, Token};
+use crate::store::ledger::{Claimant, Sequence};
+use crate::store::notify::Bell;
+use crate::store::presence::{Guard, Role};
+use crate::store::{self, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence};
+use crate::time::Timestamp;
+
+const CLAIM: Write = Write {
+    durability: Durability::Deferred,
+    failpoints: ["file.claim.before_commit", "file.claim.after_commit"],
+};
+
+impl Dispatch for FileStore {
+    fn claim(&self, request: &ClaimRequest, now: Timestamp) -> store::Result<Vec<Claim>> {
+        let claimed = self.claim_if_any(request, now);
+        claimed.map_err(|fault| fault.during("claim tasks"))
+    }
+
+    /// A claim has no expiry of its own here: it lasts as long as its holder's kernel lock.
+    fn extend(
+        &self,
+        claims: &[ClaimKey],
+        _lease: Duration,
+        _now: Timestamp,
+    ) -> store::Result<Vec<TaskId>> {
+        let lost = self.read(|state| {
+            let lost = claims
+                .iter()
+                .filter(|claim| state.book.ledger.is_lost(claim));
+            Ok(lost.map(|claim| claim.task).collect())
+        });
+        lost.map_err(|fault| fault.during("look after claims"))
+    }
+
+    fn wait(&self, interests: &[Interest], timeout: Duration) -> store::Result<Option<Interest>> {
+        let waited = self.wait_for(interests, timeout);
+        waited.map_err(|fault| fault.during("wait for work"))
+    }
+
+    fn interrupt(&self) {
+        self.bell.interrupt();
+    }
+
+    fn attend(&self, incarnation: Incarnation, _lease: Duration) -> store::Result<Presence> {
+        let attend = || -> Result<Guard> {
+            self.here()?;
+            let guard = self.presences.attend(Role::Consumer, incarnation)?;
+            let taken =
+                || Kind::Invalid(format!("incarnation {incarnation} is attended elsewhere"));
+            Ok(guard.ok_or_else(taken)?)
+        };
+        let guard = attend().map_err(|fault| fault.during("attend an incarnation"))?;
+        let attendance = Attendance {
+            guard: Some(guard),
+            bell: Arc::clone(&self.bell),
+        };
+        Ok(Presence::new(incarnation, attendance))
+    }
+
+    fn departed(&self, _now: Timestamp) -> store::Result<BTreeSet<Incarnation>> {
+        let departed = self.departed_holders();
+        departed.map_err(|fault| fault.during("look who has departed"))
+    }
+}
+
+/// Ends the proof of life when it is dropped, and tells the others, who may take back what it held.
+struct Attendance {
+    guard: Option<Guard>,
+    bell: Arc<Bell>,
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.guard = None;
+        self.bell.ring();
+    }
+}
+
+impl FileStore {
+    /// Looks before it writes, so that an idle claim takes no lock that a producer waits for.
+    fn claim_if_any(&self, request: &ClaimRequest, now: Timestamp) -> Result<Vec<Claim>> {
+        let consumer = &request.consumer;
+        let incarnation = consumer.incarnation;
+        if !self.presences.is_attended(Role::Consumer, incarnation) {
+            let whose = format!("consumer {consumer} is not attended, so it must not claim");
+            return Err(Kind::Invalid(whose).into());
+        }
+        let departed = self.departed_holders()?;
+        let any = self.read(|state| {
+            let mut wants = request.wants.iter().filter(|want| want.count > 0);
+            let ledger = &state.book.ledger;
+            let is_departed = |holder: &Incarnation| departed.contains(holder);
+            Ok(wants.any(|want| ledger.is_ready(&want.queue, is_departed, now)))
+        })?;
+        if !any {
+            return Ok(Vec::new());
+        }
+        let claiming = Claiming {
+            request: request.clone(),
+            departed,
+            visits: Arc::clone(&self.visits),
+        };
+        self.write(CLAIM, move |desk| claiming.claim(desk, now))
+    }
+
+    /// Those who hold claims and are proved dead: their kernel locks are free.
+    pub(super) fn departed_holders(&self) -> Result<BTreeSet<Incarnation>> {
+        let mut departed = BTreeSet::new();
+        for holder in self.read(|state| Ok(state.book.ledger.holders()))? {
+            if self.presences.is_departed(Role::Consumer, holder)? {
+                departed.insert(holder);
+            }
+        }
+        Ok(departed)
+    }
+}
+
+/// A claim under way.
+struct Claiming {
+    request: ClaimRequest,
+    departed: BTreeSet<Incarnation>,
+    visits: Arc<AtomicU64>,
+}
+
+impl Claiming {
+    fn claim(&self, desk: &mut Desk<'_>, now: Timestamp) -> Result<Vec<Claim>> {
+        let claimant = Claimant {
+            consumer: Arc::new(self.request.consumer.clone()),
+            now,
+        };
+        let is_departed = |holder: &Incarnation| self.departed.contains(holder);
+        let mut claims = Vec::new();
+        for want in &self.request.wants {
+            let promoted = desk.ledger.promote(&want.queue, now)?;
+            self.visits.fetch_add(promoted as u64, Ordering::Relaxed);
+            for _ in 0..want.count {
+                let Some(sequence) = desk.ledger.first(&want.queue, is_departed) else {
+                    break;
+                };
+                claims.push(self.give(desk, sequence, &claimant)?);
+            }
+        }
+        Ok(claims)
+    }
+
+    fn give(&self, desk: &mut Desk<'_>, sequence: Sequence, to: &Claimant) -> Result<Claim> {
+        self.visits.fetch_add(1, Ordering::Relaxed);
+        let token = Token::next(to.consumer.incarnation);
+        let (entry, arrival) = desk.ledger.give(sequence, to, token)?;
+        Ok(Claim {
+            record: super::body::record(entry, desk.journal)?,
+            token,
+            arrival,
+        })
+    }
+}

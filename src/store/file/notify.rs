@@ -1,0 +1,126 @@
+//! Waiting for work: woken at once by this process's own commits, by the kernel's word by those of
+//! other processes, and in any case after the poll interval.
+//!
+//! The kernel tells when the journal is written. Whoever looks then waits for the lock of the one who
+//! writes, and so sees what was written as soon as it is on disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::FileStore;
+use super::error::Result;
+use super::state::State;
+use crate::id::Incarnation;
+use crate::store::Interest;
+use crate::store::notify::{Watcher, or_poll};
+use crate::time::Timestamp;
+
+/// The shortest sleep, lest rounding turns waiting into spinning.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+
+/// The longest sleep while tasks are scheduled, because the store's clock may be moved by hand.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+
+enum Look {
+    Served(Interest),
+    /// For this long nothing but a commit can serve anybody.
+    Quiet(Duration),
+}
+
+impl FileStore {
+    /// Waits until an interest may be served.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place of the store that reads a timer"
+    )]
+    pub(super) fn wait_for(
+        &self,
+        interests: &[Interest],
+        timeout: Duration,
+    ) -> Result<Option<Interest>> {
+        let started = Instant::now();
+        let _waiting = self.watcher.as_ref().map(Watcher::wait);
+        let first = self.bell.rings();
+        let marks = self.read(|state| Ok(state.marks(interests)))?;
+        loop {
+            let rings = self.bell.rings();
+            let quiet = match self.look(interests, &marks)? {
+                Look::Served(interest) => return Ok(Some(interest)),
+                Look::Quiet(quiet) => quiet.min(self.poll_interval),
+            };
+            let Some(left) = timeout.checked_sub(started.elapsed()) else {
+                return Ok(None);
+            };
+            if self.bell.rings().interrupts != first.interrupts {
+                return Ok(None);
+            }
+            self.bell.wait_for_more(rings, quiet.min(left));
+        }
+    }
+
+    /// Looks whether an interest may be served; `marks` has the values when the wait began.
+    fn look(&self, interests: &[Interest], marks: &[Option<Vec<u8>>]) -> Result<Look> {
+        let departed = self.departed_holders()?;
+        let is_departed = |holder: &Incarnation| departed.contains(holder);
+        let now = self.clock_now();
+        self.read(|state| {
+            let mut waiting = interests.iter().zip(marks);
+            let served = waiting.find(|(interest, mark)| {
+                let mark = mark.as_ref();
+                state.is_served(interest, mark, (&is_departed, now))
+            });
+            Ok(match served {
+                Some((interest, _)) => Look::Served(interest.clone()),
+                None => Look::Quiet(state.quiet_for(now)),
+            })
+        })
+    }
+}
+
+impl State {
+    /// Whether an interest may be served; `mark` is the value that its mark had when the wait began.
+    fn is_served(
+        &self,
+        interest: &Interest,
+        mark: Option<&Vec<u8>>,
+        (is_departed, now): (&dyn Fn(&Incarnation) -> bool, Timestamp),
+    ) -> bool {
+        let ledger = &self.book.ledger;
+        match interest {
+            Interest::Ready(queue) => ledger.is_ready(queue, is_departed, now),
+            Interest::Settled(task) => ledger.is_settled(*task),
+            Interest::Mark(key) => ledger.mark(key) != mark,
+        }
+    }
+
+    /// The marks that are waited for, as they are now.
+    fn marks(&self, interests: &[Interest]) -> Vec<Option<Vec<u8>>> {
+        let marks = interests.iter().map(|interest| match interest {
+            Interest::Mark(key) => self.book.ledger.mark(key).cloned(),
+            _ => None,
+        });
+        marks.collect()
+    }
+
+    /// How long nothing but a notification can serve anybody.
+    fn quiet_for(&self, now: Timestamp) -> Duration {
+        let due = self.book.ledger.next_due();
+        due.map_or(Duration::MAX, |at| {
+            at.since(now).clamp(SLEEP_MIN, SLEEP_MAX)
+        })
+    }
+}
+
+/// Watches the folder for what other processes append.
+pub(super) fn watch(folder: &Path, state: Arc<Mutex<State>>) -> Option<Watcher> {
+    let watcher = Watcher::start(folder.to_owned(), move |_| {
+        // The bell is rung if there is anything.
+        if let Err(fault) = state.lock().refresh() {
+            tracing::warn!(?fault, "a commit may be noticed only by polling");
+        }
+    });
+    or_poll(watcher)
+}

@@ -1,0 +1,89 @@
+//! What is wrong with a store, a line each.
+
+use super::error::Result;
+use super::row::column;
+use super::session::Session;
+
+/// Questions whose every answer is a complaint.
+const COMPLAINTS: [(&str, &str); 12] = [
+    (
+        "is neither waiting, scheduled, ready, claimed, done, dead nor cancelled",
+        "SELECT encode(id, 'hex') FROM @.task WHERE state NOT IN (1, 2, 3, 5, 6, 7)",
+    ),
+    (
+        "is claimed but not there, or not to be claimed",
+        "SELECT encode(c.id, 'hex') FROM @.claim c
+         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = c.id AND t.seq = c.seq AND t.state = 3
+                           AND t.queue = c.queue AND t.rank = c.rank)",
+    ),
+    (
+        "is in the line although it is not ready, or is in another place",
+        "SELECT r.seq::text FROM @.ready r
+         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = r.seq AND t.state = 3
+                           AND t.queue = r.queue AND t.rank = r.rank)
+            OR EXISTS (SELECT 1 FROM @.claim c WHERE c.seq = r.seq)
+            OR EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = r.seq)",
+    ),
+    (
+        "is ready but not in the line",
+        "SELECT encode(t.id, 'hex') FROM @.task t WHERE t.state = 3
+         AND NOT EXISTS (SELECT 1 FROM @.ready r
+                         WHERE r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq)
+         AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE c.id = t.id)
+         AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)",
+    ),
+    (
+        "holds claims and has no lease",
+        "SELECT DISTINCT c.holder::text FROM @.claim c
+         WHERE NOT EXISTS (SELECT 1 FROM @.lease l WHERE l.incarnation = c.holder)",
+    ),
+    (
+        "is pinned by a transaction that is not in doubt, or is not there",
+        "SELECT p.seq::text FROM @.pin p
+         WHERE NOT EXISTS (SELECT 1 FROM @.staged s WHERE s.txn = p.txn AND s.state = 0)
+            OR NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = p.seq)",
+    ),
+    (
+        "is the name of a group of which several tasks may run",
+        "SELECT group_key FROM @.task WHERE group_key IS NOT NULL AND state = 3
+         GROUP BY group_key HAVING count(*) > 1",
+    ),
+    (
+        "is a unique key held by a task that is not pending",
+        "SELECT u.key FROM @.unique_key u
+         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))
+            OR EXISTS (SELECT 1 FROM @.claim c WHERE c.id = u.id)",
+    ),
+    (
+        "is reserved by a transaction that is not in doubt",
+        "SELECT r.name FROM @.reservation r
+         WHERE NOT EXISTS (SELECT 1 FROM @.staged s WHERE s.txn = r.txn AND s.state = 0)",
+    ),
+    (
+        "is announced by a transaction that is not in doubt",
+        "SELECT encode(a.id, 'hex') FROM @.staged_task a
+         WHERE NOT EXISTS (SELECT 1 FROM @.staged s WHERE s.txn = a.txn AND s.state = 0)",
+    ),
+    (
+        "waits for tasks but is not there",
+        "SELECT encode(q.task, 'hex') FROM @.prerequisite q
+         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = q.task)",
+    ),
+    (
+        "has objects but is not there",
+        "SELECT DISTINCT a.seq::text FROM @.about a
+         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = a.seq)",
+    ),
+];
+
+/// Asks the tables about each other.
+pub(super) fn check(session: &mut dyn Session) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for (what, sql) in COMPLAINTS {
+        for row in session.query(sql, Vec::new())? {
+            let name: &str = column(&row, 0)?;
+            complaints.push(format!("{name} {what}"));
+        }
+    }
+    Ok(complaints)
+}

@@ -1,0 +1,301 @@
+//! Claims: which tasks, in which order, and how they become the claimer's.
+//!
+//! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits. A task
+//! that another transaction has locked is passed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::Result;
+use super::keys;
+use super::names;
+use super::row::{GIVEN, TaskRow, column, task_columns, tasks_with};
+use super::session::Session;
+use super::tasks;
+use super::value::Value;
+use crate::id::{ConsumerId, Incarnation, Token};
+use crate::store::lifecycle::{self, Fate};
+use crate::store::{Arrival, Claim, ClaimRequest, Want};
+use crate::task::State;
+use crate::time::Timestamp;
+
+/// How many tasks whose time has come one claim makes Ready at least: a bound on how long it takes.
+const DUE_MAX: usize = 1_000;
+
+/// Gives the first tasks of a queue to a consumer, unless something else has to be done before: a task is
+/// due, or somebody who holds claims has departed.
+pub(super) const TAKE: &str = concat!(
+    "WITH taken AS (
+         DELETE FROM @.ready WHERE ctid = ANY (ARRAY(
+             SELECT r.ctid FROM @.ready r WHERE r.queue = $1
+                 AND NOT EXISTS (SELECT 1 FROM @.task d WHERE d.queue = $1 AND d.state = 2
+                     AND d.not_before <= $3)
+                 AND NOT EXISTS (SELECT 1 FROM @.lease l JOIN @.claim c ON c.holder = l.incarnation
+                     WHERE l.expires_at <= $3 AND l.incarnation <> ALL ($7) AND c.queue = $1)
+             ORDER BY r.rank, r.seq LIMIT $2 FOR UPDATE OF r SKIP LOCKED))
+         RETURNING rank, seq),
+     given AS MATERIALIZED (
+         SELECT seq, ($6::bigint[])[row_number() OVER (ORDER BY rank, seq)] AS token FROM taken),
+     tasks AS MATERIALIZED (
+         SELECT t.*, g.token FROM given g JOIN @.task t ON t.seq = g.seq),
+     held AS (
+         INSERT INTO @.claim (id, seq, queue, rank, holder, token, name, claimed_at)
+         SELECT t.id, t.seq, t.queue, t.rank, $4, t.token, $5, $3 FROM tasks t)
+     SELECT ",
+    task_columns!(),
+    ", t.payload, t.token FROM tasks t ORDER BY t.rank, t.seq"
+);
+
+/// Whether something has to be done before tasks of a queue can be given out.
+const TROUBLE: &str = "\
+SELECT EXISTS (SELECT 1 FROM @.task d WHERE d.queue = $1 AND d.state = 2 AND d.not_before <= $2),
+    EXISTS (SELECT 1 FROM @.lease l JOIN @.claim c ON c.holder = l.incarnation
+            WHERE l.expires_at <= $2 AND l.incarnation <> ALL ($3) AND c.queue = $1)";
+
+/// Makes tasks Ready whose time has come and that no group holds back.
+const DUE: &str = "\
+WITH due AS MATERIALIZED (
+    SELECT t.seq FROM @.task t
+    WHERE t.queue = $1 AND t.state = 2 AND t.not_before <= $2 AND t.group_key IS NULL
+        AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
+    ORDER BY t.not_before, t.seq LIMIT $3 FOR UPDATE OF t SKIP LOCKED),
+moved AS (
+    UPDATE @.task t SET state = 3 FROM due d WHERE t.seq = d.seq RETURNING t.seq, t.rank, t.queue)
+INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM moved";
+
+/// Claims what `request` wants, taking back what the departed hold; `own` lives, whatever its lease says.
+pub(super) fn claim(
+    session: &mut dyn Session,
+    request: &ClaimRequest,
+    own: &Value,
+    now: Timestamp,
+) -> Result<Vec<Claim>> {
+    let mut claims = Vec::new();
+    for want in request.wants.iter().filter(|want| want.count > 0) {
+        let mut taken = take(session, want, (&request.consumer, own), now)?;
+        if taken.is_empty() {
+            taken = take_with_trouble(session, want, (&request.consumer, own), now)?;
+        }
+        claims.append(&mut taken);
+    }
+    Ok(claims)
+}
+
+fn take(
+    session: &mut dyn Session,
+    want: &Want,
+    (consumer, own): (&ConsumerId, &Value),
+    now: Timestamp,
+) -> Result<Vec<Claim>> {
+    let token = |_| Some(Token::next(consumer.incarnation).count.cast_signed());
+    let tokens = (0..want.count).map(token).collect();
+    let rows = session.query(
+        TAKE,
+        vec![
+            want.queue.as_str().into(),
+            Value::count(want.count),
+            now.into(),
+            consumer.incarnation.into(),
+            consumer.name.as_str().into(),
+            Value::Integers(tokens),
+            own.clone(),
+        ],
+    )?;
+    let mut claims = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut task = TaskRow::read_task(row)?;
+        lifecycle::claim(&mut task.record)?;
+        let token = Token {
+            incarnation: consumer.incarnation,
+            count: column::<i64>(row, GIVEN)?.cast_unsigned(),
+        };
+        claims.push(arrive(task, token, false, now));
+    }
+    free_keys(session, &claims)?;
+    Ok(claims)
+}
+
+/// Claims when tasks have become due or claims have to be taken back: one step after the other.
+fn take_with_trouble(
+    session: &mut dyn Session,
+    want: &Want,
+    (consumer, own): (&ConsumerId, &Value),
+    now: Timestamp,
+) -> Result<Vec<Claim>> {
+    let queue = want.queue.as_str();
+    let trouble = session.first(TROUBLE, vec![queue.into(), now.into(), own.clone()])?;
+    let Some(trouble) = trouble else {
+        return Ok(Vec::new());
+    };
+    let (is_due, has_departed): (bool, bool) = (column(&trouble, 0)?, column(&trouble, 1)?);
+    if !is_due && !has_departed {
+        return Ok(Vec::new());
+    }
+    if is_due {
+        make_due_ready(session, want, now)?;
+    }
+    let mut claims = Vec::new();
+    for row in candidates(session, want, own, now)? {
+        claims.push(take_one(session, row, consumer, now)?);
+    }
+    free_keys(session, &claims)?;
+    Ok(claims)
+}
+
+fn make_due_ready(session: &mut dyn Session, want: &Want, now: Timestamp) -> Result<()> {
+    let limit = Value::count(want.count.max(DUE_MAX));
+    let queue = want.queue.as_str();
+    session.later(DUE, vec![queue.into(), now.into(), limit.clone()])?;
+    let grouped = session.query(
+        concat!(
+            tasks_with!("''::bytea"),
+            "WHERE t.queue = $1 AND t.state = 2 AND t.not_before <= $2 AND t.group_key IS NOT NULL
+                 AND p.txn IS NULL
+             ORDER BY t.not_before, t.seq LIMIT $3 FOR UPDATE OF t SKIP LOCKED"
+        ),
+        vec![queue.into(), now.into(), limit],
+    )?;
+    for row in &grouped {
+        make_due(session, TaskRow::read(row)?, now)?;
+    }
+    Ok(())
+}
+
+/// A task whose group is just being passed on is left for the next claim.
+fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
+    if let Some(group) = &row.record.options.group
+        && !names::try_lock_group(session, group)?
+    {
+        return Ok(());
+    }
+    let group_busy = tasks::is_group_busy(session, &row.record)?;
+    lifecycle::due(&mut row.record, group_busy, now)?;
+    tasks::keep(session, State::Scheduled, &row, Fate::Stays, now)
+}
+
+/// Returns the first of those that are Ready and those that the departed hold, in one order.
+fn candidates(
+    session: &mut dyn Session,
+    want: &Want,
+    own: &Value,
+    now: Timestamp,
+) -> Result<Vec<TaskRow>> {
+    let queue = want.queue.as_str();
+    let ready = session.query(
+        "SELECT r.rank, r.seq FROM @.ready r WHERE r.queue = $1
+         ORDER BY r.rank, r.seq LIMIT $2 FOR UPDATE SKIP LOCKED",
+        vec![queue.into(), Value::count(want.count)],
+    )?;
+    let held = session.query(
+        "SELECT c.rank, c.seq FROM @.lease l JOIN @.claim c ON c.holder = l.incarnation
+         JOIN @.task t ON t.seq = c.seq
+         WHERE l.expires_at <= $3 AND l.incarnation <> ALL ($4) AND c.queue = $1
+             AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq)
+         ORDER BY c.rank, c.seq LIMIT $2 FOR UPDATE OF c, t SKIP LOCKED",
+        vec![
+            queue.into(),
+            Value::count(want.count),
+            now.into(),
+            own.clone(),
+        ],
+    )?;
+    let mut places = BTreeSet::new();
+    for row in ready.iter().chain(&held) {
+        places.insert((column::<i64>(row, 0)?, column::<i64>(row, 1)?));
+    }
+    let sequences = places.iter().take(want.count).map(|(_, seq)| Some(*seq));
+    let rows = session.query(
+        concat!(tasks_with!("t.payload"), "WHERE t.seq = ANY ($1)"),
+        vec![Value::Integers(sequences.collect())],
+    )?;
+    let mut found = BTreeMap::new();
+    for row in &rows {
+        let row = TaskRow::read(row)?;
+        found.insert((row.rank, row.seq), row);
+    }
+    Ok(found.into_values().collect())
+}
+
+fn take_one(
+    session: &mut dyn Session,
+    mut row: TaskRow,
+    consumer: &ConsumerId,
+    now: Timestamp,
+) -> Result<Claim> {
+    let reclaimed = row.claim.is_some();
+    let record = &mut row.record;
+    if reclaimed {
+        lifecycle::reclaim(record)?;
+        session.later(
+            "UPDATE @.task SET reclaims = $2 WHERE seq = $1",
+            vec![row.seq.into(), record.counts.reclaims.into()],
+        )?;
+    } else {
+        session.later(
+            "DELETE FROM @.ready WHERE queue = $1 AND rank = $2 AND seq = $3",
+            vec![(&*record.queue).into(), row.rank.into(), row.seq.into()],
+        )?;
+    }
+    lifecycle::claim(record)?;
+    let token = Token::next(consumer.incarnation);
+    session.later(
+        "INSERT INTO @.claim (id, seq, queue, rank, holder, token, name, claimed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (id) DO UPDATE SET holder = EXCLUDED.holder, token = EXCLUDED.token,
+             name = EXCLUDED.name, claimed_at = EXCLUDED.claimed_at",
+        vec![
+            record.id.into(),
+            row.seq.into(),
+            (&*record.queue).into(),
+            row.rank.into(),
+            token.incarnation.into(),
+            token.count.cast_signed().into(),
+            consumer.name.as_str().into(),
+            now.into(),
+        ],
+    )?;
+    Ok(arrive(row, token, reclaimed, now))
+}
+
+fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim {
+    let expires_at = row.record.options.expires_at;
+    let expired = expires_at.is_some_and(|at| at <= now);
+    let arrival = match (expired, reclaimed) {
+        (true, _) => Arrival::Expired,
+        (false, true) => Arrival::Reclaimed,
+        (false, false) => Arrival::Fresh,
+    };
+    Claim {
+        record: row.record,
+        token,
+        arrival,
+    }
+}
+
+/// A claimed task holds its key no more.
+fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
+    let records = claims.iter().map(|claim| &claim.record);
+    for record in records.filter(|record| record.options.unique.is_some()) {
+        keys::free_key(session, record)?;
+    }
+    Ok(())
+}
+
+/// Returns which of these claims are the present ones of their tasks.
+pub(super) fn present(
+    session: &mut dyn Session,
+    ids: Vec<[u8; 16]>,
+) -> Result<BTreeMap<[u8; 16], Token>> {
+    let rows = session.query(
+        "SELECT c.id, c.holder, c.token FROM @.claim c WHERE c.id = ANY ($1)",
+        vec![Value::Ids(ids)],
+    )?;
+    let mut tokens = BTreeMap::new();
+    for row in &rows {
+        let token = Token {
+            incarnation: Incarnation::from_u64(column::<i64>(row, 1)?.cast_unsigned()),
+            count: column::<i64>(row, 2)?.cast_unsigned(),
+        };
+        tokens.insert(super::row::id(row, 0)?, token);
+    }
+    Ok(tokens)
+}

@@ -1,0 +1,171 @@
+//! What the driver's errors mean for a store.
+
+use std::sync::Arc;
+
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+use crate::codec::CodecError;
+use crate::id::TaskId;
+use crate::register::RegisterErrorKind;
+use crate::store::{Error, Kind};
+
+/// An error before it is known during which operation of the contract it happened.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) kind: Kind,
+    /// Whether the connection can be used again.
+    pub(super) is_fatal: bool,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Result inside the backend.
+pub(crate) type Result<T> = std::result::Result<T, Fault>;
+
+/// No answer came in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer came in {0:?}")]
+pub(super) struct NoAnswer(pub(super) std::time::Duration);
+
+/// An error that a fault lends for as long as it is needed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Shared(Arc<dyn std::error::Error + Send + Sync>);
+
+impl Fault {
+    /// The same failure, taken for another kind.
+    pub(crate) fn with_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// Says what is damaged.
+    pub(super) fn corrupt(what: impl Into<String>) -> Self {
+        Kind::Corrupt(what.into()).into()
+    }
+
+    /// The connection is gone, and what was asked last may or may not have been heard.
+    pub(super) fn lost(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            kind: Kind::Unavailable,
+            is_fatal: true,
+            source: Some(Arc::new(source)),
+        }
+    }
+
+    /// The same failure, after which the connection is of no use.
+    pub(super) fn fatal(self) -> Self {
+        Self {
+            is_fatal: true,
+            ..self
+        }
+    }
+
+    /// Adds which task it is that cannot be read.
+    pub(super) fn of_task(self, task: TaskId) -> Self {
+        match &self.kind {
+            Kind::Corrupt(what) => {
+                let kind = Kind::Corrupt(format!("task {task}: {what}"));
+                self.with_kind(kind)
+            }
+            _ => self,
+        }
+    }
+
+    /// Names the operation.
+    pub(crate) fn during(self, operation: &'static str) -> Error {
+        let error = Error::new(self.kind, super::BACKEND, operation);
+        match self.source {
+            Some(source) => error.with_source(Shared(source)),
+            None => error,
+        }
+    }
+
+    /// Whether it was judged here and not by the server, so that the transaction can go on.
+    pub(super) fn is_verdict(&self) -> bool {
+        self.source.is_none()
+    }
+
+    fn database(&self) -> Option<&DbError> {
+        let driver = self.source.as_deref()?;
+        driver
+            .downcast_ref::<tokio_postgres::Error>()?
+            .as_db_error()
+    }
+
+    /// What the failure means for a register.
+    pub(crate) fn register_kind(&self) -> RegisterErrorKind {
+        let code = self.database().map(DbError::code);
+        match &self.kind {
+            _ if code == Some(&SqlState::LOCK_NOT_AVAILABLE) => RegisterErrorKind::Locked,
+            Kind::Conflict => RegisterErrorKind::Locked,
+            Kind::Unavailable => RegisterErrorKind::Unreachable,
+            Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NewerVersion { .. } => {
+                RegisterErrorKind::Unusable
+            }
+            _ => RegisterErrorKind::Failed,
+        }
+    }
+}
+
+impl From<Kind> for Fault {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            is_fatal: false,
+            source: None,
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let (kind, is_fatal) = match error.as_db_error() {
+            Some(database) => (kind(database), is_fatal(database)),
+            // What the driver cannot make sense of may be half read: the connection is of no use.
+            None => (Kind::Unavailable, true),
+        };
+        Self {
+            kind,
+            is_fatal,
+            source: Some(Arc::new(error)),
+        }
+    }
+}
+
+impl From<CodecError> for Fault {
+    fn from(error: CodecError) -> Self {
+        Self {
+            kind: Kind::Corrupt("a stored value cannot be read".to_owned()),
+            is_fatal: false,
+            source: Some(Arc::new(error)),
+        }
+    }
+}
+
+fn is_fatal(error: &DbError) -> bool {
+    matches!(
+        error.parsed_severity(),
+        Some(Severity::Fatal | Severity::Panic)
+    )
+}
+
+/// A statement that failed changed nothing, whatever the reason: its transaction is rolled back. What a
+/// failing COMMIT means, the connection decides.
+fn kind(error: &DbError) -> Kind {
+    let text = || error.message().to_owned();
+    match error.code().code() {
+        // The last is one who was faster between a look and a write; the next look sees it.
+        "40001" | "40P01" | "23505" => Kind::Conflict,
+        "53100" => Kind::Full,
+        "25006" | "42501" => Kind::ReadOnly,
+        // Too many connections or locks, a lock or a statement that took too long, a server that is
+        // starting or ending.
+        "53200" | "53300" | "53400" | "55P03" | "57014" | "57P01" | "57P02" | "57P03" | "57P05" => {
+            Kind::Unavailable
+        }
+        "28000" | "28P01" | "3D000" => Kind::Invalid(format!("the server refuses: {}", text())),
+        "3F000" | "42P01" | "42703" => Kind::Corrupt(format!("a table is missing: {}", text())),
+        code if code.starts_with("08") => Kind::Unavailable,
+        code if code.starts_with("XX") => Kind::Corrupt(text()),
+        _ => Kind::Other,
+    }
+}

@@ -1,0 +1,175 @@
+//! Tasks on their way into the tables: many at once, in one statement.
+
+use std::sync::Arc;
+
+use super::error::{Fault, Result};
+use super::keys;
+use super::row::{self, column, format_number, state_number};
+use super::session::Session;
+use super::tasks;
+use super::value::Value;
+use crate::codec;
+use crate::id::TaskId;
+use crate::store::{self, Kind};
+use crate::task::{Counts, Record};
+use crate::time::Timestamp;
+
+/// Inserts tasks, and places in the line for those that are Ready, in the order in which they are given.
+/// Returns how many were not there yet, and an id that an alias or a staged batch has already.
+const INSERT: &str = "\
+WITH new AS MATERIALIZED (
+    SELECT nextval('@.task_seq') AS seq, n.* FROM unnest(
+        $1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+        $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[], $13::bytea[],
+        $14::bigint[], $15::bigint[]
+    ) AS n (id, queue, kind, state, rank, not_before, enqueued_at, group_key, unique_key, options,
+            format, version, payload, published_at, is_plain)),
+task AS (
+    INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
+        group_key, unique_key, options, format, version, payload, is_plain, attempts, conflicts, reclaims)
+    SELECT seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
+        group_key, unique_key, options, format, version, payload, is_plain = 1, 0, 0, 0
+    FROM new ON CONFLICT (id) DO NOTHING
+    RETURNING seq, rank, queue, state),
+line AS (
+    INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM task WHERE state = 3)
+SELECT (SELECT count(*) FROM task),
+    (SELECT a.id FROM @.alias a WHERE a.id = ANY ($1::bytea[])
+     UNION ALL SELECT s.id FROM @.staged_task s WHERE s.id = ANY ($1::bytea[]) LIMIT 1)";
+
+/// Whether a new task comes from elsewhere with more than a new one has.
+fn has_history(record: &Record) -> bool {
+    let has_counts = record.counts != Counts::default();
+    record.state.is_ended() || record.failure.is_some() || record.progress.is_some() || has_counts
+}
+
+/// Whether nothing hangs on a task: no name, no object, no other task, no history, nothing that outlives
+/// it.
+pub(super) fn is_plain(record: &Record) -> bool {
+    let options = &record.options;
+    options.unique.is_none()
+        && options.group.is_none()
+        && options.about.is_empty()
+        && options.waits_for.is_empty()
+        && options.retention.is_none()
+        && !has_history(record)
+}
+
+pub(super) fn published_at(record: &Record) -> Timestamp {
+    record.published_at.unwrap_or(record.enqueued_at)
+}
+
+/// Inserts tasks that were just published, and nothing of what hangs on them.
+///
+/// # Errors
+/// [`Kind::TaskExists`] names one whose id is taken; if `judged`, one that is there already is left alone
+/// instead.
+pub(super) fn insert(session: &mut dyn Session, records: &[Record], judged: bool) -> Result<()> {
+    let row = session.first(INSERT, columns(records)?)?;
+    let row = row.ok_or_else(|| Fault::corrupt("an insert said nothing"))?;
+    let inserted = usize::try_from(column::<i64>(&row, 0)?).unwrap_or(0);
+    if let Some(taken) = row::optional_id(&row, 1)?.filter(|_| !judged) {
+        return Err(Kind::TaskExists(TaskId::from_bytes(taken)).into());
+    }
+    if inserted == records.len() {
+        return Ok(());
+    }
+    // Its id is unique for ever, so it is the same task: to publish it again would double it.
+    if judged {
+        tracing::error!(inserted, "tasks of a staged batch were there already");
+        return Ok(());
+    }
+    Err(Kind::TaskExists(which_is_there(session, records)?).into())
+}
+
+/// Finds the one that was there: it was published before, or earlier in the same batch.
+fn which_is_there(session: &mut dyn Session, records: &[Record]) -> Result<TaskId> {
+    let ids = records.iter().map(|record| record.id.to_bytes()).collect();
+    let row = session.first(
+        "SELECT t.id FROM @.task t WHERE t.id = ANY ($1) ORDER BY t.seq LIMIT 1",
+        vec![Value::Ids(ids)],
+    )?;
+    match row {
+        Some(row) => Ok(TaskId::from_bytes(row::id(&row, 0)?)),
+        None => Err(Kind::Conflict.into()),
+    }
+}
+
+/// The parameters of [`INSERT`]: a list for each column.
+fn columns(records: &[Record]) -> Result<Vec<Value>> {
+    let integers = |number: &dyn Fn(&Record) -> Option<i64>| {
+        Value::Integers(records.iter().map(number).collect())
+    };
+    let texts =
+        |text: &dyn Fn(&Record) -> Option<String>| Value::Texts(records.iter().map(text).collect());
+    let mut options = Vec::with_capacity(records.len());
+    for record in records {
+        options.push(Some(Arc::from(codec::encode(&*record.options)?)));
+    }
+    let unique = |record: &Record| {
+        record
+            .options
+            .unique
+            .as_ref()
+            .map(|unique| unique.key.clone())
+    };
+    let micros = |at: Option<Timestamp>| at.map(Timestamp::as_micros);
+    Ok(vec![
+        Value::Ids(records.iter().map(|record| record.id.to_bytes()).collect()),
+        texts(&|record| Some(record.queue.to_string())),
+        texts(&|record| Some(record.kind.to_string())),
+        integers(&|record| Some(state_number(record.state))),
+        integers(&|record| Some(store::rank(record, published_at(record)))),
+        integers(&|record| micros(record.not_before)),
+        integers(&|record| micros(Some(record.enqueued_at))),
+        texts(&|record| record.options.group.clone()),
+        texts(&unique),
+        Value::Blobs(options),
+        integers(&|record| Some(format_number(record.payload.format))),
+        integers(&|record| Some(record.payload.version.into())),
+        Value::Blobs(
+            records
+                .iter()
+                .map(|record| Some(Arc::clone(&record.payload.bytes)))
+                .collect(),
+        ),
+        integers(&|record| micros(Some(published_at(record)))),
+        integers(&|record| Some(is_plain(record).into())),
+    ])
+}
+
+/// Inserts what hangs on a task: its objects, what it waits for, its key if it may hold it, and its history.
+pub(super) fn insert_rest(session: &mut dyn Session, record: &Record) -> Result<()> {
+    let options = &record.options;
+    if !options.about.is_empty() {
+        let objects = options.about.iter().cloned().map(Some).collect();
+        session.later(
+            "INSERT INTO @.about (object, seq)
+             SELECT o, t.seq FROM @.task t, unnest($2) o WHERE t.id = $1 ON CONFLICT DO NOTHING",
+            vec![record.id.into(), Value::Texts(objects)],
+        )?;
+    }
+    if !options.waits_for.is_empty() {
+        let done = options
+            .waits_for
+            .iter()
+            .map(|task| task.to_bytes())
+            .collect();
+        session.later(
+            "INSERT INTO @.prerequisite (task, done) SELECT $1, d FROM unnest($2) d
+             ON CONFLICT DO NOTHING",
+            vec![record.id.into(), Value::Ids(done)],
+        )?;
+    }
+    keys::take_key(session, record)?;
+    if !has_history(record) {
+        return Ok(());
+    }
+    match tasks::find(session, record.id)? {
+        Some(mut row) => {
+            row.record = record.clone();
+            tasks::update(session, &row)
+        }
+        None => Ok(()),
+    }
+}

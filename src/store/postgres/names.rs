@@ -1,0 +1,97 @@
+//! Locks on names: whoever decides something about a unique key, a group, a mark or a waiting task holds
+//! the lock of its name until its transaction has ended.
+//!
+//! Locks are taken before rows, and all of a batch at once in one order, so that two transactions do not
+//! wait for each other. They are advisory locks of the server, which end with the transaction. Names share
+//! a bounded number of locks, because the server's table of locks is bounded too; two names on one lock
+//! only wait for each other more than they need.
+
+use std::collections::BTreeSet;
+
+use super::error::Result;
+use super::session::Session;
+use super::value::Value;
+use crate::id::TaskId;
+
+/// How many locks the names of one store share.
+const LOCKS: u64 = 4_096;
+
+/// The names that a batch is about.
+#[derive(Default)]
+pub(super) struct Names(BTreeSet<i64>);
+
+impl Names {
+    pub(super) fn unique_key(&mut self, key: &str) {
+        self.add(b"unique", key.as_bytes());
+    }
+
+    pub(super) fn group(&mut self, group: &str) {
+        self.add(b"group", group.as_bytes());
+    }
+
+    pub(super) fn mark(&mut self, key: &str) {
+        self.add(b"mark", key.as_bytes());
+    }
+
+    pub(super) fn task(&mut self, task: TaskId) {
+        self.add(b"task", &task.to_bytes());
+    }
+
+    fn add(&mut self, kind: &[u8], name: &[u8]) {
+        self.0.insert(lock(kind, name));
+    }
+
+    /// Waits for all of them.
+    pub(super) fn lock(&self, session: &mut dyn Session) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let keys = self.0.iter().copied().map(Some).collect();
+        session.later(
+            "SELECT pg_catalog.pg_advisory_xact_lock(
+                 '@.task'::pg_catalog.regclass::oid::integer, k::integer)
+             FROM unnest($1) k",
+            vec![Value::Integers(keys)],
+        )
+    }
+}
+
+/// Takes the lock of a group if nobody has it.
+pub(super) fn try_lock_group(session: &mut dyn Session, group: &str) -> Result<bool> {
+    let locked = session.first(
+        "SELECT pg_catalog.pg_try_advisory_xact_lock(
+             '@.task'::pg_catalog.regclass::oid::integer, $1::integer)",
+        vec![lock(b"group", group.as_bytes()).into()],
+    )?;
+    match locked {
+        Some(row) => super::row::column(&row, 0),
+        None => Ok(false),
+    }
+}
+
+fn lock(kind: &[u8], name: &[u8]) -> i64 {
+    (hash(&[kind, name]) % LOCKS).cast_signed()
+}
+
+/// FNV-1a over the parts and their ends: the same in every process and version.
+pub(super) fn hash(parts: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in parts {
+        for byte in part.iter().chain(&[0]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_the_same_for_every_process_and_another_for_another_kind() {
+        assert_eq!(hash(&[b"a"]), hash(&[b"a"]));
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+        assert_ne!(lock(b"group", b"x"), lock(b"unique", b"x"));
+    }
+}

@@ -1,0 +1,241 @@
+//! Waiting for work: woken by the commits of this process and, by way of the server, by those of others;
+//! in any case after the poll interval.
+//!
+//! A commit tells those who wait in a transaction of its own, which is sent right behind it: a NOTIFY
+//! inside would have all such commits of the cluster wait for each other's flush. It tells only if
+//! somebody waits, which a row in `sleeper` says: whoever is about to wait writes the row, commits, and
+//! then looks; whoever commits looks for the row afterwards. One of the two sees the other.
+
+mod bell;
+mod clock;
+mod keeper;
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+pub(crate) use bell::Bell;
+pub(super) use clock::StoreClock;
+pub(super) use keeper::{Keeper, Shared};
+
+use super::PostgresStore;
+use super::error::Result;
+use super::options::Pooler;
+use super::pool::{Durability, Write};
+use super::row::{column, optional_instant};
+use super::session::Session;
+use super::tasks;
+use crate::id::TaskId;
+use crate::store::Interest;
+use crate::task::StateSet;
+use crate::time::Timestamp;
+
+/// The name of the channel; there is one for each store of a database.
+pub(super) const CHANNEL: &str =
+    "SELECT 'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text";
+
+/// Tells those who listen, whether they wait or not.
+pub(super) const ECHO: &str = "SELECT pg_catalog.pg_notify(
+    'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '')";
+
+/// Tells those who wait. To be sent after the commit that it tells of.
+pub(super) const NOTIFY: &str = "SELECT pg_catalog.pg_notify(
+    'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '')
+    FROM @.sleeper WHERE until > pg_catalog.clock_timestamp() LIMIT 1";
+
+/// For how long one is taken for waiting after saying so, and how often one who waits says so.
+const SLEEPER: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(10)];
+
+/// The shortest sleep, lest rounding turns waiting into spinning.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+
+/// How long one waits who was told that there is something and found nothing: what is there is locked.
+const LOCKED_PAUSE: Duration = Duration::from_millis(10);
+
+const SLEEP: Write = Write {
+    durability: Durability::Deferred,
+    failpoints: ["", ""],
+    wakes: false,
+};
+
+/// What a store remembers of waiting.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// When it last said that somebody waits here.
+    said: Mutex<Option<Instant>>,
+    /// Whether the last claim found nothing.
+    in_vain: Mutex<bool>,
+}
+
+impl Waiting {
+    /// Notes whether a claim found something.
+    pub(super) fn claimed(&self, count: usize) {
+        *self.in_vain.lock() = count == 0;
+    }
+
+    /// Has it said again that somebody waits: the server may have lost it.
+    pub(super) fn say_again(&self) {
+        *self.said.lock() = None;
+    }
+}
+
+enum Look {
+    Served(Interest),
+    /// For this long nothing but a commit can serve anybody.
+    Quiet(Duration),
+}
+
+impl PostgresStore {
+    /// Waits until an interest may be served.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place of the store that reads a timer"
+    )]
+    pub(super) fn wait_for(
+        &self,
+        interests: &[Interest],
+        timeout: Duration,
+    ) -> Result<Option<Interest>> {
+        let started = Instant::now();
+        let first = self.bell.rings();
+        let marks = self.read(|session| marks(session, interests))?;
+        loop {
+            self.say_waiting()?;
+            let rings = self.bell.rings();
+            let now = self.clock_now()?;
+            let look = self.read(|session| self.look(session, interests, &marks, now))?;
+            let left = timeout.checked_sub(started.elapsed());
+            let quiet = match look {
+                Look::Served(interest) => {
+                    self.pause_if_locked(&interest, rings, left.unwrap_or_default());
+                    return Ok(Some(interest));
+                }
+                Look::Quiet(quiet) => quiet.min(self.poll_interval()),
+            };
+            let Some(left) = left else {
+                return Ok(None);
+            };
+            if self.bell.rings().interrupts != first.interrupts {
+                return Ok(None);
+            }
+            self.bell.wait_for_more(rings, quiet.min(left));
+        }
+    }
+
+    /// Has those who commit in other processes tell of it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place of the store that reads a timer"
+    )]
+    fn say_waiting(&self) -> Result<()> {
+        let [until, again] = SLEEPER;
+        let mut said = self.waiting.said.lock();
+        let is_known = said.is_some_and(|said| said.elapsed() < again);
+        if is_known || self.pool.connector().options().pooler == Pooler::Transaction {
+            return Ok(());
+        }
+        let now = Instant::now();
+        self.write(SLEEP, |session| {
+            let seconds = i64::try_from(until.as_secs()).unwrap_or(i64::MAX);
+            session.later(
+                "DELETE FROM @.sleeper WHERE until < pg_catalog.clock_timestamp() - interval '1 hour'",
+                Vec::new(),
+            )?;
+            session.later(
+                "INSERT INTO @.sleeper (id, until)
+                 VALUES ($1, pg_catalog.clock_timestamp() + $2 * interval '1 second')
+                 ON CONFLICT (id) DO UPDATE SET until = EXCLUDED.until",
+                vec![self.instance.into(), seconds.into()],
+            )
+        })?;
+        *said = Some(now);
+        Ok(())
+    }
+
+    /// What is ready but locked by a transaction cannot be claimed until that has ended: looking for it
+    /// again and again would only burn time.
+    fn pause_if_locked(&self, interest: &Interest, rings: bell::Rings, left: Duration) {
+        let in_vain = std::mem::take(&mut *self.waiting.in_vain.lock());
+        if in_vain && matches!(interest, Interest::Ready(_)) {
+            self.bell.wait_for_more(rings, LOCKED_PAUSE.min(left));
+        }
+    }
+
+    /// How long a wait goes without a look if nothing wakes it.
+    fn poll_interval(&self) -> Duration {
+        let interval = self.pool.connector().options().poll_interval;
+        if self.keeper.is_listening() {
+            interval
+        } else {
+            interval / 10
+        }
+    }
+
+    /// Looks whether an interest may be served; `marks` has the values when the wait began.
+    fn look(
+        &self,
+        session: &mut dyn Session,
+        interests: &[Interest],
+        marks: &[Option<Vec<u8>>],
+        now: Timestamp,
+    ) -> Result<Look> {
+        let mut quiet = Duration::MAX;
+        for (interest, mark) in interests.iter().zip(marks) {
+            let served = match interest {
+                Interest::Ready(queue) => {
+                    let (ready, due_at) = self.look_at(session, queue, now)?;
+                    if let Some(due_at) = due_at {
+                        quiet = quiet.min(due_at.since(now).max(SLEEP_MIN));
+                    }
+                    ready
+                }
+                Interest::Settled(task) => is_settled(session, *task)?,
+                Interest::Mark(key) => tasks::mark(session, key)? != *mark,
+            };
+            if served {
+                return Ok(Look::Served(interest.clone()));
+            }
+        }
+        Ok(Look::Quiet(quiet))
+    }
+
+    /// Whether a claim on a queue would find something, and when the next task of it is due.
+    fn look_at(
+        &self,
+        session: &mut dyn Session,
+        queue: &str,
+        now: Timestamp,
+    ) -> Result<(bool, Option<Timestamp>)> {
+        let row = session.first(
+            "SELECT EXISTS (SELECT 1 FROM @.ready r WHERE r.queue = $1)
+                 OR EXISTS (SELECT 1 FROM @.lease l JOIN @.claim c ON c.holder = l.incarnation
+                     WHERE l.expires_at <= $2 AND l.incarnation <> ALL ($3) AND c.queue = $1
+                         AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq)),
+                 (SELECT min(t.not_before) FROM @.task t WHERE t.queue = $1 AND t.state = 2
+                     AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq))",
+            vec![queue.into(), now.into(), self.own_consumers()],
+        )?;
+        let Some(row) = row else {
+            return Ok((false, None));
+        };
+        let due_at = optional_instant(&row, 1)?;
+        let is_due = due_at.is_some_and(|due_at| due_at <= now);
+        Ok((column::<bool>(&row, 0)? || is_due, due_at))
+    }
+}
+
+fn marks(session: &mut dyn Session, interests: &[Interest]) -> Result<Vec<Option<Vec<u8>>>> {
+    let marks = interests.iter().map(|interest| match interest {
+        Interest::Mark(key) => tasks::mark(session, key),
+        _ => Ok(None),
+    });
+    marks.collect()
+}
+
+fn is_settled(session: &mut dyn Session, task: TaskId) -> Result<bool> {
+    let state = tasks::follow(session, task)?.map(|row| row.record.state);
+    match state {
+        Some(state) => Ok(StateSet::ENDED.contains(state)),
+        None => Ok(!tasks::is_staged(session, task)?),
+    }
+}

@@ -1,0 +1,328 @@
+//! Connections that are used again, and transactions on them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio_postgres::Row;
+
+use super::connection::{Answer, Call, Connector, Failed, Link, Text, Wants, blocking};
+use super::error::Result;
+use super::session::Session;
+use super::value::Value;
+use crate::failpoint;
+use crate::store::Kind;
+
+/// Whether a write waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It may be lost if the server crashes, until a later write is flushed.
+    Deferred,
+    /// It is on disk when it returns, and so is all that was written before it.
+    Flushed,
+}
+
+/// One write of the contract.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Write {
+    pub(super) durability: Durability,
+    /// Where a crash test may have the process die: before and after the COMMIT.
+    pub(super) failpoints: [&'static str; 2],
+    /// Whether those who wait are told once it has committed.
+    pub(super) wakes: bool,
+}
+
+/// The connections of a store.
+///
+/// The latest one used is used next, so that few stay open; a broken one is not used again.
+pub(super) struct Pool {
+    connector: Arc<Connector>,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Link>,
+    /// How many are open, idle or not.
+    open: usize,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Arc<Connector>) -> Self {
+        Self {
+            connector,
+            state: Mutex::default(),
+            returned: Condvar::new(),
+        }
+    }
+
+    pub(super) fn connector(&self) -> &Arc<Connector> {
+        &self.connector
+    }
+
+    /// Looks, in statements of which each sees its own state.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&mut Look<'_>) -> Result<T>) -> Result<T> {
+        blocking(|| {
+            let mut borrowed = self.borrow()?;
+            borrowed.with(|link| look(&mut Look(link)))
+        })
+    }
+
+    /// Runs `operation` in a transaction, all of it or nothing, and commits. An error whose kind is not
+    /// [`Kind::Unknown`] promises that nothing changed.
+    pub(super) fn write<T>(
+        &self,
+        write: Write,
+        operation: impl FnOnce(&mut Txn<'_>) -> Result<T>,
+    ) -> Result<T> {
+        blocking(|| {
+            let mut borrowed = self.borrow()?;
+            borrowed.with(|link| {
+                let begin = self
+                    .connector
+                    .begin(write.durability == Durability::Flushed);
+                let mut txn = Txn::new(link, begin);
+                match operation(&mut txn) {
+                    Ok(done) => txn.commit(write).map(|()| done),
+                    Err(fault) => {
+                        txn.roll_back();
+                        Err(fault)
+                    }
+                }
+            })
+        })
+    }
+
+    /// Takes an idle connection, or opens one; waits for one if there are too many.
+    fn borrow(&self) -> Result<Borrowed<'_>> {
+        let options = self.connector.options();
+        let mut state = self.state.lock();
+        let full =
+            |state: &mut State| state.idle.is_empty() && state.open >= options.connections_max;
+        let patience: Duration = options.answer_timeout;
+        if full(&mut state) {
+            self.returned.wait_while_for(&mut state, full, patience);
+        }
+        while let Some(link) = state.idle.pop() {
+            if !link.is_broken() {
+                drop(state);
+                return Ok(self.lend(link));
+            }
+            state.open -= 1;
+        }
+        if state.open >= options.connections_max {
+            return Err(Kind::Unavailable.into());
+        }
+        state.open += 1;
+        drop(state);
+        let opened = self.connector.connect();
+        if opened.is_err() {
+            self.state.lock().open -= 1;
+            self.returned.notify_one();
+        }
+        opened.map(|link| self.lend(link))
+    }
+
+    fn lend(&self, link: Link) -> Borrowed<'_> {
+        Borrowed {
+            pool: self,
+            link: Some(link),
+        }
+    }
+
+    /// Closes what is idle.
+    pub(super) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.open -= state.idle.len();
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        drop(idle);
+    }
+}
+
+/// A connection that goes back when it is not needed any more.
+struct Borrowed<'p> {
+    pool: &'p Pool,
+    link: Option<Link>,
+}
+
+impl Borrowed<'_> {
+    fn with<T>(&mut self, work: impl FnOnce(&mut Link) -> Result<T>) -> Result<T> {
+        let link = self.link.as_mut();
+        work(link.ok_or(Kind::Other)?)
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.state.lock();
+        match self.link.take() {
+            // One that is left in the middle of something, by a panic, is not trusted either.
+            Some(link) if !link.is_broken() && !std::thread::panicking() => state.idle.push(link),
+            _ => state.open -= 1,
+        }
+        drop(state);
+        self.pool.returned.notify_one();
+    }
+}
+
+/// Statements that are transactions of their own, for who only looks.
+pub(super) struct Look<'l>(&'l mut Link);
+
+impl Session for Look<'_> {
+    fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        Ok(one(self.0, sql, values, Wants::Rows)?.rows)
+    }
+
+    fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        Ok(one(self.0, sql, values, Wants::Count)?.count)
+    }
+}
+
+/// Executes one statement by itself.
+pub(super) fn one(
+    link: &mut Link,
+    sql: &'static str,
+    values: Vec<Value>,
+    wants: Wants,
+) -> Result<Answer> {
+    let call = Call {
+        text: Text::Statement(sql),
+        values,
+        wants,
+    };
+    let answers = link.call(&[call]).map_err(|failed| failed.fault)?;
+    Ok(answers.into_iter().next().unwrap_or_default())
+}
+
+/// Executes commands by themselves.
+pub(super) fn commands(link: &mut Link, commands: String) -> Result<()> {
+    let call = Call {
+        text: Text::Commands(commands),
+        values: Vec::new(),
+        wants: Wants::Count,
+    };
+    link.call(&[call]).map(drop).map_err(|failed| failed.fault)
+}
+
+/// A transaction. Its beginning, and what was said [`later`](Session::later), goes with the next
+/// statement that somebody waits for.
+pub(super) struct Txn<'l> {
+    link: &'l mut Link,
+    queued: Vec<Call>,
+    /// Whether the server has heard of it.
+    begun: bool,
+    failed: bool,
+}
+
+impl<'l> Txn<'l> {
+    pub(super) fn new(link: &'l mut Link, begin: String) -> Self {
+        let begin = Call {
+            text: Text::Commands(begin),
+            values: Vec::new(),
+            wants: Wants::Count,
+        };
+        Self {
+            link,
+            queued: vec![begin],
+            begun: false,
+            failed: false,
+        }
+    }
+
+    /// Executes commands that have no parameters.
+    pub(super) fn commands(&mut self, commands: String) -> Result<()> {
+        self.send(Text::Commands(commands), Vec::new(), Wants::Count)
+            .map(drop)
+    }
+
+    fn send(&mut self, text: Text, values: Vec<Value>, wants: Wants) -> Result<Answer> {
+        self.queued.push(Call {
+            text,
+            values,
+            wants,
+        });
+        let answers = self.flush().map_err(|failed| failed.fault)?;
+        Ok(answers.into_iter().next_back().unwrap_or_default())
+    }
+
+    fn flush(&mut self) -> std::result::Result<Vec<Answer>, Failed> {
+        let queued = std::mem::take(&mut self.queued);
+        self.begun = true;
+        let answers = self.link.call(&queued);
+        self.failed |= answers.is_err();
+        answers
+    }
+
+    /// Commits. A refusal by the server is definite; an answer that does not come leaves it unknown.
+    pub(super) fn commit(mut self, write: Write) -> Result<()> {
+        if self.failed {
+            self.roll_back();
+            return Err(Kind::Other.into());
+        }
+        let [before, after] = write.failpoints;
+        failpoint::hit(before);
+        self.queued.push(Call {
+            text: Text::Commands("COMMIT".to_owned()),
+            values: Vec::new(),
+            wants: Wants::Count,
+        });
+        let commit = self.queued.len() - 1;
+        if write.wakes {
+            self.queued.push(Call {
+                text: Text::Statement(super::notify::NOTIFY),
+                values: Vec::new(),
+                wants: Wants::Rows,
+            });
+        }
+        match self.flush() {
+            Ok(_) => {}
+            // Committed; of those who wait some will find it out by themselves.
+            Err(Failed { call, fault }) if call > commit => {
+                tracing::warn!(?fault, "those who wait could not be told of a commit");
+            }
+            Err(Failed { fault, .. }) if fault.is_fatal => {
+                return Err(fault.with_kind(Kind::Unknown));
+            }
+            Err(Failed { fault, .. }) => {
+                self.roll_back();
+                return Err(fault);
+            }
+        }
+        failpoint::hit(after);
+        Ok(())
+    }
+
+    /// Ends it without a trace.
+    pub(super) fn roll_back(self) {
+        if !self.begun || self.link.is_broken() {
+            return;
+        }
+        if let Err(fault) = commands(self.link, "ROLLBACK".to_owned()) {
+            tracing::debug!(
+                ?fault,
+                "a connection is given up, and its transaction with it"
+            );
+        }
+    }
+}
+
+impl Session for Txn<'_> {
+    fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        Ok(self.send(Text::Statement(sql), values, Wants::Rows)?.rows)
+    }
+
+    fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        Ok(self.send(Text::Statement(sql), values, Wants::Count)?.count)
+    }
+
+    fn later(&mut self, sql: &'static str, values: Vec<Value>) -> Result<()> {
+        self.queued.push(Call {
+            text: Text::Statement(sql),
+            values,
+            wants: Wants::Count,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,394 @@
+//! The visible tasks: finding, locking, keeping and deleting rows, with what hangs on them.
+//!
+//! Owns two invariants: of each group at most one task is Ready or Claimed, and a unique key is held by
+//! at most one task, which is pending. Who changes either holds the lock of the name.
+
+use super::error::Result;
+use super::insert::published_at;
+use super::keys::{self, may_hold_key};
+use super::row::{TaskRow, column, dead_number, id, state_number, tasks_with};
+use super::session::Session;
+use super::value::Value;
+use crate::codec;
+use crate::id::{TaskId, TxnId};
+use crate::store::lifecycle::{self, Fate};
+use crate::store::{self, Kind};
+use crate::task::{Record, State, StateSet};
+use crate::time::Timestamp;
+
+/// Finds a visible task by its own id, without its payload.
+pub(super) fn find(session: &mut dyn Session, id: TaskId) -> Result<Option<TaskRow>> {
+    let row = session.first(
+        concat!(tasks_with!("''::bytea"), "WHERE t.id = $1"),
+        vec![id.into()],
+    )?;
+    row.map(|row| TaskRow::read(&row)).transpose()
+}
+
+/// Finds a visible task by its own id, or by that of a task that merged into it.
+pub(super) fn follow(session: &mut dyn Session, id: TaskId) -> Result<Option<TaskRow>> {
+    if let Some(row) = find(session, id)? {
+        return Ok(Some(row));
+    }
+    let row = session.first(
+        concat!(
+            tasks_with!("''::bytea"),
+            "WHERE t.id = (SELECT a.task FROM @.alias a WHERE a.id = $1)"
+        ),
+        vec![id.into()],
+    )?;
+    row.map(|row| TaskRow::read(&row)).transpose()
+}
+
+/// Keeps tasks, or those that they merged into, from being changed and from being claimed. A claim that is
+/// being made is waited for; statements that follow see it.
+pub(super) fn lock(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = ids.iter().map(|id| id.to_bytes()).collect();
+    for sql in [
+        "SELECT 1 FROM @.task t WHERE t.id = ANY ($1)
+            OR t.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1)))
+         ORDER BY t.seq FOR UPDATE",
+        "SELECT 1 FROM @.task t
+         JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+         WHERE t.id = ANY ($1)
+            OR t.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1)))
+         ORDER BY t.seq FOR UPDATE OF r",
+        "SELECT 1 FROM @.claim c WHERE c.id = ANY ($1)
+            OR c.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1)))
+         ORDER BY c.seq FOR UPDATE",
+    ] {
+        session.later(sql, vec![Value::Ids(ids.clone())])?;
+    }
+    Ok(())
+}
+
+/// Refuses an id that a task, an alias, or a task that is staged has already.
+pub(super) fn refuse_known(session: &mut dyn Session, id: TaskId) -> Result<()> {
+    let is_known = session.exists(
+        "SELECT 1 FROM @.alias a WHERE a.id = $1
+         UNION ALL SELECT 1 FROM @.staged_task s WHERE s.id = $1
+         UNION ALL SELECT 1 FROM @.task t WHERE t.id = $1 LIMIT 1",
+        vec![id.into()],
+    )?;
+    if is_known {
+        return Err(Kind::TaskExists(id).into());
+    }
+    Ok(())
+}
+
+/// Whether a staged batch will insert this task.
+pub(super) fn is_staged(session: &mut dyn Session, id: TaskId) -> Result<bool> {
+    session.exists("SELECT 1 FROM @.staged_task WHERE id = $1", vec![id.into()])
+}
+
+/// Announces tasks that `txn` will insert when it is published. Returns one that somebody else has.
+pub(super) fn stage(
+    session: &mut dyn Session,
+    ids: &[TaskId],
+    txn: TxnId,
+) -> Result<Option<TaskId>> {
+    let ids: Vec<_> = ids.iter().map(|id| id.to_bytes()).collect();
+    let row = session.first(
+        "WITH new AS (
+             INSERT INTO @.staged_task (id, txn) SELECT n, $2 FROM unnest($1) n
+             ON CONFLICT DO NOTHING RETURNING id)
+         SELECT n FROM unnest($1) n WHERE n NOT IN (SELECT id FROM new)
+         UNION ALL SELECT a.id FROM @.alias a WHERE a.id = ANY ($1)
+         UNION ALL SELECT t.id FROM @.task t WHERE t.id = ANY ($1) LIMIT 1",
+        vec![Value::Ids(ids), txn.into()],
+    )?;
+    row.map(|row| Ok(TaskId::from_bytes(id(&row, 0)?)))
+        .transpose()
+}
+
+/// Takes back all that [`stage`] announced for a transaction.
+pub(super) fn unstage(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids = ids.iter().map(|id| id.to_bytes()).collect();
+    session.later(
+        "DELETE FROM @.staged_task WHERE id = ANY ($1)",
+        vec![Value::Ids(ids)],
+    )
+}
+
+/// Keeps what has become of a task that was in the state `before`, or deletes it.
+pub(super) fn keep(
+    session: &mut dyn Session,
+    before: State,
+    row: &TaskRow,
+    fate: Fate,
+    now: Timestamp,
+) -> Result<()> {
+    match fate {
+        Fate::Stays => update(session, row)?,
+        Fate::Leaves => delete(session, row)?,
+    }
+    let record = &row.record;
+    let stays = fate == Fate::Stays;
+    if record.options.unique.is_some() {
+        let holds = stays && may_hold_key(record);
+        match (StateSet::PENDING.contains(before), holds) {
+            (true, false) => keys::free_key(session, record)?,
+            (false, true) => keys::take_key_again(session, record)?,
+            _ => {}
+        }
+    }
+    match &record.options.group {
+        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
+            pass_group_on(session, group, now)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn holds_group(state: State) -> bool {
+    matches!(state, State::Ready | State::Claimed)
+}
+
+/// Writes what has become of a task.
+pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
+    let record = &row.record;
+    let rank = store::rank(record, published_at(record));
+    // What is Claimed is told from what is Ready by its claim.
+    let state = match record.state {
+        State::Claimed => State::Ready,
+        state => state,
+    };
+    let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+    session.later(
+        "UPDATE @.task SET queue = $2, state = $3, rank = $4, not_before = $5, attempts = $6,
+             conflicts = $7, reclaims = $8, failure = $9, dead = $10, ended_at = $11,
+             kept_until = $12, progress = $13
+         WHERE seq = $1",
+        vec![
+            row.seq.into(),
+            (&*record.queue).into(),
+            state_number(state).into(),
+            rank.into(),
+            record.not_before.into(),
+            record.counts.attempts.into(),
+            record.counts.conflicts.into(),
+            record.counts.reclaims.into(),
+            failure.into(),
+            record.dead.map(dead_number).into(),
+            record.ended_at.into(),
+            lifecycle::kept_until(record).into(),
+            record.progress.clone().into(),
+        ],
+    )?;
+    let is_ready = record.state == State::Ready && row.pinned.is_none();
+    place(session, row, is_ready, rank)
+}
+
+/// Has the narrow tables agree with what has become of a task.
+fn place(session: &mut dyn Session, row: &TaskRow, is_ready: bool, rank: i64) -> Result<()> {
+    let (kept, record) = (&row.kept, &row.record);
+    if kept.is_claimed && row.claim.is_none() {
+        session.later("DELETE FROM @.claim WHERE id = $1", vec![record.id.into()])?;
+    }
+    if kept.is_pinned && row.pinned.is_none() {
+        session.later("DELETE FROM @.pin WHERE seq = $1", vec![row.seq.into()])?;
+    }
+    let is_in_place = kept.is_ready && is_ready && kept.rank == rank && kept.queue == record.queue;
+    if is_in_place {
+        return Ok(());
+    }
+    if kept.is_ready {
+        leave_line(session, row)?;
+    }
+    if is_ready {
+        session.later(
+            "INSERT INTO @.ready (queue, rank, seq) VALUES ($1, $2, $3)",
+            vec![(&*record.queue).into(), rank.into(), row.seq.into()],
+        )?;
+    }
+    Ok(())
+}
+
+fn leave_line(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
+    let kept = &row.kept;
+    session.later(
+        "DELETE FROM @.ready WHERE queue = $1 AND rank = $2 AND seq = $3",
+        vec![(&*kept.queue).into(), kept.rank.into(), row.seq.into()],
+    )
+}
+
+fn delete(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
+    let options = &row.record.options;
+    session.later("DELETE FROM @.task WHERE seq = $1", vec![row.seq.into()])?;
+    let gone = TaskRow {
+        claim: None,
+        pinned: None,
+        ..row.clone()
+    };
+    place(session, &gone, false, row.rank)?;
+    if !options.about.is_empty() {
+        session.later("DELETE FROM @.about WHERE seq = $1", vec![row.seq.into()])?;
+    }
+    drop_prerequisites(session, &row.record)?;
+    if options.unique.is_some() {
+        session.later(
+            "DELETE FROM @.alias WHERE task = $1",
+            vec![row.record.id.into()],
+        )?;
+    }
+    Ok(())
+}
+
+/// Has a task wait for no other any more.
+pub(super) fn drop_prerequisites(session: &mut dyn Session, record: &Record) -> Result<()> {
+    if record.options.waits_for.is_empty() {
+        return Ok(());
+    }
+    session.later(
+        "DELETE FROM @.prerequisite WHERE task = $1",
+        vec![record.id.into()],
+    )
+}
+
+/// Pins a task for a staged transaction: nobody claims it or changes it until that has ended.
+pub(super) fn pin(session: &mut dyn Session, row: &mut TaskRow, txn: TxnId) -> Result<()> {
+    session.later(
+        "INSERT INTO @.pin (seq, txn) VALUES ($1, $2)",
+        vec![row.seq.into(), txn.into()],
+    )?;
+    if row.kept.is_ready {
+        leave_line(session, row)?;
+    }
+    row.pinned = Some(txn);
+    row.kept.is_pinned = true;
+    row.kept.is_ready = false;
+    Ok(())
+}
+
+/// Unpins a task of which nothing has changed.
+pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
+    row.pinned = None;
+    let is_ready = row.record.state == State::Ready;
+    place(session, &row, is_ready, row.rank)?;
+    row.kept.is_pinned = false;
+    row.kept.is_ready = is_ready;
+    unblock(session, row, now)
+}
+
+/// Whether another task of the group is Ready or Claimed.
+pub(super) fn is_group_busy(session: &mut dyn Session, record: &Record) -> Result<bool> {
+    let Some(group) = &record.options.group else {
+        return Ok(false);
+    };
+    session.exists(
+        "SELECT 1 FROM @.task WHERE group_key = $1 AND state = 3 AND id <> $2 LIMIT 1",
+        vec![group.clone().into(), record.id.into()],
+    )
+}
+
+/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
+/// take the group, so the next one is looked for.
+fn pass_group_on(session: &mut dyn Session, group: &str, now: Timestamp) -> Result<()> {
+    loop {
+        let next = next_of_group(session, group)?;
+        let Some(mut row) = next else { return Ok(()) };
+        lifecycle::unblock(&mut row.record, now)?;
+        update(session, &row)?;
+        if row.record.state == State::Ready {
+            return Ok(());
+        }
+    }
+}
+
+fn next_of_group(session: &mut dyn Session, group: &str) -> Result<Option<TaskRow>> {
+    loop {
+        let row = session.first(
+            "SELECT t.id FROM @.task t WHERE t.group_key = $1 AND t.state = 1
+                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
+                 AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = t.id)
+             ORDER BY t.rank, t.seq LIMIT 1",
+            vec![group.into()],
+        )?;
+        let Some(row) = row else { return Ok(None) };
+        let next = TaskId::from_bytes(id(&row, 0)?);
+        lock(session, &[next])?;
+        match find(session, next)? {
+            // Somebody who does not hold the group's name may have removed it meanwhile.
+            Some(row) if row.record.state == State::Waiting => return Ok(Some(row)),
+            _ => {}
+        }
+    }
+}
+
+/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
+pub(super) fn arrive(
+    session: &mut dyn Session,
+    task: TaskId,
+    done: TaskId,
+    now: Timestamp,
+) -> Result<()> {
+    let met = session.execute(
+        "DELETE FROM @.prerequisite WHERE task = $1 AND done = $2",
+        vec![task.into(), done.into()],
+    )?;
+    if met == 0 {
+        return Ok(());
+    }
+    match find(session, task)? {
+        Some(row) => unblock(session, row, now),
+        None => Ok(()),
+    }
+}
+
+/// Lets a waiting task go on unless something still holds it back.
+pub(super) fn unblock(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
+    let free = row.record.state == State::Waiting
+        && row.pinned.is_none()
+        && !has_prerequisites(session, row.record.id)?
+        && !is_group_busy(session, &row.record)?;
+    if !free {
+        return Ok(());
+    }
+    lifecycle::unblock(&mut row.record, now)?;
+    update(session, &row)
+}
+
+fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
+    session.exists(
+        "SELECT 1 FROM @.prerequisite WHERE task = $1 LIMIT 1",
+        vec![task.into()],
+    )
+}
+
+/// Drops a few of the records whose retention has passed.
+pub(super) fn drop_expired(session: &mut dyn Session, now: Timestamp) -> Result<()> {
+    session.later(
+        "WITH old AS MATERIALIZED (
+             SELECT t.seq, t.id FROM @.task t WHERE t.kept_until <= $1
+                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
+             ORDER BY t.kept_until LIMIT 16 FOR UPDATE OF t SKIP LOCKED),
+         about AS (DELETE FROM @.about a USING old o WHERE a.seq = o.seq),
+         alias AS (DELETE FROM @.alias a USING old o WHERE a.task = o.id)
+         DELETE FROM @.task t USING old o WHERE t.seq = o.seq",
+        vec![now.into()],
+    )
+}
+
+/// Reads a mark.
+pub(super) fn mark(session: &mut dyn Session, key: &str) -> Result<Option<Vec<u8>>> {
+    let row = session.first("SELECT value FROM @.mark WHERE key = $1", vec![key.into()])?;
+    row.map(|row| column(&row, 0)).transpose()
+}
+
+/// Writes a mark, or removes it.
+pub(super) fn set_mark(session: &mut dyn Session, key: &str, value: Option<&[u8]>) -> Result<()> {
+    match value {
+        Some(value) => session.later(
+            "INSERT INTO @.mark (key, value) VALUES ($1, $2)
+             ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
+            vec![key.into(), value.to_vec().into()],
+        ),
+        None => session.later("DELETE FROM @.mark WHERE key = $1", vec![key.into()]),
+    }
+}

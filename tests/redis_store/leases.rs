@@ -87,14 +87,15 @@ fn is_waiting(server: &Redis) -> bool {
 fn an_idle_connection_is_kept_alive() {
     let Some(server) = server() else { return };
     let _client = Client::new(server.address());
-    let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let remote = format!("0100007F:{:04X}", server.address().port());
-    let mut fields = sockets
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    assert!(
-        fields.any(|field| field[2] == remote && field[3] == "01" && field[5].starts_with("02:"))
-    );
+    eventually(|| {
+        let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let fields = sockets
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut ours = fields.filter(|field| field[2] == remote && field[3] == "01");
+        ours.any(|field| field[5].starts_with("02:"))
+    });
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]

@@ -6,6 +6,7 @@
 //! disk, and of a shared machine, changes from minute to minute.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
+mod application;
 mod flushes;
 mod own;
 mod raw;
@@ -36,6 +37,7 @@ fn main() -> Result<()> {
     let mut reports = Vec::new();
     for pair in PAIRS
         .iter()
+        .chain(&application::PAIRS)
         .filter(|pair| only.is_none_or(|only| pair.name.contains(only)))
     {
         let mut rounds = Vec::new();

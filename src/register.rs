@@ -149,6 +149,16 @@ impl RegisterError {
             source: None,
         }
     }
+
+    /// Adds the driver's error.
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
 }
 
 /// What went wrong in a register.
@@ -442,6 +452,12 @@ impl Registers {
     pub fn has_enrolled(&self, register: ResourceId, incarnation: Incarnation) -> bool {
         let slot = self.0.enrolled.lock().get(&register).cloned();
         slot.is_some_and(|enrolled| enrolled.lock().contains_key(&incarnation))
+    }
+
+    /// Whether this manager enrolled the incarnation in a register, and knows that it did.
+    pub(crate) fn is_enrolled(&self, register: ResourceId, incarnation: Incarnation) -> bool {
+        let slot = self.0.enrolled.lock().get(&register).cloned();
+        slot.is_some_and(|enrolled| enrolled.lock().get(&incarnation) == Some(&true))
     }
 
     /// Notes that the owner of a transaction knows that it committed: from now on its record in

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use votive::store::file::{self, FileStore};
+use votive::store::postgres::{self, PostgresStore};
 use votive::store::redis::{self, RedisStore};
 use votive::store::sqlite::{self, SqliteStore};
-use votive_testbed::{Redis, or_skip};
+use votive_testbed::{Postgres, Redis, or_skip};
 
 use pair::{run, run_watched};
 use steps::program;
@@ -65,6 +66,25 @@ fn redis_answers_as_memory_does() {
             let options = redis::Options::tcp(address.ip().to_string(), address.port());
             let options = options.name(name).clock(clock.clone());
             Arc::new(RedisStore::open(options).unwrap())
+        })
+    });
+    agreed.unwrap();
+}
+
+/// Fewer still, because each has tables of its own.
+#[test]
+fn postgres_answers_as_memory_does() {
+    let server = Postgres::start(votive_testbed::postgres::Options::default());
+    let Some(server) = or_skip(server) else {
+        return;
+    };
+    let names = AtomicU32::new(0);
+    let agreed = TestRunner::new(config(100)).run(&program(), |steps| {
+        let schema = format!("program_{}", names.fetch_add(1, Ordering::Relaxed));
+        run(&steps, |clock| {
+            let options = postgres::Options::default().schema(schema);
+            let options = options.clock(clock.clone());
+            Arc::new(PostgresStore::open(&server.url(), options).unwrap())
         })
     });
     agreed.unwrap();

@@ -8,3 +8,4 @@ mod endings;
 mod enqueueing;
 mod in_doubt;
 mod looking;
+mod postgres;

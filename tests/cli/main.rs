@@ -6,6 +6,9 @@ mod copying;
 mod desk;
 mod endings;
 mod enqueueing;
+#[path = "../fleet/homes.rs"]
+mod homes;
 mod in_doubt;
 mod looking;
 mod postgres;
+mod stores;

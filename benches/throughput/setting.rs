@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ pub(crate) struct Setting {
     pub backlog_max: u64,
     /// How often each pair is run.
     pub rounds: usize,
+    /// How long an idle consumer is watched.
+    pub idle: Duration,
 }
 
 impl Setting {
@@ -70,7 +72,13 @@ impl Setting {
             tasks: size(40_000, 400),
             backlog_max: size(1_000_000, 1_000),
             rounds: if tiny { 1 } else { 5 },
+            idle: Duration::from_secs(size(20, 1)),
         })
+    }
+
+    /// Returns how many wake-ups are measured.
+    pub(crate) fn waits(&self) -> u64 {
+        (self.transactions / 30).max(5)
     }
 
     /// Returns where the report goes.

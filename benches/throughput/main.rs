@@ -6,6 +6,7 @@
 //! disk, and of a shared machine, changes from minute to minute.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
+mod application;
 mod flushes;
 mod own;
 mod raw;
@@ -35,7 +36,10 @@ fn main() -> Result<()> {
         setting.rounds
     );
     let mut reports = Vec::new();
-    let pairs = PAIRS.iter().chain(redis::pairs());
+    let pairs = PAIRS
+        .iter()
+        .chain(&application::PAIRS)
+        .chain(redis::pairs());
     for pair in pairs.filter(|pair| only.is_none_or(|only| pair.name.contains(only))) {
         let mut rounds = Vec::new();
         for _ in 0..setting.rounds {

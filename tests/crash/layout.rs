@@ -9,7 +9,9 @@ use votive::failpoint;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Backend {
     Sqlite,
+    File,
     Redis,
+    Postgres,
 }
 
 /// A server.
@@ -58,7 +60,7 @@ impl Layout {
     pub(crate) fn points(self) -> Vec<&'static str> {
         let of_places = [self.notes, self.effects].map(Self::points_of);
         let is_taken = |point: &&str| self.is_prepared() || !is_one_of(point, &TWO_PHASE);
-        let of_tasks = self.tasks.points().iter().copied().filter(is_taken);
+        let of_tasks = self.tasks.points().into_iter().filter(is_taken);
         let mut points: Vec<_> = of_tasks.chain(of_places.concat()).collect();
         points.sort_unstable();
         points.dedup();
@@ -76,7 +78,7 @@ impl Layout {
             Place::Sqlite => failpoint::RUSQLITE.to_vec(),
             Place::Queue(backend) => {
                 let is_claim = |point: &&str| is_one_of(point, &["claim"]);
-                let points = backend.points().iter().copied();
+                let points = backend.points().into_iter();
                 points.filter(|point| !is_claim(point)).collect()
             }
         }
@@ -97,7 +99,7 @@ impl Layout {
         let backends = [Some(self.tasks), self.second()];
         match program {
             Program::Redis => backends.contains(&Some(Backend::Redis)),
-            Program::Postgres => false,
+            Program::Postgres => backends.contains(&Some(Backend::Postgres)),
         }
     }
 
@@ -110,10 +112,12 @@ impl Layout {
 }
 
 impl Backend {
-    fn points(self) -> &'static [&'static str] {
+    fn points(self) -> Vec<&'static str> {
         match self {
-            Self::Sqlite => failpoint::SQLITE,
-            Self::Redis => failpoint::REDIS,
+            Self::Sqlite => failpoint::SQLITE.to_vec(),
+            Self::File => [failpoint::FILE, failpoint::FILE_COMPACT].concat(),
+            Self::Redis => failpoint::REDIS.to_vec(),
+            Self::Postgres => failpoint::POSTGRES.to_vec(),
         }
     }
 }

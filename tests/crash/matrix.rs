@@ -3,7 +3,7 @@
 
 use crate::campaign;
 use crate::layout::{Backend, Layout, Place};
-use Backend::{Redis, Sqlite};
+use Backend::{File, Postgres, Redis, Sqlite};
 
 /// Takes the list of layouts once: makes of it the matrix, and a test of each.
 macro_rules! layouts {
@@ -44,4 +44,18 @@ layouts! {
         tasks Sqlite, notes Place::Queue(Redis), effects Place::Queue(Redis);
     redis_and_a_queue_in_redis_survive_every_crash:
         tasks Redis, notes Place::Queue(Redis), effects Place::Queue(Redis);
+    file_with_an_application_in_sqlite_survives_every_crash:
+        tasks File, notes Place::Sqlite, effects Place::Sqlite;
+    file_and_a_queue_in_redis_survive_every_crash:
+        tasks File, notes Place::Queue(Redis), effects Place::Queue(Redis);
+    sqlite_and_a_queue_in_a_file_survive_every_crash:
+        tasks Sqlite, notes Place::Queue(File), effects Place::Queue(File);
+    postgres_with_an_application_in_sqlite_survives_every_crash:
+        tasks Postgres, notes Place::Sqlite, effects Place::Sqlite;
+    postgres_and_a_queue_in_sqlite_survive_every_crash:
+        tasks Postgres, notes Place::Queue(Sqlite), effects Place::Queue(Sqlite);
+    file_and_a_queue_in_postgres_survive_every_crash:
+        tasks File, notes Place::Queue(Postgres), effects Place::Queue(Postgres);
+    redis_and_a_queue_in_postgres_survive_every_crash:
+        tasks Redis, notes Place::Queue(Postgres), effects Place::Queue(Postgres);
 }

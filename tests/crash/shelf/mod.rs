@@ -69,7 +69,7 @@ impl Ground<'_> {
                 let second = self.second.as_ref().ok_or("there is no second store")?;
                 Arc::new(QueueShelf::new(Arc::clone(second), table)?)
             }
-            (Place::Ours | Place::Yours, Opened::Other(_)) => {
+            (Place::Ours | Place::Yours, Opened::Postgres(_) | Opened::Other(_)) => {
                 return Err("no application shares this store's database".into());
             }
         })

@@ -16,6 +16,21 @@ pub const RUSQLITE: &[&str] = &[
     "rusqlite.forget.after_commit",
 ];
 
+/// Where an application's Postgres database is hit.
+#[cfg(feature = "failpoints")]
+pub const POSTGRES_RESOURCE: &[&str] = &[
+    "postgres_resource.commit.before_commit",
+    "postgres_resource.commit.after_commit",
+    "postgres_resource.decide.before_commit",
+    "postgres_resource.decide.after_commit",
+    "postgres_resource.finish.before_commit",
+    "postgres_resource.finish.after_commit",
+    "postgres_resource.forget.before_commit",
+    "postgres_resource.forget.after_commit",
+    "postgres_resource.prepare.before_commit",
+    "postgres_resource.prepare.after_commit",
+];
+
 /// Where a SQLite store is hit.
 #[cfg(feature = "failpoints")]
 pub const SQLITE: &[&str] = &[
@@ -119,6 +134,7 @@ pub const POSTGRES: &[&str] = &[
 pub const ALL: &[&[&str]] = &[
     APPLICATION,
     RUSQLITE,
+    POSTGRES_RESOURCE,
     SQLITE,
     FILE,
     FILE_COMPACT,

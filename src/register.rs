@@ -444,6 +444,12 @@ impl Registers {
         slot.is_some_and(|enrolled| enrolled.lock().contains_key(&incarnation))
     }
 
+    /// Whether this manager enrolled the incarnation in a register, and knows that it did.
+    pub(crate) fn is_enrolled(&self, register: ResourceId, incarnation: Incarnation) -> bool {
+        let slot = self.0.enrolled.lock().get(&register).cloned();
+        slot.is_some_and(|enrolled| enrolled.lock().get(&incarnation) == Some(&true))
+    }
+
     /// Notes that the owner of a transaction knows that it committed: from now on its record in
     /// `register` is needed only by the holders that it lists.
     pub fn note_committed(&self, register: ResourceId, row: OutcomeRow) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -139,13 +140,9 @@ impl Clock for ManualClock {
 #[derive(Debug)]
 pub struct Monotonic {
     clock: Arc<dyn Clock>,
-    latest: Mutex<Latest>,
-}
-
-#[derive(Debug)]
-struct Latest {
-    at: Timestamp,
-    clamped: bool,
+    /// In microseconds.
+    latest: AtomicI64,
+    is_behind: AtomicBool,
 }
 
 impl Monotonic {
@@ -154,10 +151,23 @@ impl Monotonic {
     pub fn new(clock: Arc<dyn Clock>, floor: Timestamp) -> Self {
         Self {
             clock,
-            latest: Mutex::new(Latest {
-                at: floor,
-                clamped: false,
-            }),
+            latest: AtomicI64::new(floor.as_micros()),
+            is_behind: AtomicBool::new(false),
+        }
+    }
+
+    /// Says once, each time, that the clock fell behind.
+    fn note(&self, read: Timestamp, latest: Timestamp) {
+        let is_behind = read < latest;
+        if self.is_behind.load(Ordering::Relaxed) != is_behind
+            && self.is_behind.swap(is_behind, Ordering::Relaxed) != is_behind
+            && is_behind
+        {
+            let behind = latest.since(read);
+            tracing::warn!(
+                ?behind,
+                "the clock went backwards; time stands still until it caught up"
+            );
         }
     }
 }
@@ -165,21 +175,10 @@ impl Monotonic {
 impl Clock for Monotonic {
     fn now(&self) -> Timestamp {
         let read = self.clock.now();
-        let mut latest = self.latest.lock();
-        if read >= latest.at {
-            *latest = Latest {
-                at: read,
-                clamped: false,
-            };
-        } else if !latest.clamped {
-            latest.clamped = true;
-            let behind = latest.at.since(read);
-            tracing::warn!(
-                ?behind,
-                "the clock went backwards; time stands still until it caught up"
-            );
-        }
-        latest.at
+        let before = self.latest.fetch_max(read.as_micros(), Ordering::Relaxed);
+        let latest = Timestamp::from_micros(before);
+        self.note(read, latest);
+        read.max(latest)
     }
 }
 

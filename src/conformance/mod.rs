@@ -131,6 +131,8 @@ cases! { $
         what_is_staged_is_not_forgettable
         what_is_published_or_discarded_is_forgettable
         an_empty_batch_is_staged_and_published
+        a_batch_of_ten_thousand_tasks_is_staged_whole
+        ten_thousand_claims_are_settled_in_one_batch
     }
     batch {
         an_applied_batch_is_visible
@@ -144,6 +146,14 @@ cases! { $
         a_staged_task_is_not_inserted_by_another
         a_name_is_neither_empty_nor_too_long
         a_record_comes_back_as_it_went_in
+    }
+    value {
+        a_name_may_have_any_character_but_nul
+        a_nul_in_a_name_is_refused
+        names_that_begin_alike_are_kept_apart
+        what_people_and_errors_say_may_have_any_character
+        a_time_may_be_as_far_away_as_there_are_numbers
+        a_payload_may_be_empty_or_a_mebibyte
     }
     unique {
         a_duplicate_merges_into_the_waiting_task

@@ -1,9 +1,9 @@
 //! Two-phase commit of a batch.
 
-use super::scene::{Scene, insert, kind, mark};
+use super::scene::{Scene, insert, kind, mark, settle};
 use crate::id::ResourceId;
 use crate::register::Decision;
-use crate::store::{Applied, Batch, Kind, Published};
+use crate::store::{Applied, Batch, Change, Kind, Published, Verdict};
 use crate::task::State;
 
 pub(super) fn a_staged_batch_is_invisible(scene: &mut Scene<'_>) {
@@ -147,4 +147,36 @@ pub(super) fn what_is_published_or_discarded_is_forgettable(scene: &mut Scene<'_
 pub(super) fn an_empty_batch_is_staged_and_published(scene: &mut Scene<'_>) {
     let txn = scene.staged(Vec::new());
     assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
+}
+
+/// More than fits into one statement, one message or one stack of arguments.
+const MANY: usize = 10_000;
+
+fn many(scene: &Scene<'_>) -> Vec<Change> {
+    let records = std::iter::repeat_with(|| scene.record());
+    records.take(MANY).map(insert).collect()
+}
+
+pub(super) fn a_batch_of_ten_thousand_tasks_is_staged_whole(scene: &mut Scene<'_>) {
+    let txn = scene.staged(many(scene));
+    let in_doubt = scene.store().in_doubt(None, 10).unwrap();
+    assert_eq!(in_doubt[0].change_count, MANY);
+    assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
+    let ready = vec![(State::Ready, MANY as u64)];
+    assert_eq!(scene.store().stats().unwrap().queues[0].counts, ready);
+}
+
+pub(super) fn ten_thousand_claims_are_settled_in_one_batch(scene: &mut Scene<'_>) {
+    scene.apply(many(scene)).unwrap();
+    let worker = scene.worker();
+    // A store may give fewer at once than it is asked for.
+    let claimed = std::iter::repeat_with(|| scene.claim(&worker, MANY));
+    let claims: Vec<_> = claimed
+        .take_while(|claims| !claims.is_empty())
+        .flatten()
+        .collect();
+    let done = claims.iter().map(|claim| settle(claim, Verdict::Done));
+    scene.apply(done.collect()).unwrap();
+    assert_eq!(claims.len(), MANY);
+    assert!(scene.store().stats().unwrap().queues.is_empty());
 }

@@ -90,6 +90,9 @@ impl Buffer {
     /// store's own.
     fn enroll(&self) -> Result<(), BoxError> {
         let incarnation = self.txn.incarnation;
+        if self.registers.is_enrolled(self.store.id(), incarnation) {
+            return Ok(());
+        }
         let enrolled = self
             .registers
             .enroll(&*self.store, incarnation, self.store.now()?);
@@ -262,7 +265,8 @@ impl DataManager for Buffer {
     }
 
     fn sort_key(&self) -> Result<String, BoxError> {
-        Ok(format!("votive:{}", self.store.id()))
+        let mut buffer = [0; 36];
+        Ok(["votive:", self.store.id().write_into(&mut buffer)].concat())
     }
 
     fn prepare(&mut self, info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {

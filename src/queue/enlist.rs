@@ -114,7 +114,9 @@ impl<E: Enlist> Enlisted<E> {
         payload: Payload,
         options: Options,
     ) -> Result<TaskId, EnlistError> {
-        let record = self.queue.record(kind.into(), payload, options)?;
+        let record = self
+            .queue
+            .record(kind.into(), payload, options, TaskId::new)?;
         let task = record.id;
         let batch = Batch::new(vec![Change::Insert(Box::new(record))]);
         self.transaction.write(&**self.queue.store(), batch)?;

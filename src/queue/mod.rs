@@ -40,6 +40,7 @@ use crate::codec::CodecError;
 use crate::id::TaskId;
 use crate::store::{self, Applied, Batch, Change, Kind, Store};
 use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Record, Task};
+use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
 
@@ -164,7 +165,9 @@ impl Queue {
         payload: Payload,
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
-        let record = self.record(kind.into(), payload, options)?;
+        let number = work.count_up();
+        let mint = |now| TaskId::within(work.id(), number, now);
+        let record = self.record(kind.into(), payload, options, mint)?;
         let task = record.id;
         change(&self.store, work, Change::Insert(Box::new(record)))?;
         Ok(task)
@@ -176,12 +179,13 @@ impl Queue {
         kind: Name,
         payload: Payload,
         options: Options,
+        mint: impl FnOnce(Timestamp) -> TaskId,
     ) -> Result<Record, EnqueueError> {
         check_name("the kind of a task", &kind)?;
         check_options(&options)?;
         self.check_size(&kind, &payload)?;
         let now = self.store.now()?;
-        let record = Record::new(TaskId::new(now), &self.name, kind, payload, now);
+        let record = Record::new(mint(now), &self.name, kind, payload, now);
         Ok(record.with_options(options.shared()))
     }
 

@@ -75,6 +75,10 @@ pub fn wanted_key(record: &Record) -> Option<&Unique> {
 
 fn check_name(what: &str, name: &str) -> Result<(), Kind> {
     match name.len() {
+        // Where names are text of the C kind, it would end them.
+        _ if name.contains('\0') => Err(Kind::Invalid(format!(
+            "the name of {what} has a NUL character"
+        ))),
         1..=NAME_MAX => Ok(()),
         0 => Err(Kind::Invalid(format!("the name of {what} is empty"))),
         length => Err(Kind::Invalid(format!(

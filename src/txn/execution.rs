@@ -240,7 +240,7 @@ impl<'a> Execution<'a> {
         let seats = &self.work.seats;
         self.order = (0..seats.len()).collect();
         self.order
-            .sort_by_key(|number| seats.get(*number).map(|seat| &seat.name));
+            .sort_by_key(|number| seats.get(*number).map(|seat| &seat.sort_key));
         Event::Members(self.order.clone())
     }
 
@@ -298,11 +298,11 @@ impl<'a> Execution<'a> {
             let seat = self.work.seats.get(*number)?;
             Some((*number, seat))
         });
-        let candidates: Vec<Candidate> = seats
+        let candidates: Vec<Candidate<'_>> = seats
             .filter(|(_, seat)| seat.prepared == Prepared::Work)
             .map(|(number, seat)| Candidate {
                 seat: number,
-                name: seat.name.clone(),
+                name: seat.sort_key.as_deref().unwrap_or_default().into(),
                 role: seat.role,
             })
             .collect();
@@ -317,7 +317,7 @@ impl<'a> Execution<'a> {
 
     /// One that panics has not said what it did.
     fn vote(&mut self, number: usize, ask: Ask) -> Event<Refusal> {
-        let plan = self.plan.clone();
+        let plan = std::mem::replace(&mut self.plan, Plan::VOLATILE);
         let vote = match ask {
             Ask::Prepare => Vote::Prepare {
                 register: plan.commit_point,
@@ -328,6 +328,7 @@ impl<'a> Execution<'a> {
             },
         };
         let answer = self.call(number, |participant| Ok(participant.vote(vote)));
+        self.plan = plan;
         match answer.unwrap_or_else(Answer::Unknown) {
             Answer::Ok => Event::Done,
             Answer::Refused(error) => self.refusal_by(number, error),

@@ -210,6 +210,9 @@ impl TransactionManager {
     )]
     pub fn settle_undecided(&self) -> usize {
         let asked = std::mem::take(&mut *self.0.undecided.lock());
+        if asked.is_empty() {
+            return 0;
+        }
         for undecided in asked {
             match self.ask(&undecided) {
                 Some(decision) => self.settle(undecided, decision),

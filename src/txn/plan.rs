@@ -1,5 +1,7 @@
 //! Who decides: the planner. Pure: the same participants with work give the same plan in every process.
 
+use std::borrow::Cow;
+
 use crate::id::{ResourceId, TaskId, TxnId};
 use crate::register::Tier;
 use crate::txn::data_manager::Role;
@@ -34,9 +36,9 @@ pub struct Committed {
 
 /// A participant with work of its own; what it handed over is in the work of another.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(super) struct Candidate<'a> {
     pub(super) seat: usize,
-    pub(super) name: String,
+    pub(super) name: Cow<'a, str>,
     pub(super) role: Role,
 }
 
@@ -53,7 +55,7 @@ impl Plan {
     ///
     /// # Errors
     /// Nobody can decide, or more than one insists on it.
-    pub(super) fn make(candidates: &[Candidate]) -> Result<(Self, Option<usize>), PlanError> {
+    pub(super) fn make(candidates: &[Candidate<'_>]) -> Result<(Self, Option<usize>), PlanError> {
         let decider = commit_point(candidates)?.or_else(|| alone(candidates));
         let Some((seat, commit_point)) = decider else {
             return Ok((Self::VOLATILE, None));
@@ -71,14 +73,14 @@ impl Plan {
 
 /// Whoever can only decide must; else the first that can do either does; else the only one whose work
 /// outlives the process.
-fn commit_point(candidates: &[Candidate]) -> Result<Option<(usize, ResourceId)>, PlanError> {
+fn commit_point(candidates: &[Candidate<'_>]) -> Result<Option<(usize, ResourceId)>, PlanError> {
     let only_decide = || {
         candidates
             .iter()
             .filter(|c| matches!(c.role, Role::OnePhase(_)))
     };
     if only_decide().count() > 1 {
-        let names = only_decide().map(|c| c.name.clone()).collect();
+        let names = only_decide().map(|c| c.name.to_string()).collect();
         return Err(PlanError::TwoOnePhase(names));
     }
     let either = candidates
@@ -100,7 +102,7 @@ fn commit_point(candidates: &[Candidate]) -> Result<Option<(usize, ResourceId)>,
 }
 
 /// The only one with work may decide without a promise, though what it decides on is in memory.
-fn alone(candidates: &[Candidate]) -> Option<(usize, ResourceId)> {
+fn alone(candidates: &[Candidate<'_>]) -> Option<(usize, ResourceId)> {
     match candidates {
         [only] => match only.role {
             Role::VolatileAlone(resource) => Some((only.seat, resource)),
@@ -110,8 +112,8 @@ fn alone(candidates: &[Candidate]) -> Option<(usize, ResourceId)> {
     }
 }
 
-fn tier(candidates: &[Candidate], prepared: &[ResourceId]) -> Tier {
-    let in_memory = |candidate: &Candidate| candidate.role.resource().is_none();
+fn tier(candidates: &[Candidate<'_>], prepared: &[ResourceId]) -> Tier {
+    let in_memory = |candidate: &Candidate<'_>| candidate.role.resource().is_none();
     if candidates.iter().any(in_memory) {
         Tier::Volatile
     } else if prepared.is_empty() {
@@ -135,10 +137,10 @@ mod tests {
     fn plan(kinds: &[fn(ResourceId) -> Role]) -> Result<(Plan, Option<usize>), PlanError> {
         let candidate = |(seat, kind): (usize, &fn(ResourceId) -> Role)| Candidate {
             seat,
-            name: format!("p{seat}"),
+            name: format!("p{seat}").into(),
             role: kind(resource(seat)),
         };
-        let candidates: Vec<Candidate> = kinds.iter().enumerate().map(candidate).collect();
+        let candidates: Vec<Candidate<'_>> = kinds.iter().enumerate().map(candidate).collect();
         Plan::make(&candidates)
     }
 

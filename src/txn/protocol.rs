@@ -103,6 +103,9 @@ pub(super) enum Ending<E> {
     Undecided(E),
 }
 
+/// Room for the actions of the usual commit.
+const ACTIONS_USUAL: usize = 8;
+
 /// The state machine; `E` is an error.
 #[derive(Debug)]
 pub(super) struct Protocol<E> {
@@ -115,14 +118,16 @@ pub(super) struct Protocol<E> {
 impl<E> Protocol<E> {
     /// Commits, or cleans up.
     pub(super) fn commit() -> Self {
+        let mut queue = VecDeque::with_capacity(ACTIONS_USUAL);
+        queue.extend([
+            Action::CheckDoom,
+            Action::Hooks(Hooks::BeforeCommit),
+            Action::BeforeCompletion(OnFailure::Stop),
+            Action::CheckDoom,
+            Action::Sort,
+        ]);
         Self {
-            queue: VecDeque::from([
-                Action::CheckDoom,
-                Action::Hooks(Hooks::BeforeCommit),
-                Action::BeforeCompletion(OnFailure::Stop),
-                Action::CheckDoom,
-                Action::Sort,
-            ]),
+            queue,
             members: None,
             ending: Ending::AS_MEANT,
         }
@@ -204,7 +209,9 @@ impl<E> Protocol<E> {
 
     fn sorted(&mut self, members: Vec<usize>) {
         let prepares = members.iter().copied().map(Action::Prepare);
-        self.queue = prepares.chain([Action::Accept, Action::Plan]).collect();
+        self.queue.clear();
+        self.queue.extend(prepares);
+        self.queue.extend([Action::Accept, Action::Plan]);
         self.members = Some(members);
     }
 
@@ -221,12 +228,11 @@ impl<E> Protocol<E> {
             .filter(|seat| Some(**seat) != commit_point)
             .map(|seat| Action::Vote(*seat, Ask::Prepare));
         let decision = commit_point.map(|seat| Action::Vote(seat, Ask::Decide));
-        self.queue = promises
-            .chain(decision)
-            .chain(finishes(members))
-            .chain([Action::Release])
-            .chain(told(Outcome::Committed))
-            .collect();
+        self.queue.clear();
+        self.queue.extend(promises.chain(decision));
+        self.queue.extend(finishes(members));
+        self.queue.push_back(Action::Release);
+        self.queue.extend(told(Outcome::Committed));
     }
 
     fn refuse(&mut self, cause: E) {

@@ -33,6 +33,7 @@ pub struct Work<Tail: ?Sized = [()]> {
     id: TxnId,
     registers: Registers,
     pub(super) seats: Vec<Seat>,
+    number: u64,
     phase: Phase,
     doomed: bool,
     pub(super) hooks: HookLists,
@@ -45,8 +46,9 @@ pub(super) struct Seat {
     id: (TypeId, ResourceId),
     /// `None` while it is lent, and when it is out.
     pub(super) participant: Option<Box<dyn DataManager>>,
-    /// Its sort key, once there is one.
-    pub(super) name: String,
+    number: usize,
+    /// Once it was asked for.
+    pub(super) sort_key: Option<String>,
     pub(super) role: Role,
     pub(super) prepared: Prepared,
 }
@@ -67,6 +69,7 @@ impl Work {
             id,
             registers,
             seats,
+            number: 0,
             phase: Phase::Active,
             doomed: false,
             hooks: HookLists::default(),
@@ -80,6 +83,12 @@ impl Work {
     #[must_use]
     pub fn id(&self) -> TxnId {
         self.id
+    }
+
+    /// Counts what is named after the transaction. A rollback to a savepoint does not count back.
+    pub(crate) fn count_up(&mut self) -> u64 {
+        self.number += 1;
+        self.number
     }
 
     /// Returns the registers that the transaction's manager knows.
@@ -121,7 +130,8 @@ impl Work {
             id: (TypeId::of::<D>(), key),
             role: Role::Volatile,
             participant: Some(Box::new(participant)),
-            name: format!("#{}", number + 1),
+            number,
+            sort_key: None,
             prepared: Prepared::Work,
         });
         number
@@ -282,10 +292,10 @@ impl Work {
             _ => false,
         };
         let alone = seats.iter().filter(|(_, role)| !hosted(*role)).enumerate();
-        let candidates: Vec<Candidate> = alone
+        let candidates: Vec<Candidate<'_>> = alone
             .map(|(number, (seat, role))| Candidate {
                 seat: number,
-                name: seat.name(),
+                name: seat.name().into(),
                 role: *role,
             })
             .collect();
@@ -342,7 +352,7 @@ impl Work {
     pub(super) fn name(&self, number: usize) -> String {
         self.seats
             .get(number)
-            .map(|seat| seat.name.clone())
+            .map(Seat::known_name)
             .unwrap_or_default()
     }
 
@@ -401,12 +411,20 @@ impl Seat {
     pub(super) fn name(&self) -> String {
         let participant = self.participant.as_deref();
         let key = participant.and_then(|p| guarded(|| p.sort_key()).ok());
-        key.unwrap_or_else(|| self.name.clone())
+        key.unwrap_or_else(|| self.known_name())
+    }
+
+    /// Its sort key if it was asked for, or else its position.
+    fn known_name(&self) -> String {
+        let position = || format!("#{}", self.number + 1);
+        self.sort_key.clone().unwrap_or_else(position)
     }
 
     /// Asks for what has to be known before anything changes.
     pub(super) fn introduce(&mut self) -> Result<(), BoxError> {
-        (self.role, self.name) = self.call(|p| Ok((p.role(), p.sort_key()?)))?;
+        let (role, sort_key) = self.call(|p| Ok((p.role(), p.sort_key()?)))?;
+        self.role = role;
+        self.sort_key = Some(sort_key);
         Ok(())
     }
 
@@ -428,7 +446,7 @@ impl Seat {
     /// Aborts the participant, and logs if that fails.
     pub(super) fn abort(&mut self) -> Result<(), BoxError> {
         self.call(DataManager::abort).inspect_err(|error| {
-            tracing::warn!(participant = self.name, %error, "a participant failed to abort");
+            tracing::warn!(participant = self.known_name(), %error, "a participant failed to abort");
         })
     }
 }

@@ -78,6 +78,7 @@ impl Ended {
     }
 
     /// Takes back what was noted since so much had been.
+    #[cfg(feature = "file")]
     pub(super) fn rollback(&mut self, noted: usize) {
         while let Some((txn, undone)) = self.ends.take_back(noted) {
             match undone {

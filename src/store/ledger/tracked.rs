@@ -29,10 +29,6 @@ impl<K, V> Deref for Tracked<K, V> {
 }
 
 impl<K: Ord + Clone, V> Tracked<K, V> {
-    pub(super) fn track(&mut self) {
-        self.before = Some(Vec::new());
-    }
-
     pub(super) fn insert(&mut self, key: K, value: V) {
         let before = self.map.insert(key.clone(), value);
         self.note(key, before);
@@ -48,6 +44,13 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
         if let Some(noted) = &mut self.before {
             noted.push((key, before));
         }
+    }
+}
+
+#[cfg(any(feature = "file", test))]
+impl<K: Ord + Clone, V> Tracked<K, V> {
+    pub(super) fn track(&mut self) {
+        self.before = Some(Vec::new());
     }
 
     /// How much has been noted.

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{MemoryStore, Shared, State, body, refused};
-use crate::id::{Incarnation, TaskId, Token};
+use crate::id::{ConsumerId, Incarnation, TaskId, Token};
 use crate::store::ledger::{Claimant, Judged, Sequence};
 use crate::store::{Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence, Result};
 use crate::time::Timestamp;
+
+/// For how many claims there is room at once.
+const ROOM_MAX: usize = 128;
 
 impl State {
     fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> Judged<Vec<Claim>> {
@@ -18,10 +21,11 @@ impl State {
             return Err(Kind::Invalid(text));
         }
         let claimant = Claimant {
-            consumer: Arc::new(request.consumer.clone()),
+            consumer: self.share(&request.consumer),
             now,
         };
-        let mut claims = Vec::new();
+        let wanted = request.wants.iter().map(|want| want.count.min(ROOM_MAX));
+        let mut claims = Vec::with_capacity(wanted.sum::<usize>().min(ROOM_MAX));
         for want in &request.wants {
             let promoted = self.ledger.promote(&want.queue, now)?;
             self.visit_count += promoted as u64;
@@ -33,6 +37,14 @@ impl State {
             }
         }
         Ok(claims)
+    }
+
+    /// Returns the consumer as what all of its claims share; most often it is the one that came last.
+    fn share(&mut self, consumer: &ConsumerId) -> Arc<ConsumerId> {
+        match &self.claimed_last {
+            Some(last) if **last == *consumer => Arc::clone(last),
+            _ => Arc::clone(self.claimed_last.insert(Arc::new(consumer.clone()))),
+        }
     }
 
     fn give(&mut self, sequence: Sequence, to: &Claimant) -> Judged<Claim> {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::id::{Incarnation, StoreId, TxnId};
+use crate::id::{ConsumerId, Incarnation, StoreId, TxnId};
 use crate::register::Tier;
 use crate::store::ledger::{Cold, Ledger};
 use crate::store::{Capabilities, Error, Kind, Store};
@@ -63,6 +63,8 @@ struct State {
     known: Option<TxnId>,
     /// How many presences each attended incarnation has.
     present: BTreeMap<Incarnation, usize>,
+    /// The consumer that claimed last.
+    claimed_last: Option<Arc<ConsumerId>>,
     visit_count: u64,
     interrupt_count: u64,
 }

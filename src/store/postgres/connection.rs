@@ -130,6 +130,11 @@ impl Connector {
         }
     }
 
+    /// What connections are made from.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(super) fn options(&self) -> &Options {
         &self.options
     }

@@ -44,7 +44,7 @@ pub(crate) mod schema;
 pub(crate) mod session;
 mod stage;
 mod tasks;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod value;
 
 use std::fmt;
@@ -58,7 +58,7 @@ pub use options::{Options, Pooler, SCHEMA, TlsMode};
 
 use crate::id::{Incarnation, TxnId};
 use crate::register::Tier;
-use crate::store::{self, Applied, Batch, Capabilities, Kind, Store};
+use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store};
 use crate::time::Timestamp;
 use connection::Connector;
 use error::{Fault, Result};
@@ -178,6 +178,22 @@ impl PostgresStore {
         self.pool.connector().schema().name()
     }
 
+    /// Returns what connections to the store's database are made from, and how.
+    pub(crate) fn reach(&self) -> (&Config, &Options) {
+        let connector = self.pool.connector();
+        (connector.config(), connector.options())
+    }
+
+    /// Returns what the store's statements are written for.
+    pub(crate) fn tables(&self) -> &Schema {
+        self.pool.connector().schema()
+    }
+
+    /// Tells the store's database from its clones.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.identity.fingerprint
+    }
+
     /// Has those who wait look, in this process and in others: for who has committed tasks on a
     /// connection of their own.
     pub fn announce(&self) {
@@ -279,6 +295,11 @@ pub(crate) fn write_batch(
         Ok(applied)
     };
     write().map_err(|fault: Fault| fault.during("write a batch in another's transaction"))
+}
+
+/// Whether a batch is one task on which nothing hangs: it is written by one statement, or refused.
+pub(crate) fn is_one_insert(batch: &Batch) -> bool {
+    matches!(&batch.changes[..], [Change::Insert(record)] if insert::is_plain(record))
 }
 
 /// Tells those who wait in other processes when the caller's transaction commits. Such commits wait for

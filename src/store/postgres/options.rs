@@ -72,6 +72,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// How much of the connection is protected.
+    pub(crate) fn tls_mode(&self) -> TlsMode {
+        self.tls
+    }
+
     /// The schema with the tables, which holds nothing else. Stores of different schemas of one database
     /// know nothing of each other. Defaults to `votive`.
     #[must_use]

@@ -206,7 +206,7 @@ impl Schema {
     }
 
     /// A number that stands for the schema among the advisory locks of its database.
-    pub(super) fn lock_key(&self) -> i64 {
+    pub(crate) fn lock_key(&self) -> i64 {
         super::names::hash(&[b"schema", self.name.as_bytes()]).cast_signed()
     }
 }

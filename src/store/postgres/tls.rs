@@ -17,7 +17,7 @@ use super::options::{Options, TlsMode};
 use crate::store::Kind;
 
 /// Makes what encrypts the connections of a store.
-pub(super) fn connector(options: &Options) -> Result<MakeRustlsConnect> {
+pub(crate) fn connector(options: &Options) -> Result<MakeRustlsConnect> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

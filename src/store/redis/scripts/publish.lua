@@ -16,7 +16,8 @@ return answer(function()
   end_staged(txn, published)
   drop_expired()
   commit()
-  return { 'now', unpack(merged) }
+  table.insert(merged, 1, 'now')
+  return merged
 end, function()
   undo()
   if fields then lock(batch, txn) end

@@ -1,7 +1,7 @@
 -- ARGV: txn, register, size, batch, blobs…
 local txn, register, size = ARGV[3], ARGV[4], ARGV[5]
 local batch = cjson.decode(ARGV[6])
-local digest = redis.sha1hex(table.concat({ register, unpack(ARGV, 6) }))
+local digest = redis.sha1hex(register .. table.concat(ARGV, '', 6))
 local function blob(number) return ARGV[6 + number] end
 
 -- Keeps the batch: the bodies of tasks where they will be, all other blobs beside it.

@@ -1,0 +1,170 @@
+//! The decision: a session commits for everybody, or finds out whether it did.
+
+use super::error::{DatabaseError, report};
+use super::session::{Phase, Session};
+use crate::failpoint;
+use crate::id::{ResourceId, TxnId};
+use crate::queue::{HandedBatch, garbage};
+use crate::register::{self, Decision, OutcomeRow};
+use crate::store::Inspect as _;
+use crate::store::postgres::register::{self as table, CommitRecord};
+use crate::store::postgres::write_batch;
+use crate::txn::{Answer, BoxError};
+
+impl Session {
+    /// Commits, with the tasks of the store in the same database and the outcome record: the decision.
+    pub(super) fn decide(&mut self, prepared: &[ResourceId]) -> Answer {
+        let spent = std::mem::take(&mut *self.database.inner().spent.lock());
+        let written = self.write_before_commit(prepared, &spent);
+        let answer = match written {
+            Ok(()) => self.commit(prepared),
+            Err(error) => Answer::Refused(error),
+        };
+        if !matches!(answer, Answer::Ok) {
+            self.database.inner().spent.lock().extend(spent);
+        }
+        answer
+    }
+
+    fn commit(&mut self, prepared: &[ResourceId]) -> Answer {
+        failpoint::hit("postgres_resource.commit.before_commit");
+        let Err(error) = self.command("COMMIT", "be committed") else {
+            failpoint::hit("postgres_resource.commit.after_commit");
+            self.phase = Phase::Decided(prepared.to_vec());
+            self.leave();
+            return Answer::Ok;
+        };
+        let is_refusal = error.is_refusal();
+        self.phase = Phase::Ended;
+        self.connection.spoil();
+        self.leave();
+        self.ask(prepared, is_refusal, report(error))
+    }
+
+    fn write_before_commit(
+        &mut self,
+        prepared: &[ResourceId],
+        spent: &[TxnId],
+    ) -> Result<(), BoxError> {
+        self.check_open().map_err(report)?;
+        for handed in std::mem::take(&mut self.handed) {
+            self.write_handed(&handed)?;
+            self.handed.push(handed);
+        }
+        self.write_outcome(prepared, spent).map_err(report)
+    }
+
+    fn write_handed(&mut self, handed: &HandedBatch) -> Result<(), BoxError> {
+        let Some(store) = self.database.inner().store.clone() else {
+            return Err(DatabaseError::NotShared(self.place()).into());
+        };
+        let now = store.now()?;
+        let pool = &self.database.inner().pool;
+        let batch = handed.batch.clone();
+        let written =
+            pool.block(|| write_batch(&mut self.connection.session(pool.schema()), batch, now))?;
+        *handed.applied.lock() = Some(written?);
+        Ok(())
+    }
+
+    fn write_outcome(
+        &mut self,
+        prepared: &[ResourceId],
+        spent: &[TxnId],
+    ) -> Result<(), DatabaseError> {
+        if self.database.register().is_none() {
+            return self.check_alone(prepared);
+        }
+        if !prepared.is_empty() {
+            self.check_durable()?;
+        }
+        let (pool, txn) = (&self.database.inner().pool, self.txn);
+        let written = pool.ask(&mut self.connection, "write an outcome", |session| {
+            if !spent.is_empty() {
+                table::forget(session, spent)?;
+            }
+            table::commit(session, txn, prepared)
+        });
+        match written? {
+            CommitRecord::Written => Ok(()),
+            CommitRecord::Decided => Err(DatabaseError::Decided(txn)),
+            CommitRecord::Gone => Err(self.database.gone(txn)),
+        }
+    }
+
+    fn check_alone(&self, prepared: &[ResourceId]) -> Result<(), DatabaseError> {
+        if prepared.is_empty() {
+            Ok(())
+        } else {
+            Err(DatabaseError::NoRegister(self.place()))
+        }
+    }
+
+    /// Refuses to decide for others if the decision might be lost with the power.
+    fn check_durable(&mut self) -> Result<(), DatabaseError> {
+        let pool = &self.database.inner().pool;
+        let rows = pool.run("say how durable it is", || {
+            self.connection.query_typed(
+                "SELECT name || ' = ' || setting FROM pg_catalog.pg_settings
+                 WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'",
+                &[],
+            )
+        })?;
+        let settings: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        let settings = settings.map_err(pool.fails("say how durable it is"))?;
+        if settings.is_empty() {
+            return Ok(());
+        }
+        Err(DatabaseError::NotDurable {
+            place: self.place(),
+            setting: settings.join(", "),
+        })
+    }
+
+    /// Finds out whether the transaction was committed, by trying to write that it was not.
+    fn ask(&mut self, prepared: &[ResourceId], is_refusal: bool, lost: BoxError) -> Answer {
+        let Some(register) = self.database.register() else {
+            // Nobody can be asked, but what the server refuses it rolls back.
+            return if is_refusal {
+                Answer::Refused(lost)
+            } else {
+                Answer::Unknown(lost)
+            };
+        };
+        let asked = register.decide(self.txn, Decision::Aborted, prepared);
+        let answer = match asked.map(register::Answer::as_owner) {
+            Ok(Some(Decision::Committed)) => Answer::Ok,
+            Ok(Some(Decision::Aborted)) => return Answer::Refused(lost),
+            Ok(None) => Answer::Unknown(lost),
+            Err(error) => {
+                tracing::warn!(txn = %self.txn, %error, "the database could not say whether it committed");
+                Answer::Unknown(lost)
+            }
+        };
+        self.phase = Phase::Decided(prepared.to_vec());
+        answer
+    }
+
+    /// Notes that the outcome is known here, so that its record is needed only by those it lists.
+    pub(super) fn note_committed(&self, prepared: Vec<ResourceId>) {
+        let Some(register) = self.database.register() else {
+            return;
+        };
+        if prepared.is_empty() {
+            self.database.inner().spent.lock().push(self.txn);
+            return;
+        }
+        let row = OutcomeRow {
+            txn: self.txn,
+            decision: Decision::Committed,
+            stores: prepared,
+        };
+        garbage::note_committed(&*register, &self.registers, row);
+    }
+
+    pub(super) fn announce(&self) {
+        if let (false, Some(store)) = (self.handed.is_empty(), &self.database.inner().store) {
+            store.announce();
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What may go wrong with an application's Postgres database.
+
+use postgres::error::SqlState;
+
+use crate::id::TxnId;
+use crate::register::{RegisterError, RegisterErrorKind};
+use crate::store;
+use crate::txn::{BoxError, IncarnationGone};
+
+/// Why a database could not be opened, joined or committed. Nothing was committed by it.
+///
+/// A database is named by its host, port and name, never by its user and password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// The driver, or the server, failed.
+    #[error("{place} could not {operation}")]
+    #[non_exhaustive]
+    Postgres {
+        /// The database.
+        place: String,
+        /// What was being done, as a verb phrase.
+        operation: &'static str,
+        /// The driver's error.
+        #[source]
+        source: postgres::Error,
+    },
+    /// The register, or the store in the same database, failed.
+    #[error("{place} could not be used")]
+    #[non_exhaustive]
+    Tables {
+        /// The database.
+        place: String,
+        /// What that means for whoever asked the register.
+        kind: RegisterErrorKind,
+        /// Which operation, and why.
+        #[source]
+        source: store::Error,
+    },
+    /// The address is not one of a Postgres database.
+    #[error("the address of a Postgres database is `postgres://user@host:port/name`: {0}")]
+    Address(String),
+    /// The driver blocks, which the thread of an asynchronous runtime must not.
+    #[error(
+        "{0} is reached by a driver that blocks: call it from a thread of its own, as with `spawn_blocking` on a runtime of many threads"
+    )]
+    Asynchronous(String),
+    /// The database is a clone of the one whose register it holds: which one is the real one, nobody but an
+    /// operator knows.
+    #[error(
+        "the register in {place} was made for another database ({recorded}, but this is {found}): if this \
+         one has taken its place, run `votive migrate --register` with `--adopt` and its address"
+    )]
+    #[non_exhaustive]
+    Moved {
+        /// The database.
+        place: String,
+        /// The fingerprint in the register.
+        recorded: String,
+        /// The fingerprint of the database.
+        found: String,
+    },
+    /// The address leads to another database than when it was opened.
+    #[error("{0} is not the database any more that was opened: open it again")]
+    Replaced(String),
+    /// A standby cannot commit, and may be behind, so that nothing in it says what has happened.
+    #[error("{0} is a standby: use the address of the primary")]
+    Standby(String),
+    /// The database cannot decide for others without a register.
+    #[error(
+        "{0} holds no register, which a transaction with another store needs: run `votive migrate \
+         --register` with its address and open it again"
+    )]
+    NoRegister(String),
+    /// A commit of this database might not survive a power failure, so it cannot decide for others.
+    #[error(
+        "{place} has `{setting}`, so its commits may be lost with the power: a transaction with another \
+         store needs `fsync` and `synchronous_commit`"
+    )]
+    #[non_exhaustive]
+    NotDurable {
+        /// The database.
+        place: String,
+        /// Its setting.
+        setting: String,
+    },
+    /// The server keeps no prepared transactions.
+    #[error(
+        "{0} cannot promise to commit, because its server has `max_prepared_transactions = 0`: set it to at \
+         least the number of transactions at a time"
+    )]
+    CannotPrepare(String),
+    /// The transaction is over before its time: a statement of the application's ended it. What was executed
+    /// after that was committed statement by statement.
+    #[error("the transaction in {0} was ended by hand")]
+    Ended(String),
+    /// The database holds a store too, but was opened as if it did not.
+    #[error(
+        "{0} holds a store too: open it with `Database::sharing`, so that tasks travel in its commit"
+    )]
+    NotShared(String),
+    /// Recovery was faster and has decided to abort.
+    #[error("transaction {0} was aborted by recovery before it could commit")]
+    Decided(TxnId),
+    /// The process could not be made known to the register, where it may have to decide. May be
+    /// retried, as another incarnation.
+    #[error("{place} could not enroll the incarnation: {reason}")]
+    #[non_exhaustive]
+    NotEnrolled {
+        /// The database.
+        place: String,
+        /// Why not.
+        reason: RegisterError,
+        /// Which incarnation.
+        #[source]
+        source: IncarnationGone,
+    },
+    /// The process is not known to the register any more. May be retried, as another incarnation.
+    #[error("{place} does not know the incarnation any more")]
+    #[non_exhaustive]
+    Gone {
+        /// The database.
+        place: String,
+        /// Which incarnation.
+        #[source]
+        source: IncarnationGone,
+    },
+    /// This process is a fork of the one that opened the database.
+    #[error("{0} was opened before a fork: open it again in the child")]
+    Forked(String),
+}
+
+impl DatabaseError {
+    /// Whether the server said so, rather than nobody: what it refused it did not do.
+    pub(super) fn is_refusal(&self) -> bool {
+        let Self::Postgres { source, .. } = self else {
+            return true;
+        };
+        source
+            .as_db_error()
+            .is_some_and(|error| error.severity() == "ERROR")
+    }
+
+    /// What the server calls it.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Postgres { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+
+    /// What the failure means for a register.
+    pub(super) fn register_kind(&self) -> RegisterErrorKind {
+        match self {
+            Self::Postgres { .. } if self.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                RegisterErrorKind::Locked
+            }
+            Self::Postgres { source, .. } if source.as_db_error().is_none() => {
+                RegisterErrorKind::Unreachable
+            }
+            Self::Tables { kind, .. } => *kind,
+            Self::Moved { .. } | Self::Replaced(_) | Self::Standby(_) | Self::NoRegister(_) => {
+                RegisterErrorKind::Unusable
+            }
+            _ => RegisterErrorKind::Failed,
+        }
+    }
+}
+
+/// Whether an error, or what caused it, is a conflict with another transaction.
+pub(super) fn is_conflict(error: &(dyn std::error::Error + 'static)) -> bool {
+    const CONFLICTS: [SqlState; 3] = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+    ];
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        if let Some(error) = error.downcast_ref::<postgres::Error>() {
+            error.code().is_some_and(|code| CONFLICTS.contains(code))
+        } else {
+            error.downcast_ref().is_some_and(store::Error::is_retryable)
+        }
+    })
+}
+
+/// Puts an error into the form in which a participant gives it: a conflict says so of itself, because
+/// nobody else can before the participant has joined.
+pub(super) fn report(error: DatabaseError) -> BoxError {
+    if is_conflict(&error) {
+        Box::new(crate::txn::Retryable(error.into()))
+    } else {
+        error.into()
+    }
+}

@@ -1,0 +1,320 @@
+//! *Enlisted, ours*, the commit point of *prepared*, and who promises in *preparing*: a participant that
+//! owns the connection.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use postgres::types::ToSql;
+use postgres::{Client, Row, ToStatement};
+
+use super::database::{Database, Form};
+use super::error::{DatabaseError, is_conflict, report};
+use super::pool::Loan;
+use crate::id::{ResourceId, TxnId};
+use crate::queue::HandedBatch;
+use crate::register::{Preparing as _, Registers};
+use crate::txn::{Answer, BoxError, DataManager, Mark, PrepareInfo, Prepared, Role, Vote};
+
+/// Ends a wait of the connection from another thread, for as long as it is this session's.
+type Interrupt = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
+
+/// A connection inside a transaction of the application's database, which is committed or rolled back
+/// together with the [`Work`](crate::txn::Work) that it joined.
+///
+/// A statement that fails takes the transaction with it, as always in Postgres; a savepoint of the work
+/// around it can be gone back to. Whoever ends the transaction by hand, with a `COMMIT` or `ROLLBACK` of
+/// their own, makes its commit be refused.
+pub struct Session {
+    // It goes before the database does, whose connections are closed with care.
+    pub(super) connection: Loan,
+    pub(super) database: Database,
+    pub(super) registers: Registers,
+    pub(super) txn: TxnId,
+    pub(super) handed: Vec<HandedBatch>,
+    marks: u64,
+    pub(super) phase: Phase,
+    interrupt: Interrupt,
+}
+
+/// How far the transaction is.
+pub(super) enum Phase {
+    /// It is open.
+    Open,
+    /// It is prepared, or possibly so, under the name of this register.
+    Prepared(ResourceId),
+    /// It is committed, or possibly so, with an outcome record that lists these.
+    Decided(Vec<ResourceId>),
+    /// It is over.
+    Ended,
+}
+
+impl Session {
+    pub(super) fn new(
+        database: Database,
+        registers: Registers,
+        txn: TxnId,
+        connection: Loan,
+    ) -> Self {
+        let interrupt = connection.interrupter();
+        let tls = database.inner().pool.tls();
+        let interrupt: Box<dyn Fn() + Send> = Box::new(move || interrupt(tls.clone()));
+        Self {
+            connection,
+            database,
+            registers,
+            txn,
+            handed: Vec::new(),
+            marks: 0,
+            phase: Phase::Open,
+            interrupt: Arc::new(Mutex::new(Some(interrupt))),
+        }
+    }
+
+    /// Executes a statement; returns how many rows it changed.
+    ///
+    /// # Errors
+    /// As the server says; a conflict may be retried.
+    pub fn execute<S: ?Sized + ToStatement>(
+        &mut self,
+        statement: &S,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, DatabaseError> {
+        self.with(|client| client.execute(statement, parameters))
+    }
+
+    /// Executes a statement; returns its rows.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn query<S: ?Sized + ToStatement>(
+        &mut self,
+        statement: &S,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        self.with(|client| client.query(statement, parameters))
+    }
+
+    /// Executes a statement that must return one row.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute), and if there is no row, or more than one.
+    pub fn query_one<S: ?Sized + ToStatement>(
+        &mut self,
+        statement: &S,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, DatabaseError> {
+        self.with(|client| client.query_one(statement, parameters))
+    }
+
+    /// Executes a statement that returns a row at most.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute), and if there is more than one row.
+    pub fn query_opt<S: ?Sized + ToStatement>(
+        &mut self,
+        statement: &S,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, DatabaseError> {
+        self.with(|client| client.query_opt(statement, parameters))
+    }
+
+    /// Executes statements without parameters, separated by semicolons.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn batch_execute(&mut self, statements: &str) -> Result<(), DatabaseError> {
+        self.with(|client| client.batch_execute(statements))
+    }
+
+    /// Lends the driver's connection, for whatever else it can do. A `transaction` of the driver is no
+    /// savepoint there: it would commit what the session holds, so use one of the work.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Client) -> Result<T, postgres::Error>,
+    ) -> Result<T, DatabaseError> {
+        let pool = &self.database.inner().pool;
+        pool.run("execute a statement", || work(&mut self.connection))
+    }
+
+    /// Returns what ends, from another thread, the statement that is running.
+    pub(super) fn interrupter(&self) -> impl Fn() + Send + use<> {
+        let interrupt = Arc::clone(&self.interrupt);
+        move || {
+            if let Some(interrupt) = &*interrupt.lock() {
+                interrupt();
+            }
+        }
+    }
+
+    pub(super) fn place(&self) -> String {
+        self.database.inner().pool.place().to_owned()
+    }
+
+    pub(super) fn command(
+        &mut self,
+        command: &str,
+        operation: &'static str,
+    ) -> Result<(), DatabaseError> {
+        let pool = &self.database.inner().pool;
+        pool.run(operation, || self.connection.batch_execute(command))
+    }
+
+    /// Refuses to go on in a transaction that is over or has failed, and tells whether it has changed
+    /// anything.
+    pub(super) fn check_open(&mut self) -> Result<bool, DatabaseError> {
+        let pool = &self.database.inner().pool;
+        let row = pool.run("say whether its transaction is open", || {
+            self.connection.query_typed(
+                "SELECT pg_catalog.current_setting('votive.txn', true),
+                     pg_catalog.txid_current_if_assigned() IS NOT NULL",
+                &[],
+            )
+        })?;
+        let read = |row: &Row| Ok((row.try_get::<_, Option<String>>(0)?, row.try_get(1)?));
+        let first = row.first().map(read).transpose();
+        match first.map_err(pool.fails("say whether its transaction is open"))? {
+            Some((Some(open), changed)) if open == self.txn.to_string() => Ok(changed),
+            _ => Err(DatabaseError::Ended(self.place())),
+        }
+    }
+
+    /// Ends the transaction without a trace.
+    fn end(&mut self) -> Result<(), BoxError> {
+        let ended = match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Open => self.command("ROLLBACK", "be rolled back"),
+            Phase::Prepared(register) => {
+                let database = self.database.clone();
+                self.leave();
+                return database.roll_back_prepared(register, self.txn);
+            }
+            Phase::Decided(_) | Phase::Ended => Ok(()),
+        };
+        if ended.is_err() {
+            self.connection.spoil();
+        }
+        self.leave();
+        // A server that hung up has rolled back, and will not be reached by asking it again.
+        match ended {
+            Err(error) if error.is_refusal() => Err(report(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on the connection may be lent to another transaction, which is not to be interrupted for
+    /// this one.
+    pub(super) fn leave(&mut self) {
+        *self.interrupt.lock() = None;
+    }
+}
+
+impl DataManager for Session {
+    fn role(&self) -> Role {
+        match self.database.inner().form {
+            Form::Decides => Role::OnePhase(self.database.id()),
+            Form::Prepares => Role::TwoPhase(self.database.id()),
+        }
+    }
+
+    fn sort_key(&self) -> Result<String, BoxError> {
+        let pool = &self.database.inner().pool;
+        Ok(format!(
+            "postgres:{}, {}",
+            pool.preparing_id(),
+            pool.place()
+        ))
+    }
+
+    fn prepare(&mut self, _info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
+        let changed = self.check_open().map_err(report)?;
+        if changed || self.database.inner().store.is_some() {
+            return Ok(Prepared::Work);
+        }
+        self.end()?;
+        Ok(Prepared::Nothing)
+    }
+
+    fn accept(&mut self, work: Box<dyn Any + Send>) -> Result<(), BoxError> {
+        let handed = work
+            .downcast::<HandedBatch>()
+            .map_err(|_| "a database takes over nothing but a store's batch")?;
+        self.handed.push(*handed);
+        Ok(())
+    }
+
+    fn vote(&mut self, vote: Vote<'_>) -> Answer {
+        match vote {
+            Vote::Decide { prepared } => self.decide(prepared),
+            Vote::Prepare { register, .. } => self.promise(register),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), BoxError> {
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Prepared(register) => {
+                let finished = self.finish_prepared(register);
+                if finished.is_err() {
+                    self.phase = Phase::Prepared(register);
+                }
+                finished
+            }
+            Phase::Decided(prepared) => {
+                self.note_committed(prepared);
+                self.announce();
+                Ok(())
+            }
+            Phase::Open | Phase::Ended => Ok(()),
+        }
+    }
+
+    fn abort(&mut self) -> Result<(), BoxError> {
+        self.end()
+    }
+
+    fn savepoint(&mut self) -> Result<Mark, BoxError> {
+        self.marks += 1;
+        let name = format!("SAVEPOINT votive_{}", self.marks);
+        self.command(&name, "make a savepoint").map_err(report)?;
+        Ok(Mark(self.marks))
+    }
+
+    fn rollback(&mut self, mark: Mark) -> Result<(), BoxError> {
+        let name = format!("ROLLBACK TO votive_{}", mark.0);
+        Ok(self.command(&name, "go back to a savepoint")?)
+    }
+
+    fn release(&mut self, mark: Mark) -> Result<(), BoxError> {
+        let name = format!("RELEASE votive_{}", mark.0);
+        Ok(self.command(&name, "release a savepoint")?)
+    }
+
+    fn is_retryable(&self, error: &(dyn Error + 'static)) -> bool {
+        is_conflict(error)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What is prepared, or decided, is not this one's any more to undo.
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        if let Err(error) = self.end() {
+            tracing::error!(error = &*error, txn = %self.txn, "a transaction could not be rolled back");
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("database", &self.database)
+            .field("txn", &self.txn)
+            .finish_non_exhaustive()
+    }
+}

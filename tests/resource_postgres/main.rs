@@ -1,0 +1,10 @@
+//! Postgres databases of the application, told as stories over the public interface, on a private server.
+#![cfg(test)]
+
+mod enlisted_ours;
+mod enlisted_yours;
+mod fixture;
+mod prepared;
+mod preparing;
+mod register;
+mod session;

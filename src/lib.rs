@@ -98,4 +98,7 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}
+    #[cfg(feature = "conformance")]
+    #[doc = include_str!("../docs/writing-a-store.md")]
+    mod writing_a_store {}
 }

@@ -149,6 +149,16 @@ impl RegisterError {
             source: None,
         }
     }
+
+    /// Adds the driver's error.
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
 }
 
 /// What went wrong in a register.

@@ -1,6 +1,7 @@
 //! Time. The only module that reads the wall clock; everything else is told the time.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,44 +10,76 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 /// An instant: microseconds since the Unix epoch, UTC.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize,
-)]
-pub struct Timestamp(i64);
+///
+/// The first of all instants is that after `i64::MIN` microseconds, so that an `Option` of one takes no
+/// more room than one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "i64", into = "i64")]
+pub struct Timestamp(NonZeroU64);
+
+/// Has the order of numbers be that of their bits.
+const SIGN: u64 = 1 << 63;
 
 impl Timestamp {
     /// The Unix epoch.
-    pub const EPOCH: Self = Self(0);
+    pub const EPOCH: Self = Self::from_micros(0);
 
     /// Takes microseconds since the Unix epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        match NonZeroU64::new(micros.cast_unsigned() ^ SIGN) {
+            Some(bits) => Self(bits),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 
     /// Returns microseconds since the Unix epoch.
     #[must_use]
     pub const fn as_micros(self) -> i64 {
-        self.0
+        (self.0.get() ^ SIGN).cast_signed()
     }
 
     /// Adds a duration; stops at the end of time instead of wrapping.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(micros(duration)))
+        Self::from_micros(self.as_micros().saturating_add(micros(duration)))
     }
 
     /// Subtracts a duration; stops at the beginning of time instead of wrapping.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(micros(duration)))
+        Self::from_micros(self.as_micros().saturating_sub(micros(duration)))
     }
 
     /// Returns how long after `earlier` this is; zero if it is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        let difference = self.0.saturating_sub(earlier.0);
+        let difference = self.as_micros().saturating_sub(earlier.as_micros());
         Duration::from_micros(u64::try_from(difference).unwrap_or(0))
+    }
+}
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::EPOCH
+    }
+}
+
+impl From<i64> for Timestamp {
+    fn from(micros: i64) -> Self {
+        Self::from_micros(micros)
+    }
+}
+
+impl From<Timestamp> for i64 {
+    fn from(at: Timestamp) -> Self {
+        at.as_micros()
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.as_micros()).finish()
     }
 }
 
@@ -57,11 +90,11 @@ fn micros(duration: Duration) -> i64 {
 /// RFC 3339 in UTC with microseconds, such as `2026-11-21T09:30:00.000000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.div_euclid(1_000_000);
+        let seconds = self.as_micros().div_euclid(1_000_000);
         let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         let (year, month, date) = civil(day);
         let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        let micro = self.0.rem_euclid(1_000_000);
+        let micro = self.as_micros().rem_euclid(1_000_000);
         write!(
             f,
             "{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{micro:06}Z"
@@ -103,7 +136,8 @@ impl Clock for SystemClock {
     )]
     fn now(&self) -> Timestamp {
         let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Timestamp(elapsed.map_or_else(|before| -micros(before.duration()), micros))
+        let elapsed = elapsed.map_or_else(|before| -micros(before.duration()), micros);
+        Timestamp::from_micros(elapsed)
     }
 }
 
@@ -195,6 +229,24 @@ mod tests {
             Timestamp::from_micros(-1).to_string(),
             "1969-12-31T23:59:59.999999Z"
         );
+    }
+
+    #[test]
+    fn instants_are_in_order_from_the_first_to_the_last() {
+        let instants = [i64::MIN, i64::MIN + 2, -1, 0, 1, i64::MAX].map(Timestamp::from_micros);
+        assert!(instants.is_sorted());
+        assert_eq!(
+            instants.map(Timestamp::as_micros)[1..],
+            [i64::MIN + 2, -1, 0, 1, i64::MAX]
+        );
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<i64>());
+    }
+
+    #[test]
+    fn an_instant_is_encoded_as_its_number() {
+        let at = Timestamp::from_micros(-7);
+        assert_eq!(postcard::to_stdvec(&at), postcard::to_stdvec(&-7_i64));
+        assert_eq!(serde_json::to_string(&at).unwrap(), "-7");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The blobs of a record lie before its facts, so that it is known where a blob will be as soon as it
 //! is known where the record will be. Each has a checksum of its own, since it is read by itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -34,9 +35,27 @@ pub(super) struct Span {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Body {
     /// To be filtered by, so here and not there.
-    pub(super) kind: Name,
+    #[serde(with = "shared_kind")]
+    kind: Arc<Name>,
     home: Span,
     remarks: Option<Box<Remarks>>,
+}
+
+/// A kind as it is encoded.
+mod shared_kind {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::task::Name;
+
+    pub(super) fn serialize<S: Serializer>(kind: &Arc<Name>, to: S) -> Result<S::Ok, S::Error> {
+        (**kind).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Name>, D::Error> {
+        Name::deserialize(from).map(Arc::new)
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -54,6 +73,10 @@ struct Said {
 }
 
 impl Body {
+    pub(super) fn kind(&self) -> &Name {
+        &self.kind
+    }
+
     /// Whether a part of it is in a segment.
     pub(super) fn is_in(&self, segment: Number) -> bool {
         self.spans().any(|span| span.segment == segment)
@@ -88,7 +111,7 @@ pub(super) fn record(entry: &Entry<Body>, journal: &mut Journal) -> Result<Recor
         let failure = remarks.failure.map(|span| decode(span, journal));
         let progress = remarks.progress.map(|span| decode(span, journal));
         let cold = Cold {
-            kind: kind.clone(),
+            kind: Name::clone(kind),
             payload: said.payload,
             failure: failure.transpose()?,
             progress: progress.transpose()?,
@@ -129,7 +152,7 @@ fn read(span: Span, journal: &mut Journal) -> Result<Vec<u8>> {
 /// Names and options that many tasks share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    names: std::collections::BTreeSet<Name>,
+    names: BTreeSet<Arc<Name>>,
     options: Vec<Arc<Options>>,
 }
 
@@ -139,19 +162,20 @@ impl Shared {
 
     /// Has a task share what others have too.
     pub(super) fn share(&mut self, entry: &mut Entry<Body>) {
-        entry.queue = self.name(&entry.queue);
+        entry.queue = Name::clone(&self.name(&entry.queue));
         entry.body.kind = self.name(&entry.body.kind);
         entry.options = self.options(&entry.options);
     }
 
-    fn name(&mut self, name: &Name) -> Name {
+    fn name(&mut self, name: &Name) -> Arc<Name> {
         if let Some(known) = self.names.get(name) {
-            return known.clone();
+            return Arc::clone(known);
         }
+        let name = Arc::new(name.clone());
         if self.names.len() < Self::NAMES_MAX {
-            self.names.insert(name.clone());
+            self.names.insert(Arc::clone(&name));
         }
-        name.clone()
+        name
     }
 
     fn options(&mut self, options: &Arc<Options>) -> Arc<Options> {
@@ -199,7 +223,7 @@ impl<'s> Shelf<'s> {
         };
         let remarks = body.remarks.as_deref().cloned().unwrap_or_default();
         let copied = Body {
-            kind: body.kind.clone(),
+            kind: Arc::clone(&body.kind),
             home: copy(body.home)?,
             remarks: body.remarks.is_some().then(Box::default),
         };
@@ -303,7 +327,7 @@ pub(super) struct Trial;
 impl Keeper<Body> for Trial {
     fn keep(&mut self, record: &Record) -> Body {
         Body {
-            kind: record.kind.clone(),
+            kind: Arc::new(record.kind.clone()),
             home: Span {
                 segment: 0,
                 offset: 0,

@@ -95,7 +95,7 @@ impl FileStore {
     fn glance(&self, filter: &Filter, after: Sequence, wanted: usize) -> Result<Glance> {
         self.read(|state| {
             let kind = filter.kind.as_ref();
-            let is_of_kind = |body: &body::Body| kind.is_none_or(|kind| body.kind == *kind);
+            let is_of_kind = |body: &body::Body| kind.is_none_or(|kind| *body.kind() == *kind);
             let ledger = &state.book.ledger;
             let glance = ledger.glance(filter, (after, wanted), is_of_kind);
             let found = glance.found.into_iter();

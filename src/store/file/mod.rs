@@ -153,6 +153,13 @@ impl FileStore {
         self.visits.load(Ordering::Relaxed)
     }
 
+    /// Returns how often this handle has waited for the disk: operations that arrive together share a
+    /// flush.
+    #[must_use]
+    pub fn flush_count(&self) -> u64 {
+        self.state.lock().journal.flush_count()
+    }
+
     /// Returns how many operations are under way or wait for their turn.
     #[must_use]
     pub fn writes_waiting(&self) -> usize {

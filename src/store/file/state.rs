@@ -21,6 +21,9 @@ pub(super) struct State {
 impl State {
     /// Keeps others from appending, and takes up what they have appended.
     pub(super) fn enter(&mut self) -> Result<(Entered<'_>, &mut Book)> {
+        if self.journal.is_lost()? {
+            self.begin_anew()?;
+        }
         let mut entered = self.journal.enter()?;
         let book = &mut self.book;
         let mut count = 0;
@@ -33,6 +36,19 @@ impl State {
             self.bell.ring();
         }
         Ok((entered, book))
+    }
+
+    /// Opens the store again: for one who has not looked for so long that what it has not read yet is
+    /// given up in part.
+    fn begin_anew(&mut self) -> Result<()> {
+        let mut book = Book::new(std::mem::take(&mut self.book.fingerprint));
+        let base = book.base()?;
+        self.journal
+            .open_again(&base, &mut |_, frame| book.take_up(frame))?;
+        self.book = book;
+        self.cleaning = Cleaning::default();
+        self.bell.ring();
+        Ok(())
     }
 
     /// Writes down that the store is to be believed where it is now.

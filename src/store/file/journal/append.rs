@@ -31,7 +31,11 @@ impl Entered<'_> {
             }
             let next = self.tail.number + 1;
             if !self.folder.has(next)? {
-                return Ok(());
+                return if self.folder.has(self.tail.number)? {
+                    Ok(())
+                } else {
+                    Err(Kind::Unavailable.into())
+                };
             }
             let (file, _) = open_segment(&self.folder, next)?;
             self.go_on_to(next, file)?;
@@ -96,6 +100,7 @@ impl Entered<'_> {
             Ok(()) => {
                 self.tail.flushed = self.tail.last;
                 self.tail.unflushed.clear();
+                self.0.flush_count += 1;
                 Ok(())
             }
             Err(error) => Err(self.poison(error.into())),
@@ -167,16 +172,18 @@ impl Entered<'_> {
     }
 
     /// Removes segments that were given up by somebody who died before they were gone.
-    pub(super) fn clear_away(&mut self, oldest: Number) -> Result<()> {
-        if oldest > self.oldest {
+    pub(super) fn clear_away(&mut self, first: Number) -> Result<()> {
+        if first > self.oldest {
             let at = Place {
-                segment: self.oldest,
+                segment: first - 1,
                 offset: 0,
             };
             return Err(self.corrupt(at, "the segment is missing"));
         }
-        for number in oldest..self.oldest {
-            self.folder.remove(number)?;
+        for number in self.folder.segments()? {
+            if number < self.oldest {
+                self.folder.remove(number)?;
+            }
         }
         Ok(())
     }

@@ -55,6 +55,7 @@ pub(crate) struct Journal {
     oldest: Number,
     tail: Tail,
     files: BTreeMap<Number, Arc<File>>,
+    flush_count: u64,
     /// Whether a flush failed: then nobody knows what is on disk.
     is_poisoned: bool,
 }
@@ -93,6 +94,11 @@ impl Journal {
         }
     }
 
+    /// How often this process has waited for the disk since the journal was opened.
+    pub(crate) fn flush_count(&self) -> u64 {
+        self.flush_count
+    }
+
     /// Whether all that was read is known to be on disk.
     pub(crate) fn is_flushed(&self) -> bool {
         self.tail.flushed == self.tail.last
@@ -102,7 +108,17 @@ impl Journal {
     pub(crate) fn is_behind(&self) -> Result<bool> {
         self.refuse_poisoned()?;
         let length = self.tail.file.metadata()?.len();
-        Ok(length != self.tail.length || self.folder.has(self.tail.number + 1)?)
+        Ok(length != self.tail.length || self.is_followed()? || self.is_lost()?)
+    }
+
+    fn is_followed(&self) -> Result<bool> {
+        Ok(self.folder.has(self.tail.number + 1)?)
+    }
+
+    /// Whether so much was appended and given up since that nothing leads from here to the end: then the
+    /// journal must be opened anew.
+    pub(crate) fn is_lost(&self) -> Result<bool> {
+        Ok(!self.folder.has(self.tail.number)? && !self.is_followed()?)
     }
 
     /// Waits until nobody else appends, and keeps everybody else from it.
@@ -110,6 +126,12 @@ impl Journal {
         self.refuse_poisoned()?;
         acquire(&self.lock)?;
         Ok(Entered(self))
+    }
+
+    /// Opens the journal anew and reads all of it.
+    pub(crate) fn open_again(&mut self, base: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        *self = Self::open(self.folder.clone(), base, visit)?;
+        Ok(())
     }
 
     /// Reads bytes of a record that was read before.

@@ -62,14 +62,14 @@ impl Listed {
     fn read(folder: &Folder) -> Result<Self> {
         let mut first = None;
         let mut files = BTreeMap::new();
-        for number in folder.segments()? {
-            let (file, header) = open_segment(folder, number)?;
-            let expected = files.last_key_value().map_or(number, |(last, _)| last + 1);
-            if number != expected || header.number != number {
-                let missing = folder.segment(expected);
-                return Err(Fault::corrupt(&missing, 0, "the segment is missing"));
+        // From the last one back: what comes before a gap was given up, or else a segment is missing.
+        for number in folder.segments()?.into_iter().rev() {
+            let oldest = files.first_key_value().map(|(oldest, _)| *oldest);
+            if oldest.is_some_and(|oldest| oldest != number + 1) {
+                break;
             }
-            first.get_or_insert(header);
+            let (file, header) = open_segment(folder, number)?;
+            first = Some(header);
             files.insert(number, file);
         }
         let (_, last) = files.last_key_value().ok_or(Kind::Unavailable)?;
@@ -88,6 +88,7 @@ impl Listed {
             oldest: self.header.oldest,
             tail: Tail::new(&self.header, file),
             files: self.files,
+            flush_count: 0,
             is_poisoned: false,
         })
     }

@@ -1,0 +1,277 @@
+//! What each change of a batch does to the book, and what a claim does.
+
+use votive::id::{Incarnation, TaskId};
+use votive::store::lifecycle::{self, Fate};
+use votive::store::{Amendment, Applied, Batch, Change, Kind, Settlement};
+use votive::task::{OnDuplicate, Record, State, StateSet};
+use votive::time::Timestamp;
+
+use crate::book::{Book, Entry, Holding, Judged, Sequence};
+
+impl Book {
+    /// Makes all changes, in order. After an error the book is to be thrown away.
+    pub(crate) fn perform(
+        &mut self,
+        batch: &Batch,
+        now: Timestamp,
+        judged: bool,
+    ) -> Judged<Applied> {
+        let mut applied = Applied::default();
+        for change in &batch.changes {
+            lifecycle::check(change)?;
+            match change {
+                Change::Insert(record) => applied.merged.extend(self.insert(record, now)?),
+                Change::Settle(settlement) => self.settle(settlement, now)?,
+                Change::Amend {
+                    task,
+                    expect,
+                    amendment,
+                } => {
+                    let amended = self.amend(*task, *expect, amendment, now);
+                    // Progress pins nothing, so a staged one may come too late, and matters no more.
+                    if !(judged && matches!(amendment, Amendment::Progress(_))) {
+                        amended?;
+                    }
+                }
+                Change::Arrive { task, done } => self.arrive(*task, *done, now)?,
+                Change::Mark { key, expect, value } => {
+                    self.set(key, expect.as_ref(), value.as_ref())?;
+                }
+                _ => return Err(Kind::Unsupported),
+            }
+        }
+        self.drop_old(now);
+        Ok(applied)
+    }
+
+    /// Inserts a task; returns the pair of ids if it merged instead.
+    fn insert(&mut self, record: &Record, now: Timestamp) -> Judged<Option<(TaskId, TaskId)>> {
+        let id = record.id;
+        if self.find(id).is_some() || self.is_staged(id) {
+            return Err(Kind::TaskExists(id));
+        }
+        let key = lifecycle::wanted_key(record);
+        if let Some(unique) = key {
+            match self.key_holder(&unique.key) {
+                None if self.is_reserved_key(&unique.key) => return Err(Kind::Conflict),
+                None => {}
+                Some((_, holder)) if unique.on_duplicate == OnDuplicate::Refuse => {
+                    let (key, holder) = (unique.key.clone(), holder.record.id);
+                    return Err(Kind::NotUnique { key, holder });
+                }
+                Some((_, holder)) if holder.pinned => return Err(Kind::Conflict),
+                Some((_, holder)) => {
+                    let holder = holder.record.id;
+                    self.aliases.insert(id, holder);
+                    return Ok(Some((id, holder)));
+                }
+            }
+        }
+        let mut entry = Entry {
+            unmet: record.options.waits_for.iter().copied().collect(),
+            claim: None,
+            pinned: false,
+            holds_key: key.is_some(),
+            record: record.clone(),
+        };
+        lifecycle::publish(&mut entry.record, self.is_busy(record), now)?;
+        self.last += 1;
+        self.tasks.insert(self.last, entry);
+        Ok(None)
+    }
+
+    fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Judged<()> {
+        let task = settlement.task;
+        let (sequence, entry) = self.find(task).ok_or(Kind::ClaimLost(task))?;
+        let token = entry.claim.as_ref().map(|claim| claim.token);
+        if token != Some(settlement.token) {
+            return Err(Kind::ClaimLost(task));
+        }
+        if entry.pinned {
+            return Err(Kind::Pinned(task));
+        }
+        let fate = self.change(sequence, |entry| {
+            entry.claim = None;
+            lifecycle::settle(&mut entry.record, settlement, now)
+        })?;
+        self.follow(sequence, fate, now)
+    }
+
+    fn amend(
+        &mut self,
+        task: TaskId,
+        expect: StateSet,
+        amendment: &Amendment,
+        now: Timestamp,
+    ) -> Judged<()> {
+        let found = "missing";
+        let missing = Kind::StateChanged { task, found };
+        let (sequence, entry) = self.find(task).ok_or(missing)?;
+        let is_progress = matches!(amendment, Amendment::Progress(_));
+        let key = entry.key().filter(|_| entry.holds_key);
+        if entry.pinned && entry.record.state == State::Claimed && !is_progress {
+            return Err(Kind::Pinned(task));
+        }
+        if !is_progress && (entry.pinned || key.is_some_and(|key| self.is_reserved_key(key))) {
+            return Err(Kind::Conflict);
+        }
+        let is_busy = self.is_busy(&entry.record);
+        let fate = self.change(sequence, |entry| {
+            if matches!(amendment, Amendment::Revive) {
+                entry.unmet.clear();
+            }
+            lifecycle::amend(&mut entry.record, expect, amendment, is_busy, now)
+        })?;
+        self.follow(sequence, fate, now)
+    }
+
+    fn arrive(&mut self, task: TaskId, done: TaskId, now: Timestamp) -> Judged<()> {
+        let Some((sequence, _)) = self.find(task) else {
+            return Ok(());
+        };
+        self.change(sequence, |entry| {
+            entry.unmet.remove(&done);
+            Ok(())
+        })?;
+        self.go_on(sequence, now)
+    }
+
+    fn set(&mut self, key: &str, expect: Option<&Vec<u8>>, value: Option<&Vec<u8>>) -> Judged<()> {
+        if self.is_reserved_mark(key) {
+            return Err(Kind::Conflict);
+        }
+        if self.marks.get(key) != expect {
+            return Err(Kind::MarkChanged(key.to_owned()));
+        }
+        match value {
+            Some(value) => drop(self.marks.insert(key.to_owned(), value.clone())),
+            None => drop(self.marks.remove(key)),
+        }
+        Ok(())
+    }
+
+    /// Changes a task, then lets it give up its unique key, or take it again if that is free.
+    fn change<T>(
+        &mut self,
+        sequence: Sequence,
+        change: impl FnOnce(&mut Entry) -> Judged<T>,
+    ) -> Judged<T> {
+        let entry = self.tasks.get(&sequence).ok_or(Kind::Other)?;
+        let key = entry.key().cloned();
+        let is_free = key
+            .as_ref()
+            .is_some_and(|key| self.key_holder(key).is_none() && !self.is_reserved_key(key));
+        let entry = self.tasks.get_mut(&sequence).ok_or(Kind::Other)?;
+        let result = change(entry)?;
+        let is_pending = StateSet::PENDING.contains(entry.record.state);
+        entry.holds_key = is_pending && key.is_some() && (entry.holds_key || is_free);
+        Ok(result)
+    }
+
+    /// Does what follows from a change: deletes a task that leaves, and passes its group on.
+    fn follow(&mut self, sequence: Sequence, fate: Fate, now: Timestamp) -> Judged<()> {
+        let entry = self.tasks.get(&sequence);
+        let group = entry.and_then(|entry| entry.record.options.group.clone());
+        if fate == Fate::Leaves {
+            self.remove(sequence);
+        }
+        group.map_or(Ok(()), |group| self.pass_on(&group, now))
+    }
+
+    fn remove(&mut self, sequence: Sequence) {
+        if let Some(entry) = self.tasks.remove(&sequence) {
+            self.aliases.retain(|_, holder| *holder != entry.record.id);
+        }
+    }
+
+    /// Lets the next of a group go on, unless one is ahead of it.
+    fn pass_on(&mut self, group: &str, now: Timestamp) -> Judged<()> {
+        loop {
+            let members = self.tasks.iter().filter(|(_, entry)| entry.is_in(group));
+            let waiting = members.filter(|(_, entry)| entry.waits_for_group());
+            let next = waiting.min_by_key(|(sequence, entry)| (entry.rank(), **sequence));
+            match next.map(|(sequence, entry)| (*sequence, self.is_busy(&entry.record))) {
+                Some((sequence, false)) => {
+                    self.change(sequence, |entry| lifecycle::unblock(&mut entry.record, now))?;
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Lets a task go on if nothing holds it back any more.
+    pub(crate) fn go_on(&mut self, sequence: Sequence, now: Timestamp) -> Judged<()> {
+        match self.tasks.get(&sequence) {
+            Some(entry) if entry.waits_for_group() && !self.is_busy(&entry.record) => {
+                self.change(sequence, |entry| lifecycle::unblock(&mut entry.record, now))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn drop_old(&mut self, now: Timestamp) {
+        let is_old =
+            |entry: &Entry| lifecycle::kept_until(&entry.record).is_some_and(|at| at <= now);
+        let old = self.tasks.iter().filter(|(_, entry)| is_old(entry));
+        let old: Vec<Sequence> = old.map(|(sequence, _)| *sequence).collect();
+        for sequence in old {
+            self.remove(sequence);
+        }
+    }
+}
+
+impl Book {
+    /// Lets the scheduled tasks of a queue go on whose time has come, the first due first.
+    pub(crate) fn promote(&mut self, queue: &str, now: Timestamp) -> Judged<()> {
+        let due = self.tasks.iter();
+        let due = due.filter(|(_, entry)| entry.record.queue == *queue && entry.is_due(now));
+        let mut due: Vec<_> = due
+            .map(|(sequence, entry)| (entry.record.not_before, *sequence))
+            .collect();
+        due.sort_unstable();
+        for (_, sequence) in due {
+            let entry = self.tasks.get(&sequence).ok_or(Kind::Other)?;
+            let is_busy = self.is_busy(&entry.record);
+            self.change(sequence, |entry| {
+                lifecycle::due(&mut entry.record, is_busy, now)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The first tasks of a queue that may be claimed.
+    pub(crate) fn first(
+        &self,
+        queue: &str,
+        count: usize,
+        is_dead: impl Fn(Incarnation) -> bool,
+    ) -> Vec<Sequence> {
+        let of_queue = self
+            .tasks
+            .iter()
+            .filter(|(_, entry)| entry.record.queue == *queue);
+        let claimable = of_queue.filter(|(_, entry)| entry.is_claimable(&is_dead));
+        let mut first: Vec<_> = claimable
+            .map(|(sequence, entry)| (entry.rank(), *sequence))
+            .collect();
+        first.sort_unstable();
+        first
+            .into_iter()
+            .take(count)
+            .map(|(_, sequence)| sequence)
+            .collect()
+    }
+
+    /// Gives a task to a consumer; returns its record, and whether it was taken from another.
+    pub(crate) fn give(&mut self, sequence: Sequence, to: Holding) -> Judged<(Record, bool)> {
+        self.change(sequence, |entry| {
+            let reclaimed = entry.claim.is_some();
+            if reclaimed {
+                lifecycle::reclaim(&mut entry.record)?;
+            }
+            lifecycle::claim(&mut entry.record)?;
+            entry.claim = Some(to);
+            Ok((entry.record.clone(), reclaimed))
+        })
+    }
+}

@@ -6,6 +6,7 @@
 //! disk, and of a shared machine, changes from minute to minute.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
+mod file;
 mod flushes;
 mod own;
 mod raw;
@@ -23,6 +24,9 @@ use setting::{Result, Setting, store};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
+    if file::is_asked(&arguments)? {
+        return Ok(());
+    }
     let setting = Setting::new(&arguments)?;
     let only = arguments.iter().position(|argument| argument == "--only");
     let only = only
@@ -54,6 +58,13 @@ fn main() -> Result<()> {
     if only.is_none_or(|only| "latency".contains(only)) {
         latency(&setting)?;
     }
+    if only.is_none_or(|only| "file latency".contains(only)) {
+        file::latency(&setting)?;
+        file::idle(&setting)?;
+    }
+    if only.is_none_or(|only| "file backlog".contains(only)) {
+        file::backlog(&setting)?;
+    }
     let file = setting.folder().join("report.json");
     std::fs::write(&file, serde_json::to_vec_pretty(&reports)?)?;
     println!("written to {}", file.display());
@@ -69,7 +80,7 @@ struct Pair {
     own: fn(&Setting) -> Result<Run>,
 }
 
-const PAIRS: [Pair; 13] = [
+const PAIRS: [Pair; 18] = [
     Pair {
         name: "sqlite one per txn, enlisted",
         raw_name: "application row + task row in one transaction",
@@ -108,7 +119,7 @@ const PAIRS: [Pair; 13] = [
             setting.measure(count, || raw::batches(&mut tables, count, 1))
         },
         own: |setting| {
-            let work = own::batches(&setting.fresh()?, setting.transactions, 1)?;
+            let work = own::batches(store(&setting.fresh()?)?, setting.transactions, 1)?;
             setting.measure(setting.transactions, work)
         },
     },
@@ -123,7 +134,7 @@ const PAIRS: [Pair; 13] = [
             })
         },
         own: |setting| {
-            let work = own::producers(&setting.fresh()?, 16, setting.tasks / 2)?;
+            let work = own::producers(store(&setting.fresh()?)?, 16, setting.tasks / 2)?;
             setting.measure(setting.tasks / 2, work)
         },
     },
@@ -138,7 +149,7 @@ const PAIRS: [Pair; 13] = [
             })
         },
         own: |setting| {
-            let work = own::batches(&setting.fresh()?, setting.tasks, 100)?;
+            let work = own::batches(store(&setting.fresh()?)?, setting.tasks, 100)?;
             setting.measure(setting.tasks, work)
         },
     },
@@ -148,7 +159,7 @@ const PAIRS: [Pair; 13] = [
         goal: None,
         raw: raw_drain,
         own: |setting| {
-            let work = own::drain(&setting.fresh()?, 1, setting.tasks)?;
+            let work = own::drain(store(&setting.fresh()?)?, 1, setting.tasks)?;
             setting.measure(setting.tasks, work)
         },
     },
@@ -158,7 +169,7 @@ const PAIRS: [Pair; 13] = [
         goal: Some(0.4),
         raw: raw_drain,
         own: |setting| {
-            let work = own::drain(&setting.fresh()?, 4, setting.tasks)?;
+            let work = own::drain(store(&setting.fresh()?)?, 4, setting.tasks)?;
             setting.measure(setting.tasks, work)
         },
     },
@@ -175,6 +186,62 @@ const PAIRS: [Pair; 13] = [
         goal: None,
         raw: |setting| claims(store(&setting.fresh()?)?, setting.backlog_max, setting),
         own: |setting| claims(store(&setting.fresh()?)?, 1_000, setting),
+    },
+    Pair {
+        name: "file one per txn, queue alone",
+        raw_name: "append 100 bytes + fdatasync",
+        goal: Some(0.8),
+        raw: |setting| raw_append(setting, setting.transactions, 1),
+        own: |setting| {
+            let work = own::batches(file::store(&setting.fresh()?)?, setting.transactions, 1)?;
+            setting.measure(setting.transactions, work)
+        },
+    },
+    Pair {
+        name: "file one per txn, 16 producers",
+        raw_name: "a lone producer of ours",
+        goal: Some(4.0),
+        raw: |setting| {
+            let work = own::batches(file::store(&setting.fresh()?)?, setting.transactions, 1)?;
+            setting.measure(setting.transactions, work)
+        },
+        own: |setting| {
+            let work = own::producers(file::store(&setting.fresh()?)?, 16, setting.tasks / 2)?;
+            setting.measure(setting.tasks / 2, work)
+        },
+    },
+    Pair {
+        name: "file 100 per txn",
+        raw_name: "append 100 times 100 bytes + fdatasync",
+        goal: None,
+        raw: |setting| raw_append(setting, setting.tasks, 100),
+        own: |setting| {
+            let work = own::batches(file::store(&setting.fresh()?)?, setting.tasks, 100)?;
+            setting.measure(setting.tasks, work)
+        },
+    },
+    Pair {
+        name: "file drain, 4 workers",
+        raw_name: "append 100 times 100 bytes + fdatasync",
+        goal: None,
+        raw: |setting| raw_append(setting, setting.tasks, 100),
+        own: |setting| {
+            let work = own::drain(file::store(&setting.fresh()?)?, 4, setting.tasks)?;
+            setting.measure(setting.tasks, work)
+        },
+    },
+    Pair {
+        name: "file claim + settle at 1k : at 1M",
+        raw_name: "the same at the largest backlog",
+        goal: None,
+        raw: |setting| {
+            claims(
+                file::store(&setting.fresh()?)?,
+                setting.backlog_max,
+                setting,
+            )
+        },
+        own: |setting| claims(file::store(&setting.fresh()?)?, 1_000, setting),
     },
     Pair {
         name: "memory claim + settle at 1k : at 1M",
@@ -222,6 +289,11 @@ fn raw_memory(setting: &Setting) -> Result<Run> {
     })
 }
 
+fn raw_append(setting: &Setting, count: u64, size: usize) -> Result<Run> {
+    let folder = setting.fresh()?;
+    setting.measure(count, || file::append(&folder, count, size))
+}
+
 fn raw_drain(setting: &Setting) -> Result<Run> {
     let mut tables = raw::Tables::new(&setting.fresh()?)?;
     tables.fill(setting.tasks)?;
@@ -236,7 +308,10 @@ fn claims(store: Arc<dyn Store>, backlog: u64, setting: &Setting) -> Result<Run>
 
 /// From the return of the commit to the start of the task.
 fn latency(setting: &Setting) -> Result<()> {
-    let latencies = own::latencies(&setting.fresh()?, (setting.transactions / 30).max(5))?;
+    let latencies = own::latencies(
+        store(&setting.fresh()?)?,
+        (setting.transactions / 30).max(5),
+    )?;
     let at = |share| percentile(latencies.clone(), share).unwrap_or(f64::NAN);
     println!(
         "sqlite commit-to-start: p50 {:.3} ms, p99 {:.3} ms",

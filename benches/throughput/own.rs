@@ -58,11 +58,11 @@ pub(crate) fn prepared(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> 
 
 /// Transactions of `size` tasks each, of the queue alone.
 pub(crate) fn batches(
-    folder: &Path,
+    store: Arc<dyn Store>,
     count: u64,
     size: u64,
 ) -> Result<Box<dyn FnOnce() -> Result<()>>> {
-    let queue = Queue::new(store(folder)? as Arc<dyn Store>, "default")?;
+    let queue = Queue::new(store, "default")?;
     let manager = TransactionManager::new();
     Ok(Box::new(move || {
         for _ in 0..count / size {
@@ -78,11 +78,11 @@ pub(crate) fn batches(
 
 /// Producers that each wait for their own commit.
 pub(crate) fn producers(
-    folder: &Path,
+    store: Arc<dyn Store>,
     producers: u64,
     count: u64,
 ) -> Result<Box<dyn FnOnce() -> Result<()>>> {
-    let queue = Queue::new(store(folder)? as Arc<dyn Store>, "default")?;
+    let queue = Queue::new(store, "default")?;
     let manager = TransactionManager::new();
     Ok(Box::new(move || {
         std::thread::scope(|scope| {
@@ -104,11 +104,10 @@ pub(crate) fn producers(
 
 /// A consumer that runs tasks which do nothing, and acknowledges each.
 pub(crate) fn drain(
-    folder: &Path,
+    store: Arc<dyn Store>,
     workers: usize,
     count: u64,
 ) -> Result<Box<dyn FnOnce() -> Result<()>>> {
-    let store: Arc<dyn Store> = store(folder)?;
     let manager = TransactionManager::new();
     preload(&store, &manager, count)?;
     let (ran, runs) = unbounded();
@@ -127,8 +126,7 @@ pub(crate) fn drain(
 }
 
 /// The times from the return of a commit to the start of its task, in milliseconds, at 20 per second.
-pub(crate) fn latencies(folder: &Path, count: u64) -> Result<Vec<f64>> {
-    let store: Arc<dyn Store> = store(folder)?;
+pub(crate) fn latencies(store: Arc<dyn Store>, count: u64) -> Result<Vec<f64>> {
     let manager = TransactionManager::new();
     let queue = Queue::new(Arc::clone(&store), "default")?;
     let (started, starts) = unbounded();

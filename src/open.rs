@@ -8,6 +8,8 @@ use std::sync::Arc;
 #[cfg(feature = "file")]
 use crate::store::file::{self, FileStore};
 use crate::store::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+use crate::store::postgres::{self, PostgresStore};
 #[cfg(feature = "redis")]
 use crate::store::redis::{self, RedisStore};
 #[cfg(feature = "sqlite")]
@@ -23,6 +25,7 @@ use crate::store::{self, Store};
 /// | `file:///absolute/folder`, `file:relative/folder` | in a folder, which is made if there is none |
 /// | `sqlite:///absolute/path`, `sqlite:relative/path` | in a SQLite file, which is made if there is none |
 /// | `redis://[user][:password@]host[:port][/db]`, `rediss://…`, `redis+unix:///path` | on a Redis server |
+/// | `postgres://[user[:password]@]host[:port]/database`, `postgresql://…` | in a schema of a Postgres database |
 ///
 /// Parameters of `sqlite`, after `?` and joined by `&`: `busy_timeout` and `poll_interval` (`500ms`,
 /// `5s`), `wal_autocheckpoint` and `max_page_count` (pages), `create` (`true` or `false`).
@@ -32,6 +35,13 @@ use crate::store::{self, Store};
 /// Parameters of `redis`: `name`, because a server may have several stores; `durability`, `strict` or
 /// `relaxed`; `connect_timeout`, `response_timeout` and `keepalive_interval`; and instead of the parts of
 /// the URL `host`, `port`, `db`, `password` and `unix_socket_path`.
+///
+/// Parameters of `postgres`: `schema`, which is made if there is none; `sslmode` (`disable`, `prefer`,
+/// `require`, `verify-full`) and `sslrootcert` (a file); `host` where it is the folder of a socket, with
+/// `port`, `user` and `password` then;
+/// `pooler` (`session` or `transaction`); `durability` (`strict` or `relaxed`); `connect_timeout`,
+/// `answer_timeout`, `lock_timeout` and `poll_interval`; `connections_max`, `application_name` and
+/// `create`.
 ///
 /// # Errors
 /// The URL is wrong, or the store cannot be opened; see [`OpenError`].
@@ -184,6 +194,7 @@ impl Schemes {
 fn feature(scheme: &str) -> Option<&'static str> {
     match scheme {
         "file" => Some("file"),
+        "postgres" | "postgresql" => Some("postgres"),
         "redis" | "rediss" | "redis+unix" => Some("redis"),
         "sqlite" => Some("sqlite"),
         _ => None,
@@ -213,6 +224,16 @@ impl Default for Schemes {
             ("redis+unix", "`redis+unix:///path?db=0`"),
         ] {
             schemes.insert(scheme, form, redis);
+        }
+        #[cfg(feature = "postgres")]
+        for (scheme, form) in [
+            ("postgres", "`postgres://user:password@host:port/database`"),
+            (
+                "postgresql",
+                "`postgresql://user:password@host:port/database`",
+            ),
+        ] {
+            schemes.insert(scheme, form, postgres);
         }
         schemes
     }
@@ -275,6 +296,12 @@ fn sqlite(url: &StoreUrl) -> Opened {
 fn redis(url: &StoreUrl) -> Opened {
     let options = redis::Options::from_url(url)?;
     Ok(Arc::new(RedisStore::open(options)?))
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: &StoreUrl) -> Opened {
+    let (address, options) = postgres::Options::from_url(url)?;
+    Ok(Arc::new(PostgresStore::open(&address, options)?))
 }
 
 impl fmt::Debug for Schemes {

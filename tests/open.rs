@@ -8,7 +8,7 @@ use std::sync::Arc;
 use votive::store::Store;
 use votive::store::memory::MemoryStore;
 use votive::{OpenError, Schemes};
-use votive_testbed::{Redis, or_skip, redis};
+use votive_testbed::{Postgres, Redis, or_skip, postgres, redis};
 
 /// The whole chain of an error, as a program shows it.
 fn refusal(url: &str) -> String {
@@ -226,4 +226,38 @@ fn others_add_schemes_but_take_none() {
     assert_eq!(backend(&schemes.open("scratch://").unwrap()), "memory");
     let taken = add(&mut schemes, "SQLite");
     assert!(matches!(taken, Err(OpenError::SchemeTaken(name)) if name == "sqlite"));
+}
+
+#[test]
+fn every_form_of_a_postgres_url_opens_the_same_store() {
+    let server = or_skip(Postgres::start(postgres::Options::default()));
+    let Some(server) = server else { return };
+    let (address, socket) = (server.address(), server.unix_socket().display().to_string());
+    let port = address.port();
+    let urls = [
+        format!("postgres://postgres:any@{address}/postgres?schema=queue"),
+        format!("postgresql://postgres@{address}/postgres?schema=queue&sslmode=disable"),
+        format!(
+            "postgres:///postgres?user=postgres&host={socket}&port={port}&schema=queue&pooler=transaction"
+        ),
+    ];
+    let stores = urls.map(|url| votive::open(&url).unwrap());
+    let ids = stores.each_ref().map(|store| store.id());
+    assert_eq!(stores.each_ref().map(backend), ["postgres"; 3]);
+    assert_eq!(BTreeSet::from(ids).len(), 1);
+}
+
+#[test]
+fn what_is_wrong_with_a_postgres_url_is_said_and_its_password_is_not() {
+    for (parameter, said) in [
+        ("sslmod=require", "did you mean `sslmode`?"),
+        ("sslmode=sometimes", "`verify-full`"),
+        ("pooler=yes", "`session` or `transaction`"),
+        ("answer_timeout=5", "`500ms`"),
+        ("schema=pg_mine", "`pg_mine`"),
+        ("password=geheim7&schema=pg_mine", "`pg_mine`"),
+    ] {
+        let text = refusal(&format!("postgres://me:geheim7@127.0.0.1:1/db?{parameter}"));
+        assert!(text.contains(said) && !text.contains("geheim7"), "{text}");
+    }
 }

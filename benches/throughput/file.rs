@@ -16,8 +16,9 @@ use votive::store::Store;
 use votive::store::file::{FileStore, Options};
 use votive::txn::TransactionManager;
 
-use crate::report::percentile;
+use crate::report::{Run, percentile};
 use crate::setting::{Noop, Result, Setting, preload};
+use crate::{Pair, claims, own};
 
 /// How long two commits are apart where latency is measured.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -27,14 +28,73 @@ const WEIGH: &str = "--weigh";
 const PRODUCE: &str = "--produce";
 const APPEND: &str = "--append";
 
+/// The pieces of work.
+pub(crate) const PAIRS: &[Pair] = &[
+    Pair {
+        name: "file one per txn, queue alone",
+        raw_name: "append 100 bytes + fdatasync",
+        goal: Some(0.8),
+        raw: |setting| appended(setting, setting.transactions, 1),
+        own: |setting| {
+            let work = own::batches(store(&setting.fresh()?)?, setting.transactions, 1)?;
+            setting.measure(setting.transactions, work)
+        },
+    },
+    Pair {
+        name: "file one per txn, 16 producers",
+        raw_name: "a lone producer of ours",
+        goal: Some(4.0),
+        raw: |setting| {
+            let work = own::batches(store(&setting.fresh()?)?, setting.transactions, 1)?;
+            setting.measure(setting.transactions, work)
+        },
+        own: |setting| {
+            let work = own::producers(store(&setting.fresh()?)?, 16, setting.tasks / 2)?;
+            setting.measure(setting.tasks / 2, work)
+        },
+    },
+    Pair {
+        name: "file 100 per txn",
+        raw_name: "append 100 times 100 bytes + fdatasync",
+        goal: None,
+        raw: |setting| appended(setting, setting.tasks, 100),
+        own: |setting| {
+            let work = own::batches(store(&setting.fresh()?)?, setting.tasks, 100)?;
+            setting.measure(setting.tasks, work)
+        },
+    },
+    Pair {
+        name: "file drain, 4 workers",
+        raw_name: "append 100 times 100 bytes + fdatasync",
+        goal: None,
+        raw: |setting| appended(setting, setting.tasks, 100),
+        own: |setting| {
+            let work = own::drain(store(&setting.fresh()?)?, 4, setting.tasks)?;
+            setting.measure(setting.tasks, work)
+        },
+    },
+    Pair {
+        name: "file claim + settle at 1k : at 1M",
+        raw_name: "the same at the largest backlog",
+        goal: None,
+        raw: |setting| claims(store(&setting.fresh()?)?, setting.backlog_max, setting),
+        own: |setting| claims(store(&setting.fresh()?)?, 1_000, setting),
+    },
+];
+
+fn appended(setting: &Setting, count: u64, size: usize) -> Result<Run> {
+    let folder = setting.fresh()?;
+    setting.measure(count, || append(&folder, count, size))
+}
+
 /// Opens a store in `folder`.
-pub(crate) fn store(folder: &Path) -> Result<Arc<dyn Store>> {
+fn store(folder: &Path) -> Result<Arc<dyn Store>> {
     let store = FileStore::open(folder.join("queue"), Options::default())?;
     Ok(Arc::new(store))
 }
 
 /// Appends `count` payloads of 100 bytes to a file, and flushes after every `size`.
-pub(crate) fn append(folder: &Path, count: u64, size: usize) -> Result<()> {
+fn append(folder: &Path, count: u64, size: usize) -> Result<()> {
     let mut file = File::options()
         .create(true)
         .append(true)

@@ -10,6 +10,7 @@ mod file;
 mod flushes;
 mod own;
 mod raw;
+mod redis;
 mod report;
 mod setting;
 mod template;
@@ -38,10 +39,8 @@ fn main() -> Result<()> {
         setting.rounds
     );
     let mut reports = Vec::new();
-    for pair in PAIRS
-        .iter()
-        .filter(|pair| only.is_none_or(|only| pair.name.contains(only)))
-    {
+    let pairs = PAIRS.iter().chain(file::PAIRS).chain(redis::pairs());
+    for pair in pairs.filter(|pair| only.is_none_or(|only| pair.name.contains(only))) {
         let mut rounds = Vec::new();
         for _ in 0..setting.rounds {
             rounds.push(((pair.raw)(&setting)?, (pair.own)(&setting)?));
@@ -56,7 +55,11 @@ fn main() -> Result<()> {
         reports.push(work.json());
     }
     if only.is_none_or(|only| "latency".contains(only)) {
-        latency(&setting)?;
+        let sqlite = store(&setting.fresh()?)?;
+        latency("sqlite", sqlite, &setting)?;
+        if let Some(redis) = redis::store()? {
+            latency("redis", redis, &setting)?;
+        }
     }
     if only.is_none_or(|only| "file latency".contains(only)) {
         file::latency(&setting)?;
@@ -65,9 +68,9 @@ fn main() -> Result<()> {
     if only.is_none_or(|only| "file backlog".contains(only)) {
         file::backlog(&setting)?;
     }
-    let file = setting.folder().join("report.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&reports)?)?;
-    println!("written to {}", file.display());
+    let report = setting.folder().join("report.json");
+    std::fs::write(&report, serde_json::to_vec_pretty(&reports)?)?;
+    println!("written to {}", report.display());
     Ok(())
 }
 
@@ -80,7 +83,7 @@ struct Pair {
     own: fn(&Setting) -> Result<Run>,
 }
 
-const PAIRS: [Pair; 18] = [
+const PAIRS: &[Pair] = &[
     Pair {
         name: "sqlite one per txn, enlisted",
         raw_name: "application row + task row in one transaction",
@@ -188,62 +191,6 @@ const PAIRS: [Pair; 18] = [
         own: |setting| claims(store(&setting.fresh()?)?, 1_000, setting),
     },
     Pair {
-        name: "file one per txn, queue alone",
-        raw_name: "append 100 bytes + fdatasync",
-        goal: Some(0.8),
-        raw: |setting| raw_append(setting, setting.transactions, 1),
-        own: |setting| {
-            let work = own::batches(file::store(&setting.fresh()?)?, setting.transactions, 1)?;
-            setting.measure(setting.transactions, work)
-        },
-    },
-    Pair {
-        name: "file one per txn, 16 producers",
-        raw_name: "a lone producer of ours",
-        goal: Some(4.0),
-        raw: |setting| {
-            let work = own::batches(file::store(&setting.fresh()?)?, setting.transactions, 1)?;
-            setting.measure(setting.transactions, work)
-        },
-        own: |setting| {
-            let work = own::producers(file::store(&setting.fresh()?)?, 16, setting.tasks / 2)?;
-            setting.measure(setting.tasks / 2, work)
-        },
-    },
-    Pair {
-        name: "file 100 per txn",
-        raw_name: "append 100 times 100 bytes + fdatasync",
-        goal: None,
-        raw: |setting| raw_append(setting, setting.tasks, 100),
-        own: |setting| {
-            let work = own::batches(file::store(&setting.fresh()?)?, setting.tasks, 100)?;
-            setting.measure(setting.tasks, work)
-        },
-    },
-    Pair {
-        name: "file drain, 4 workers",
-        raw_name: "append 100 times 100 bytes + fdatasync",
-        goal: None,
-        raw: |setting| raw_append(setting, setting.tasks, 100),
-        own: |setting| {
-            let work = own::drain(file::store(&setting.fresh()?)?, 4, setting.tasks)?;
-            setting.measure(setting.tasks, work)
-        },
-    },
-    Pair {
-        name: "file claim + settle at 1k : at 1M",
-        raw_name: "the same at the largest backlog",
-        goal: None,
-        raw: |setting| {
-            claims(
-                file::store(&setting.fresh()?)?,
-                setting.backlog_max,
-                setting,
-            )
-        },
-        own: |setting| claims(file::store(&setting.fresh()?)?, 1_000, setting),
-    },
-    Pair {
         name: "memory claim + settle at 1k : at 1M",
         raw_name: "the same at the largest backlog",
         goal: None,
@@ -289,11 +236,6 @@ fn raw_memory(setting: &Setting) -> Result<Run> {
     })
 }
 
-fn raw_append(setting: &Setting, count: u64, size: usize) -> Result<Run> {
-    let folder = setting.fresh()?;
-    setting.measure(count, || file::append(&folder, count, size))
-}
-
 fn raw_drain(setting: &Setting) -> Result<Run> {
     let mut tables = raw::Tables::new(&setting.fresh()?)?;
     tables.fill(setting.tasks)?;
@@ -307,14 +249,11 @@ fn claims(store: Arc<dyn Store>, backlog: u64, setting: &Setting) -> Result<Run>
 }
 
 /// From the return of the commit to the start of the task.
-fn latency(setting: &Setting) -> Result<()> {
-    let latencies = own::latencies(
-        store(&setting.fresh()?)?,
-        (setting.transactions / 30).max(5),
-    )?;
+fn latency(name: &str, store: Arc<dyn Store>, setting: &Setting) -> Result<()> {
+    let latencies = own::latencies(store, (setting.transactions / 30).max(5))?;
     let at = |share| percentile(latencies.clone(), share).unwrap_or(f64::NAN);
     println!(
-        "sqlite commit-to-start: p50 {:.3} ms, p99 {:.3} ms",
+        "{name} commit-to-start: p50 {:.3} ms, p99 {:.3} ms",
         at(0.5),
         at(0.99)
     );

@@ -1,6 +1,6 @@
 //! Statements that put tasks into a store: how a driver that votive does not know enlists.
 //!
-//! A store whose capabilities say that it [renders](crate::store::Capabilities::renders) turns a batch
+//! A store whose capabilities say that it [renders](field@crate::store::Capabilities::renders) turns a batch
 //! into statements. Whoever executes them, all of them and in their order, in a transaction of the
 //! store's own database, and finds the number of rows that each must change or return, has written the
 //! batch: it is visible when that transaction commits, and gone when it rolls back.
@@ -44,9 +44,10 @@ pub struct Statement {
     pub sql: String,
     /// The values of the parameters, in order.
     pub parameters: Vec<Value>,
-    /// How many rows it must change. If it changes another number the transaction must be rolled back,
-    /// or taken back to a savepoint before the first statement: `refusal` says why.
-    pub expect: u64,
+    /// How many rows it must change, or return if it is a query; `None` is any number. Where it is another
+    /// number the transaction must be rolled back, or taken back to a savepoint before the first statement:
+    /// `refusal` says why.
+    pub expect: Option<u64>,
     /// What it means if the number is another.
     pub refusal: String,
 }
@@ -54,7 +55,7 @@ pub struct Statement {
 impl Statement {
     /// Makes a statement; called by stores.
     #[must_use]
-    pub fn new(sql: impl Into<String>, parameters: Vec<Value>, expect: u64) -> Self {
+    pub fn new(sql: impl Into<String>, parameters: Vec<Value>, expect: Option<u64>) -> Self {
         Self {
             sql: sql.into(),
             parameters,

@@ -26,3 +26,11 @@ pub(crate) fn redis() -> Option<Home> {
         _keeps: Box::new(server),
     })
 }
+
+pub(crate) fn file() -> Home {
+    let folder = tempfile::tempdir().unwrap();
+    Home {
+        url: format!("file://{}/tasks", folder.path().display()),
+        _keeps: Box::new(folder),
+    }
+}

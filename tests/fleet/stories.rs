@@ -178,6 +178,13 @@ stories! {
         consumers_share_the_work
         a_suspended_consumer_keeps_its_tasks
     }
+    file {
+        tasks_of_a_killed_consumer_run_elsewhere_and_burn_no_attempt
+        live_consumers_have_different_names
+        the_dead_give_their_names_back
+        consumers_share_the_work
+        a_suspended_consumer_keeps_its_tasks
+    }
     redis {
         tasks_of_a_killed_consumer_run_elsewhere_and_burn_no_attempt
         live_consumers_have_different_names

@@ -38,7 +38,7 @@ SELECT (SELECT count(*) FROM task),
      UNION ALL SELECT s.id FROM @.staged_task s WHERE s.id = ANY ($1::bytea[]) LIMIT 1)";
 
 /// Whether a new task comes from elsewhere with more than a new one has.
-fn has_history(record: &Record) -> bool {
+pub(super) fn has_history(record: &Record) -> bool {
     let has_counts = record.counts != Counts::default();
     record.state.is_ended() || record.failure.is_some() || record.progress.is_some() || has_counts
 }

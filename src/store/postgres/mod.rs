@@ -10,18 +10,15 @@
 //!
 //! | file | what for |
 //! | --- | --- |
-//! | `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
+//! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
 //! | `batch` `judge` `insert` `tasks` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
+//! | `render` | a batch as statements for a driver that is not ours |
 
-#![allow(
-    dead_code,
-    reason = "the functions for applications' databases have no caller yet"
-)]
-
+mod address;
 mod batch;
 mod check;
 mod claim;
@@ -39,6 +36,7 @@ mod options;
 mod pool;
 pub(crate) mod presence;
 pub(crate) mod register;
+mod render;
 pub(crate) mod row;
 pub(crate) mod schema;
 pub(crate) mod session;

@@ -22,23 +22,19 @@ pub(super) struct Names(BTreeSet<i64>);
 
 impl Names {
     pub(super) fn unique_key(&mut self, key: &str) {
-        self.add(b"unique", key.as_bytes());
+        self.0.insert(unique_key(key));
     }
 
-    pub(super) fn group(&mut self, group: &str) {
-        self.add(b"group", group.as_bytes());
+    pub(super) fn group(&mut self, name: &str) {
+        self.0.insert(group(name));
     }
 
     pub(super) fn mark(&mut self, key: &str) {
-        self.add(b"mark", key.as_bytes());
+        self.0.insert(lock(b"mark", key.as_bytes()));
     }
 
     pub(super) fn task(&mut self, task: TaskId) {
-        self.add(b"task", &task.to_bytes());
-    }
-
-    fn add(&mut self, kind: &[u8], name: &[u8]) {
-        self.0.insert(lock(kind, name));
+        self.0.insert(lock(b"task", &task.to_bytes()));
     }
 
     /// Waits for all of them.
@@ -61,12 +57,27 @@ pub(super) fn try_lock_group(session: &mut dyn Session, group: &str) -> Result<b
     let locked = session.first(
         "SELECT pg_catalog.pg_try_advisory_xact_lock(
              '@.task'::pg_catalog.regclass::oid::integer, $1::integer)",
-        vec![lock(b"group", group.as_bytes()).into()],
+        vec![self::group(group).into()],
     )?;
     match locked {
         Some(row) => super::row::column(&row, 0),
         None => Ok(false),
     }
+}
+
+/// Waits for one lock.
+pub(super) const LOCK: &str = "\
+SELECT 1 AS locked FROM pg_catalog.pg_advisory_xact_lock(
+    '@.task'::pg_catalog.regclass::oid::integer, $1::bigint::integer)";
+
+/// The lock of a unique key.
+pub(super) fn unique_key(key: &str) -> i64 {
+    lock(b"unique", key.as_bytes())
+}
+
+/// The lock of a group.
+pub(super) fn group(name: &str) -> i64 {
+    lock(b"group", name.as_bytes())
 }
 
 fn lock(kind: &[u8], name: &[u8]) -> i64 {

@@ -130,15 +130,6 @@ impl Pool {
             link: Some(link),
         }
     }
-
-    /// Closes what is idle.
-    pub(super) fn clear(&self) {
-        let mut state = self.state.lock();
-        state.open -= state.idle.len();
-        let idle = std::mem::take(&mut state.idle);
-        drop(state);
-        drop(idle);
-    }
 }
 
 /// A connection that goes back when it is not needed any more.

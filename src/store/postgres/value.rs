@@ -17,8 +17,6 @@ pub(crate) enum Value {
     Integer(Option<i64>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
-    /// Bytes that are shared with a record.
-    Shared(Arc<[u8]>),
     /// An id.
     Id([u8; 16]),
     Integers(Vec<Option<i64>>),
@@ -33,7 +31,7 @@ impl Value {
         match self {
             Self::Integer(_) => Type::INT8,
             Self::Text(_) => Type::TEXT,
-            Self::Bytes(_) | Self::Shared(_) | Self::Id(_) => Type::BYTEA,
+            Self::Bytes(_) | Self::Id(_) => Type::BYTEA,
             Self::Integers(_) => Type::INT8_ARRAY,
             Self::Texts(_) => Type::TEXT_ARRAY,
             Self::Blobs(_) | Self::Ids(_) => Type::BYTEA_ARRAY,
@@ -54,7 +52,6 @@ impl ToSql for Value {
             Self::Integer(value) => value.to_sql(&Type::INT8, out),
             Self::Text(value) => value.to_sql(&Type::TEXT, out),
             Self::Bytes(value) => value.to_sql(&Type::BYTEA, out),
-            Self::Shared(value) => (&**value).to_sql(&Type::BYTEA, out),
             Self::Id(value) => (&value[..]).to_sql(&Type::BYTEA, out),
             Self::Integers(values) => values.to_sql(&Type::INT8_ARRAY, out),
             Self::Texts(values) => values.to_sql(&Type::TEXT_ARRAY, out),

@@ -11,6 +11,7 @@
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
+//! | `render` | a batch as statements for a driver that is not ours |
 
 mod batch;
 mod check;
@@ -25,6 +26,7 @@ mod notify;
 mod options;
 pub(crate) mod presence;
 pub(crate) mod register;
+mod render;
 mod row;
 mod schema;
 mod stage;

@@ -170,10 +170,15 @@ bytes_in_sql!(TaskId, ResourceId);
 
 /// Enums are kept as numbers: part of the file format, never to be given to another meaning.
 macro_rules! numbers_in_sql {
-    ($type:ident { $($variant:ident = $number:literal),* $(,)? }) => {
+    ($to:ident, $type:ident { $($variant:ident = $number:literal),* $(,)? }) => {
+        /// The number that stands for a value.
+        pub(super) fn $to(value: $type) -> i64 {
+            match value { $($type::$variant => $number,)* }
+        }
+
         impl ToSql for Sql<$type> {
             fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                Ok(match self.0 { $($type::$variant => $number,)* }.into())
+                Ok($to(self.0).into())
             }
         }
 
@@ -188,7 +193,7 @@ macro_rules! numbers_in_sql {
     };
 }
 
-numbers_in_sql!(State {
+numbers_in_sql!(state_number, State {
     Staged = 0,
     Waiting = 1,
     Scheduled = 2,
@@ -198,12 +203,12 @@ numbers_in_sql!(State {
     Dead = 6,
     Cancelled = 7,
 });
-numbers_in_sql!(Format {
+numbers_in_sql!(format_number, Format {
     Postcard = 0,
     Json = 1,
     Bytes = 2,
 });
-numbers_in_sql!(DeadReason {
+numbers_in_sql!(dead_number, DeadReason {
     Failed = 0,
     Reclaimed = 1,
     Expired = 2,

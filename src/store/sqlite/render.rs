@@ -1,0 +1,135 @@
+//! A batch as statements for a driver that is not ours.
+
+use super::SqliteStore;
+use super::batch;
+use super::error::Result;
+use super::row::{format_number, state_number};
+use super::tasks;
+use crate::codec;
+use crate::store::lifecycle;
+use crate::store::render::{Rendered, Statement, Value};
+use crate::store::{self, Batch, Change, Kind};
+use crate::task::{OnDuplicate, Record};
+use crate::time::Timestamp;
+
+impl SqliteStore {
+    /// Renders a batch of new tasks as statements for a transaction of the store's own file, begun with
+    /// `BEGIN IMMEDIATE`, on whatever connection. Who has committed it calls
+    /// [`announce`](Self::announce) if it wants those who wait in this process to look at once.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] if the batch has anything but new tasks, or one that comes from another store
+    /// with a history. [`Kind::Invalid`] names what is wrong with a task.
+    pub fn render(&self, batch: &Batch, now: Timestamp) -> store::Result<Rendered> {
+        let rendered = render(batch, now);
+        rendered.map_err(|fault| fault.during("render a batch"))
+    }
+}
+
+fn render(batch: &Batch, now: Timestamp) -> Result<Rendered> {
+    batch::check(batch)?;
+    let mut statements = Vec::new();
+    for change in &batch.changes {
+        let Change::Insert(record) = change else {
+            return Err(Kind::Unsupported.into());
+        };
+        let has_counts = record.counts != crate::task::Counts::default();
+        if tasks::has_history(record) || has_counts {
+            return Err(Kind::Unsupported.into());
+        }
+        let mut record = Record::clone(record);
+        lifecycle::publish(&mut record, false, now)?;
+        insert(&record, &mut statements)?;
+    }
+    Ok(Rendered::new(statements, now))
+}
+
+/// First nothing of this id may be there; then the task, or the alias of one that merges, is inserted;
+/// last one of the two must be.
+fn insert(record: &Record, statements: &mut Vec<Statement>) -> Result<()> {
+    let id = || Value::Bytes(Some(record.id.to_bytes().to_vec()));
+    let unknown = Statement::new(UNKNOWN, vec![id()], Some(1));
+    statements.push(unknown.or(format!("task {} is there already", record.id)));
+    if let Some(unique) = &record.options.unique {
+        let key = || Value::Text(Some(unique.key.clone()));
+        if unique.on_duplicate == OnDuplicate::Merge {
+            statements.push(Statement::new(MERGED, vec![id(), key()], None));
+        }
+        statements.push(Statement::new(TASK, parameters(record)?, None));
+        statements.push(Statement::new(KEY, vec![id(), key()], None));
+    } else {
+        statements.push(Statement::new(TASK, parameters(record)?, None));
+    }
+    for object in &record.options.about {
+        let object = Value::Text(Some(object.clone()));
+        statements.push(Statement::new(OBJECT, vec![id(), object], None));
+    }
+    for done in &record.options.waits_for {
+        let done = Value::Bytes(Some(done.to_bytes().to_vec()));
+        statements.push(Statement::new(PREREQUISITE, vec![id(), done], None));
+    }
+    let known = Statement::new(KNOWN, vec![id()], Some(1));
+    let refusal = format!("the unique key of task {} is held or reserved", record.id);
+    statements.push(known.or(refusal));
+    Ok(())
+}
+
+fn parameters(record: &Record) -> Result<Vec<Value>> {
+    let options = &record.options;
+    let integer = |number: i64| Value::Integer(Some(number));
+    let text = |text: &str| Value::Text(Some(text.to_owned()));
+    let unique = options.unique.as_ref().map(|unique| unique.key.clone());
+    let published_at = record.published_at.unwrap_or(record.enqueued_at);
+    Ok(vec![
+        Value::Bytes(Some(record.id.to_bytes().to_vec())),
+        text(&record.queue),
+        text(&record.kind),
+        integer(state_number(record.state)),
+        integer(store::rank(record, published_at)),
+        Value::Integer(record.not_before.map(Timestamp::as_micros)),
+        integer(record.enqueued_at.as_micros()),
+        integer(published_at.as_micros()),
+        Value::Text(options.group.clone()),
+        Value::Bytes(Some(codec::encode(&**options)?)),
+        integer(format_number(record.payload.format)),
+        integer(record.payload.version.into()),
+        Value::Bytes(Some(record.payload.bytes.to_vec())),
+        Value::Text(unique),
+    ])
+}
+
+const UNKNOWN: &str = "\
+SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)
+    AND NOT EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+    AND NOT EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)";
+
+const KNOWN: &str = "\
+SELECT 1 FROM votive_task WHERE id = ?1 UNION ALL SELECT 1 FROM votive_alias WHERE id = ?1";
+
+/// The alias of a task that merges into the holder of its key, unless that may be about to leave.
+const MERGED: &str = "\
+INSERT INTO votive_alias (id, task)
+SELECT ?1, u.task FROM votive_unique u JOIN votive_task t ON t.id = u.task
+WHERE u.key = ?2 AND t.pinned IS NULL";
+
+/// The new task; a group that is busy has it wait.
+const TASK: &str = "\
+INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts, reclaims,
+    enqueued_at, published_at, group_key, options, format, version, payload)
+SELECT ?1, ?2, ?3,
+    CASE WHEN ?4 = 3 AND EXISTS (
+        SELECT 1 FROM votive_task WHERE group_key = ?9 AND state IN (3, 4)) THEN 1 ELSE ?4 END,
+    ?5, ?6, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+WHERE NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?14)
+    AND NOT EXISTS (SELECT 1 FROM votive_reservation WHERE kind = 0 AND name = ?14)";
+
+const KEY: &str = "\
+INSERT INTO votive_unique (key, task)
+SELECT ?2, t.id FROM votive_task t WHERE t.id = ?1";
+
+const OBJECT: &str = "\
+INSERT OR IGNORE INTO votive_about (object, seq) SELECT ?2, t.seq FROM votive_task t WHERE t.id = ?1";
+
+const PREREQUISITE: &str = "\
+INSERT OR IGNORE INTO votive_prerequisite (task, done)
+SELECT t.id, ?2 FROM votive_task t WHERE t.id = ?1";

@@ -1,0 +1,9 @@
+//! The Postgres store by itself: how it opens, what becomes of it when the server fails, and what it costs.
+#![cfg(test)]
+
+mod claims;
+mod faults;
+mod fixture;
+mod opening;
+mod pooler;
+mod restarts;

@@ -1,0 +1,11 @@
+//! The Redis store on servers that are set up wrong, full, killed, cut off and slow.
+#![cfg(test)]
+
+mod backlog;
+mod cuts;
+mod deaths;
+mod fixture;
+mod leases;
+mod log;
+mod settings;
+mod space;

@@ -16,9 +16,9 @@ use votive::store::Store;
 use votive::store::file::{FileStore, Options};
 use votive::txn::TransactionManager;
 
-use crate::report::{Run, percentile};
+use crate::report::Run;
 use crate::setting::{Noop, Result, Setting, preload};
-use crate::{Pair, claims, own};
+use crate::{Pair, claims, own, print_latencies};
 
 /// How long two commits are apart where latency is measured.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -216,20 +216,15 @@ fn write(folder: &Path, count: u64) -> Result<()> {
 /// word that a file was written to.
 pub(crate) fn latency(setting: &Setting) -> Result<()> {
     let count = (setting.transactions / 20).max(5);
-    print(
+    print_latencies(
         "file commit-to-start across processes",
         &across(&setting.fresh()?, count)?,
     );
-    print(
+    print_latencies(
         "raw append to the kernel's word of it",
         &kernel(&setting.fresh()?, count)?,
     );
     Ok(())
-}
-
-fn print(name: &str, latencies: &[f64]) {
-    let at = |share| percentile(latencies.to_vec(), share).unwrap_or(f64::NAN);
-    println!("{name}: p50 {:.3} ms, p99 {:.3} ms", at(0.5), at(0.99));
 }
 
 fn across(folder: &Path, count: u64) -> Result<Vec<f64>> {
@@ -276,28 +271,7 @@ fn after_each(instants: &[f64], others: &Receiver<f64>) -> Result<Vec<f64>> {
 
 /// How much of a core a consumer takes that has nothing to do.
 pub(crate) fn idle(setting: &Setting) -> Result<()> {
-    let mut registry = Registry::new();
-    registry.register(|_: Noop, _: &mut Context<'_>| -> Result<()> { Ok(()) })?;
-    let running = Consumer::builder(store(&setting.fresh()?)?, registry)
-        .queue("default")
-        .concurrent_limit(4)
-        .start()?;
-    let time = Duration::from_millis(if setting.rounds > 1 { 10_000 } else { 200 });
-    let before = ticks()?;
-    std::thread::sleep(time);
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    let busy = (ticks()? - before) as f64 / 100.0;
-    running.stop();
-    let share = 100.0 * busy / time.as_secs_f64();
-    println!("file idle consumer: {share:.2} % of a core");
+    let share = own::idle(store(&setting.fresh()?)?, setting.idle)?;
+    println!("file idle consumer: {:.2} % of a core", share * 100.0);
     Ok(())
-}
-
-/// How many hundredths of a second this process has computed.
-fn ticks() -> Result<u64> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let (_, rest) = stat.rsplit_once(')').ok_or("no name")?;
-    let fields: Vec<_> = rest.split_whitespace().collect();
-    let field = |index: usize| fields.get(index).ok_or("no field");
-    Ok(field(11)?.parse::<u64>()? + field(12)?.parse::<u64>()?)
 }

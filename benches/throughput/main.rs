@@ -6,6 +6,7 @@
 //! disk, and of a shared machine, changes from minute to minute.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
+mod application;
 mod file;
 mod flushes;
 mod own;
@@ -39,7 +40,11 @@ fn main() -> Result<()> {
         setting.rounds
     );
     let mut reports = Vec::new();
-    let pairs = PAIRS.iter().chain(file::PAIRS).chain(redis::pairs());
+    let pairs = PAIRS
+        .iter()
+        .chain(&application::PAIRS)
+        .chain(file::PAIRS)
+        .chain(redis::pairs());
     for pair in pairs.filter(|pair| only.is_none_or(|only| pair.name.contains(only))) {
         let mut rounds = Vec::new();
         for _ in 0..setting.rounds {
@@ -58,7 +63,12 @@ fn main() -> Result<()> {
         let sqlite = store(&setting.fresh()?)?;
         latency("sqlite", sqlite, &setting)?;
         if let Some(redis) = redis::store()? {
+            print_latencies("redis raw wake-up", &redis::raw_latencies(setting.waits())?);
             latency("redis", redis, &setting)?;
+        }
+        if let Some(redis) = redis::store()? {
+            let share = own::idle(redis, setting.idle)?;
+            println!("redis idle consumer: {:.2} % of a core", share * 100.0);
         }
     }
     if only.is_none_or(|only| "file latency".contains(only)) {
@@ -250,12 +260,12 @@ fn claims(store: Arc<dyn Store>, backlog: u64, setting: &Setting) -> Result<Run>
 
 /// From the return of the commit to the start of the task.
 fn latency(name: &str, store: Arc<dyn Store>, setting: &Setting) -> Result<()> {
-    let latencies = own::latencies(store, (setting.transactions / 30).max(5))?;
-    let at = |share| percentile(latencies.clone(), share).unwrap_or(f64::NAN);
-    println!(
-        "{name} commit-to-start: p50 {:.3} ms, p99 {:.3} ms",
-        at(0.5),
-        at(0.99)
-    );
+    let latencies = own::latencies(store, setting.waits())?;
+    print_latencies(&format!("{name} commit-to-start"), &latencies);
     Ok(())
+}
+
+fn print_latencies(name: &str, latencies: &[f64]) {
+    let at = |share| percentile(latencies.to_vec(), share).unwrap_or(f64::NAN);
+    println!("{name}: p50 {:.3} ms, p99 {:.3} ms", at(0.5), at(0.99));
 }

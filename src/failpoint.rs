@@ -163,7 +163,10 @@ pub fn hit(name: &str) {
         return;
     };
     let is_listed = ALL.iter().any(|list| list.contains(&name));
-    assert!(is_listed || name.is_empty(), "`{name}` is missing from the lists");
+    assert!(
+        is_listed || name.is_empty(),
+        "`{name}` is missing from the lists"
+    );
     if armed == name && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *count {
         std::process::abort();
     }

@@ -6,6 +6,8 @@
 //! disk, and of a shared machine, changes from minute to minute.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
+mod application;
+mod file;
 mod flushes;
 mod own;
 mod raw;
@@ -24,6 +26,9 @@ use setting::{Result, Setting, store};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
+    if file::is_asked(&arguments)? {
+        return Ok(());
+    }
     let setting = Setting::new(&arguments)?;
     let only = arguments.iter().position(|argument| argument == "--only");
     let only = only
@@ -35,7 +40,11 @@ fn main() -> Result<()> {
         setting.rounds
     );
     let mut reports = Vec::new();
-    let pairs = PAIRS.iter().chain(redis::pairs());
+    let pairs = PAIRS
+        .iter()
+        .chain(&application::PAIRS)
+        .chain(file::PAIRS)
+        .chain(redis::pairs());
     for pair in pairs.filter(|pair| only.is_none_or(|only| pair.name.contains(only))) {
         let mut rounds = Vec::new();
         for _ in 0..setting.rounds {
@@ -54,12 +63,24 @@ fn main() -> Result<()> {
         let sqlite = store(&setting.fresh()?)?;
         latency("sqlite", sqlite, &setting)?;
         if let Some(redis) = redis::store()? {
+            print_latencies("redis raw wake-up", &redis::raw_latencies(setting.waits())?);
             latency("redis", redis, &setting)?;
         }
+        if let Some(redis) = redis::store()? {
+            let share = own::idle(redis, setting.idle)?;
+            println!("redis idle consumer: {:.2} % of a core", share * 100.0);
+        }
     }
-    let file = setting.folder().join("report.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&reports)?)?;
-    println!("written to {}", file.display());
+    if only.is_none_or(|only| "file latency".contains(only)) {
+        file::latency(&setting)?;
+        file::idle(&setting)?;
+    }
+    if only.is_none_or(|only| "file backlog".contains(only)) {
+        file::backlog(&setting)?;
+    }
+    let report = setting.folder().join("report.json");
+    std::fs::write(&report, serde_json::to_vec_pretty(&reports)?)?;
+    println!("written to {}", report.display());
     Ok(())
 }
 
@@ -239,12 +260,12 @@ fn claims(store: Arc<dyn Store>, backlog: u64, setting: &Setting) -> Result<Run>
 
 /// From the return of the commit to the start of the task.
 fn latency(name: &str, store: Arc<dyn Store>, setting: &Setting) -> Result<()> {
-    let latencies = own::latencies(store, (setting.transactions / 30).max(5))?;
-    let at = |share| percentile(latencies.clone(), share).unwrap_or(f64::NAN);
-    println!(
-        "{name} commit-to-start: p50 {:.3} ms, p99 {:.3} ms",
-        at(0.5),
-        at(0.99)
-    );
+    let latencies = own::latencies(store, setting.waits())?;
+    print_latencies(&format!("{name} commit-to-start"), &latencies);
     Ok(())
+}
+
+fn print_latencies(name: &str, latencies: &[f64]) {
+    let at = |share| percentile(latencies.to_vec(), share).unwrap_or(f64::NAN);
+    println!("{name}: p50 {:.3} ms, p99 {:.3} ms", at(0.5), at(0.99));
 }

@@ -150,6 +150,32 @@ pub(crate) fn latencies(store: Arc<dyn Store>, count: u64) -> Result<Vec<f64>> {
     Ok(latencies)
 }
 
+/// The share of a core that a process takes whose consumer has nothing to do.
+pub(crate) fn idle(store: Arc<dyn Store>, time: Duration) -> Result<f64> {
+    let mut registry = Registry::new();
+    registry.register(|_: Noop, _: &mut Context<'_>| std::io::Result::Ok(()))?;
+    let running = Consumer::builder(store, registry)
+        .queue("default")
+        .start()?;
+    std::thread::sleep(Duration::from_millis(500));
+    let before = processor_time()?;
+    std::thread::sleep(time);
+    let taken = processor_time()?.saturating_sub(before);
+    running.stop();
+    Ok(taken.as_secs_f64() / time.as_secs_f64())
+}
+
+/// The time that this process has had processors, which Linux tells in hundredths of a second.
+fn processor_time() -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("no such file as expected")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks = ticks
+        .map(str::parse::<u64>)
+        .sum::<std::result::Result<u64, _>>()?;
+    Ok(Duration::from_millis(10 * ticks))
+}
+
 /// A store with a backlog, and who claims from it one by one.
 pub(crate) struct Claimer {
     store: Arc<dyn Store>,

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use redis::{Connection, Script};
 use votive::store::Store;
@@ -99,6 +100,37 @@ fn fresh() -> Result<Arc<dyn Store>> {
 
 fn connect() -> Result<Connection> {
     Ok(redis::Client::open(server()?.url())?.get_connection()?)
+}
+
+/// The times from the return of a push, which is on disk then, to the return of the pop that waited for it,
+/// in milliseconds, at 20 per second.
+pub(crate) fn raw_latencies(count: u64) -> Result<Vec<f64>> {
+    let key = name();
+    let (woken, wakes) = crossbeam_channel::unbounded();
+    let (mut waiting, mut pushing) = (connect()?, connect()?);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| -> Result<()> {
+            for _ in 0..count {
+                let mut pop = redis::cmd("BLPOP");
+                pop.arg(&key).arg(0).exec(&mut waiting)?;
+                woken.send(Instant::now())?;
+            }
+            Ok(())
+        });
+        let mut latencies = Vec::new();
+        for _ in 0..count {
+            std::thread::sleep(Duration::from_millis(50));
+            redis::cmd("RPUSH")
+                .arg(&key)
+                .arg("task")
+                .exec(&mut pushing)?;
+            let pushed = Instant::now();
+            let woken = wakes.recv()?;
+            latencies.push(woken.saturating_duration_since(pushed).as_secs_f64() * 1e3);
+        }
+        waiter.join().map_err(|_| "the waiter panicked")??;
+        Ok(latencies)
+    })
 }
 
 /// Tasks kept by hand: a body, a hash of fields, a place in a sorted set.

@@ -100,7 +100,7 @@ macro_rules! on_every_store {
 on_every_store! {
     what_was_enqueued_is_counted_shown_and_healthy
     what_is_in_doubt_is_listed_and_settled_by_force:
-    [sqlite file redis]
+    [sqlite file redis postgres]
 }
 
 #[test]

@@ -191,4 +191,10 @@ stories! {
         consumers_share_the_work
         a_suspended_consumer_is_voted_down_when_it_comes_back
     }
+    postgres {
+        tasks_of_a_killed_consumer_run_elsewhere_and_burn_no_attempt
+        live_consumers_have_different_names
+        consumers_share_the_work
+        a_suspended_consumer_is_voted_down_when_it_comes_back
+    }
 }

@@ -162,6 +162,13 @@ lessons! {
         a_task_goes_if_any_savepoint_around_it_is_rolled_back
         a_second_deployment_never_resolves_another_s_transactions
         a_commit_whose_answer_was_lost_is_resolved_by_the_register;
+    postgres:
+        a_commit_that_comes_after_the_abort_commits_nothing
+        a_commit_that_is_told_twice_delivers_once
+        what_was_aborted_does_not_come_with_the_next_commit
+        a_task_goes_if_any_savepoint_around_it_is_rolled_back
+        a_second_deployment_never_resolves_another_s_transactions
+        a_commit_whose_answer_was_lost_is_resolved_by_the_register;
 }
 
 /// An application's database, whose COMMIT says that the database is locked, once it is told to, although

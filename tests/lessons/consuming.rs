@@ -118,6 +118,12 @@ lessons! {
         conflicts_use_up_no_attempts
         room_is_refilled_when_a_task_ends
         a_panic_harms_nobody_else;
+    postgres:
+        a_late_acknowledgement_never_overwrites_its_successor
+        nobody_waits_for_a_handler
+        conflicts_use_up_no_attempts
+        room_is_refilled_when_a_task_ends
+        a_panic_harms_nobody_else;
 }
 
 /// An error of the storage was swallowed, and a task was in neither of two tables.

@@ -152,3 +152,7 @@ pub(crate) fn file() -> Option<Stage> {
 pub(crate) fn redis() -> Option<Stage> {
     homes::redis().map(Stage::at)
 }
+
+pub(crate) fn postgres() -> Option<Stage> {
+    homes::postgres().map(Stage::at)
+}

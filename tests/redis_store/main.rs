@@ -5,6 +5,7 @@ mod backlog;
 mod cuts;
 mod deaths;
 mod fixture;
+mod golden;
 mod leases;
 mod log;
 mod settings;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use votive::id::TaskId;
 use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{Batch, Change, Store};
-use votive::task::{Payload, PayloadLimits, Record};
+use votive::task::{Name, Payload, PayloadLimits, Record};
 use votive::txn::TransactionManager;
 use votive::{Task, queue};
 
@@ -154,6 +154,7 @@ pub(crate) fn preload(
 pub(crate) fn insert(store: &dyn Store) -> Result<Change> {
     let now = store.now()?;
     let payload = Payload::encode(&Noop::new(), PayloadLimits::default())?;
-    let record = Record::new(TaskId::new(now), "default", Noop::KIND, payload, now);
+    let (queue, kind) = (Name::fixed("default"), Name::fixed(Noop::KIND));
+    let record = Record::new(TaskId::new(now), queue, kind, payload, now);
     Ok(Change::Insert(Box::new(record)))
 }

@@ -8,6 +8,7 @@
 
 mod flushes;
 mod own;
+mod postgres;
 mod raw;
 mod report;
 mod setting;
@@ -36,6 +37,7 @@ fn main() -> Result<()> {
     let mut reports = Vec::new();
     for pair in PAIRS
         .iter()
+        .chain(&postgres::PAIRS)
         .filter(|pair| only.is_none_or(|only| pair.name.contains(only)))
     {
         let mut rounds = Vec::new();

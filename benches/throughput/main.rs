@@ -10,6 +10,7 @@ mod flushes;
 mod own;
 mod postgres;
 mod raw;
+mod redis;
 mod report;
 mod setting;
 mod template;
@@ -35,11 +36,8 @@ fn main() -> Result<()> {
         setting.rounds
     );
     let mut reports = Vec::new();
-    for pair in PAIRS
-        .iter()
-        .chain(&postgres::PAIRS)
-        .filter(|pair| only.is_none_or(|only| pair.name.contains(only)))
-    {
+    let pairs = PAIRS.iter().chain(redis::pairs()).chain(postgres::pairs());
+    for pair in pairs.filter(|pair| only.is_none_or(|only| pair.name.contains(only))) {
         let mut rounds = Vec::new();
         for _ in 0..setting.rounds {
             rounds.push(((pair.raw)(&setting)?, (pair.own)(&setting)?));
@@ -54,7 +52,23 @@ fn main() -> Result<()> {
         reports.push(work.json());
     }
     if only.is_none_or(|only| "latency".contains(only)) {
-        latency(&setting)?;
+        let sqlite = store(&setting.fresh()?)?;
+        latency("sqlite", sqlite, &setting)?;
+        if let Some(redis) = redis::store()? {
+            print_latencies("redis raw wake-up", &redis::raw_latencies(setting.waits())?);
+            latency("redis", redis, &setting)?;
+        }
+        if let Some(redis) = redis::store()? {
+            let share = own::idle(redis, setting.idle)?;
+            println!("redis idle consumer: {:.2} % of a core", share * 100.0);
+        }
+        if let Some(postgres) = postgres::store()? {
+            latency("postgres", postgres, &setting)?;
+        }
+        if let Some(postgres) = postgres::store()? {
+            let share = own::idle(postgres, setting.idle)?;
+            println!("postgres idle consumer: {:.2} % of a core", share * 100.0);
+        }
     }
     let file = setting.folder().join("report.json");
     std::fs::write(&file, serde_json::to_vec_pretty(&reports)?)?;
@@ -71,7 +85,7 @@ struct Pair {
     own: fn(&Setting) -> Result<Run>,
 }
 
-const PAIRS: [Pair; 13] = [
+const PAIRS: &[Pair] = &[
     Pair {
         name: "sqlite one per txn, enlisted",
         raw_name: "application row + task row in one transaction",
@@ -110,7 +124,7 @@ const PAIRS: [Pair; 13] = [
             setting.measure(count, || raw::batches(&mut tables, count, 1))
         },
         own: |setting| {
-            let work = own::batches(&setting.fresh()?, setting.transactions, 1)?;
+            let work = own::batches(store(&setting.fresh()?)?, setting.transactions, 1)?;
             setting.measure(setting.transactions, work)
         },
     },
@@ -125,7 +139,7 @@ const PAIRS: [Pair; 13] = [
             })
         },
         own: |setting| {
-            let work = own::producers(&setting.fresh()?, 16, setting.tasks / 2)?;
+            let work = own::producers(store(&setting.fresh()?)?, 16, setting.tasks / 2)?;
             setting.measure(setting.tasks / 2, work)
         },
     },
@@ -140,7 +154,7 @@ const PAIRS: [Pair; 13] = [
             })
         },
         own: |setting| {
-            let work = own::batches(&setting.fresh()?, setting.tasks, 100)?;
+            let work = own::batches(store(&setting.fresh()?)?, setting.tasks, 100)?;
             setting.measure(setting.tasks, work)
         },
     },
@@ -150,7 +164,7 @@ const PAIRS: [Pair; 13] = [
         goal: None,
         raw: raw_drain,
         own: |setting| {
-            let work = own::drain(&setting.fresh()?, 1, setting.tasks)?;
+            let work = own::drain(store(&setting.fresh()?)?, 1, setting.tasks)?;
             setting.measure(setting.tasks, work)
         },
     },
@@ -160,7 +174,7 @@ const PAIRS: [Pair; 13] = [
         goal: Some(0.4),
         raw: raw_drain,
         own: |setting| {
-            let work = own::drain(&setting.fresh()?, 4, setting.tasks)?;
+            let work = own::drain(store(&setting.fresh()?)?, 4, setting.tasks)?;
             setting.measure(setting.tasks, work)
         },
     },
@@ -237,13 +251,13 @@ fn claims(store: Arc<dyn Store>, backlog: u64, setting: &Setting) -> Result<Run>
 }
 
 /// From the return of the commit to the start of the task.
-fn latency(setting: &Setting) -> Result<()> {
-    let latencies = own::latencies(&setting.fresh()?, (setting.transactions / 30).max(5))?;
-    let at = |share| percentile(latencies.clone(), share).unwrap_or(f64::NAN);
-    println!(
-        "sqlite commit-to-start: p50 {:.3} ms, p99 {:.3} ms",
-        at(0.5),
-        at(0.99)
-    );
+fn latency(name: &str, store: Arc<dyn Store>, setting: &Setting) -> Result<()> {
+    let latencies = own::latencies(store, setting.waits())?;
+    print_latencies(&format!("{name} commit-to-start"), &latencies);
     Ok(())
+}
+
+fn print_latencies(name: &str, latencies: &[f64]) {
+    let at = |share| percentile(latencies.to_vec(), share).unwrap_or(f64::NAN);
+    println!("{name}: p50 {:.3} ms, p99 {:.3} ms", at(0.5), at(0.99));
 }

@@ -58,11 +58,11 @@ pub(crate) fn prepared(folder: &Path, count: u64) -> Result<Box<dyn FnOnce() -> 
 
 /// Transactions of `size` tasks each, of the queue alone.
 pub(crate) fn batches(
-    folder: &Path,
+    store: Arc<dyn Store>,
     count: u64,
     size: u64,
 ) -> Result<Box<dyn FnOnce() -> Result<()>>> {
-    let queue = Queue::new(store(folder)? as Arc<dyn Store>, "default")?;
+    let queue = Queue::new(store, "default")?;
     let manager = TransactionManager::new();
     Ok(Box::new(move || {
         for _ in 0..count / size {
@@ -78,11 +78,11 @@ pub(crate) fn batches(
 
 /// Producers that each wait for their own commit.
 pub(crate) fn producers(
-    folder: &Path,
+    store: Arc<dyn Store>,
     producers: u64,
     count: u64,
 ) -> Result<Box<dyn FnOnce() -> Result<()>>> {
-    let queue = Queue::new(store(folder)? as Arc<dyn Store>, "default")?;
+    let queue = Queue::new(store, "default")?;
     let manager = TransactionManager::new();
     Ok(Box::new(move || {
         std::thread::scope(|scope| {
@@ -104,11 +104,10 @@ pub(crate) fn producers(
 
 /// A consumer that runs tasks which do nothing, and acknowledges each.
 pub(crate) fn drain(
-    folder: &Path,
+    store: Arc<dyn Store>,
     workers: usize,
     count: u64,
 ) -> Result<Box<dyn FnOnce() -> Result<()>>> {
-    let store: Arc<dyn Store> = store(folder)?;
     let manager = TransactionManager::new();
     preload(&store, &manager, count)?;
     let (ran, runs) = unbounded();
@@ -127,8 +126,7 @@ pub(crate) fn drain(
 }
 
 /// The times from the return of a commit to the start of its task, in milliseconds, at 20 per second.
-pub(crate) fn latencies(folder: &Path, count: u64) -> Result<Vec<f64>> {
-    let store: Arc<dyn Store> = store(folder)?;
+pub(crate) fn latencies(store: Arc<dyn Store>, count: u64) -> Result<Vec<f64>> {
     let manager = TransactionManager::new();
     let queue = Queue::new(Arc::clone(&store), "default")?;
     let (started, starts) = unbounded();
@@ -150,6 +148,32 @@ pub(crate) fn latencies(folder: &Path, count: u64) -> Result<Vec<f64>> {
     }
     running.stop();
     Ok(latencies)
+}
+
+/// The share of a core that a process takes whose consumer has nothing to do.
+pub(crate) fn idle(store: Arc<dyn Store>, time: Duration) -> Result<f64> {
+    let mut registry = Registry::new();
+    registry.register(|_: Noop, _: &mut Context<'_>| std::io::Result::Ok(()))?;
+    let running = Consumer::builder(store, registry)
+        .queue("default")
+        .start()?;
+    std::thread::sleep(Duration::from_millis(500));
+    let before = processor_time()?;
+    std::thread::sleep(time);
+    let taken = processor_time()?.saturating_sub(before);
+    running.stop();
+    Ok(taken.as_secs_f64() / time.as_secs_f64())
+}
+
+/// The time that this process has had processors, which Linux tells in hundredths of a second.
+fn processor_time() -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("no such file as expected")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks = ticks
+        .map(str::parse::<u64>)
+        .sum::<std::result::Result<u64, _>>()?;
+    Ok(Duration::from_millis(10 * ticks))
 }
 
 /// A store with a backlog, and who claims from it one by one.

@@ -1,26 +1,24 @@
 //! A queue in Postgres by itself: the same rows by the driver alone, and by votive.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postgres::{Client, NoTls, Statement};
 use votive::id::{ConsumerId, Incarnation};
-use votive::queue::Queue;
 use votive::store::postgres::{Options, PostgresStore};
 use votive::store::{Change, Claim, ClaimRequest, Settlement, Store, Verdict, Want};
 use votive::txn::TransactionManager;
-use votive_testbed::{Postgres, postgres as testbed};
+use votive_testbed::{Postgres, or_skip, postgres as testbed};
 
 use crate::Pair;
+use crate::own;
 use crate::report::Run;
-use crate::setting::{Noop, Result, Setting, preload};
+use crate::setting::{Result, Setting, preload};
 
 /// How many tasks share a transaction.
 const BATCH: u64 = 100;
 
-/// What is measured.
-pub(crate) const PAIRS: [Pair; 4] = [
+const PAIRS: [Pair; 4] = [
     Pair {
         name: "postgres queue alone, one per txn",
         raw_name: "one row in one transaction",
@@ -51,16 +49,33 @@ pub(crate) const PAIRS: [Pair; 4] = [
     },
 ];
 
-/// A fresh database on a server of this run's own.
-fn database() -> Result<String> {
-    thread_local! {
-        static SERVER: RefCell<Option<Postgres>> = const { RefCell::new(None) };
+thread_local! {
+    /// The server of this run; `None` where its program is not installed.
+    static SERVER: Option<Postgres> = or_skip(Postgres::start(testbed::Options::default()));
+}
+
+/// What is measured: nothing where there is no server.
+pub(crate) fn pairs() -> &'static [Pair] {
+    if SERVER.with(Option::is_some) {
+        &PAIRS
+    } else {
+        &[]
     }
-    SERVER.with_borrow_mut(|server| {
-        let server = match server {
-            Some(server) => server,
-            None => server.insert(Postgres::start(testbed::Options::default())?),
-        };
+}
+
+/// A store in a fresh database; `None` where there is no server.
+pub(crate) fn store() -> Result<Option<Arc<dyn Store>>> {
+    if SERVER.with(Option::is_some) {
+        open().map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// Makes a fresh database.
+fn database() -> Result<String> {
+    SERVER.with(|server| {
+        let server = server.as_ref().ok_or("no server")?;
         let drop = "DROP DATABASE IF EXISTS queue WITH (FORCE)";
         server.client()?.batch_execute(drop)?;
         Ok(server.create_database("queue")?)
@@ -68,30 +83,13 @@ fn database() -> Result<String> {
 }
 
 fn open() -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(PostgresStore::open(
-        &database()?,
-        Options::default(),
-    )?))
-}
-
-/// A store for the latencies.
-pub(crate) fn store() -> Result<Arc<dyn Store>> {
-    open()
+    let store = PostgresStore::open(&database()?, Options::default())?;
+    Ok(Arc::new(store))
 }
 
 fn inserts(setting: &Setting, size: u64, count: u64) -> Result<Run> {
-    let queue = Queue::new(open()?, "default")?;
-    let manager = TransactionManager::new();
-    setting.measure(count, || {
-        for _ in 0..count / size {
-            let mut txn = manager.begin()?;
-            for _ in 0..size {
-                queue.enqueue(&mut txn, &Noop::new())?;
-            }
-            txn.commit()?;
-        }
-        Ok(())
-    })
+    let work = own::batches(open()?, count, size)?;
+    setting.measure(count, work)
 }
 
 /// A table as one would make it for a queue by hand.

@@ -4,14 +4,14 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use votive::id::TaskId;
 use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{Batch, Change, Store};
-use votive::task::{Payload, PayloadLimits, Record};
+use votive::task::{Name, Payload, PayloadLimits, Record};
 use votive::txn::TransactionManager;
 use votive::{Task, queue};
 
@@ -49,6 +49,8 @@ pub(crate) struct Setting {
     pub backlog_max: u64,
     /// How often each pair is run.
     pub rounds: usize,
+    /// How long an idle consumer is watched.
+    pub idle: Duration,
 }
 
 impl Setting {
@@ -70,7 +72,13 @@ impl Setting {
             tasks: size(40_000, 400),
             backlog_max: size(1_000_000, 1_000),
             rounds: if tiny { 1 } else { 5 },
+            idle: Duration::from_secs(size(20, 1)),
         })
+    }
+
+    /// Returns how many wake-ups are measured.
+    pub(crate) fn waits(&self) -> u64 {
+        (self.transactions / 30).max(5)
     }
 
     /// Returns where the report goes.
@@ -146,6 +154,7 @@ pub(crate) fn preload(
 pub(crate) fn insert(store: &dyn Store) -> Result<Change> {
     let now = store.now()?;
     let payload = Payload::encode(&Noop::new(), PayloadLimits::default())?;
-    let record = Record::new(TaskId::new(now), "default", Noop::KIND, payload, now);
+    let (queue, kind) = (Name::fixed("default"), Name::fixed(Noop::KIND));
+    let record = Record::new(TaskId::new(now), queue, kind, payload, now);
     Ok(Change::Insert(Box::new(record)))
 }

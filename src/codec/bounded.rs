@@ -1,6 +1,7 @@
 //! Bare values of the application's own types, which nobody here can trust to be small or flat.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
@@ -20,7 +21,7 @@ pub fn to_postcard<T: Serialize + ?Sized>(
     value: &T,
     size_max: usize,
     depth_max: usize,
-) -> Result<Vec<u8>, CodecError> {
+) -> Result<Arc<[u8]>, CodecError> {
     let bounded = within(depth_max, |depth| {
         let value = Limited::new(value, depth);
         postcard::serialize_with_flavor(&value, Bounded::new(size_max))
@@ -31,7 +32,7 @@ pub fn to_postcard<T: Serialize + ?Sized>(
             max: size_max,
         });
     }
-    Ok(bounded.bytes)
+    Ok(bounded.kept().into())
 }
 
 /// Decodes what [`to_postcard`] gave.
@@ -79,12 +80,15 @@ fn within<T, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     })
 }
 
-/// Room for the usual payload, so that it does not grow byte by byte.
+/// Room for the usual payload, so that it needs no memory but its own.
 const SIZE_USUAL: usize = 128;
 
-/// Keeps at most `max` bytes and counts the others, so that an error can say how many there were.
+/// Keeps at most `max` bytes, or what is usual, and counts the others, so that an error can say how
+/// many there were.
 struct Bounded {
-    bytes: Vec<u8>,
+    usual: [u8; SIZE_USUAL],
+    /// All bytes, once they are more than usual.
+    large: Vec<u8>,
     size: usize,
     max: usize,
 }
@@ -92,9 +96,24 @@ struct Bounded {
 impl Bounded {
     fn new(max: usize) -> Self {
         Self {
-            bytes: Vec::with_capacity(SIZE_USUAL.min(max)),
+            usual: [0; SIZE_USUAL],
+            large: Vec::new(),
             size: 0,
             max,
+        }
+    }
+
+    fn kept(&self) -> &[u8] {
+        self.usual.get(..self.size).unwrap_or(&self.large)
+    }
+
+    fn extend_large(&mut self, bytes: &[u8]) {
+        if self.size.saturating_add(bytes.len()) <= self.max {
+            if self.large.is_empty() {
+                self.large
+                    .extend_from_slice(self.usual.get(..self.size).unwrap_or_default());
+            }
+            self.large.extend_from_slice(bytes);
         }
     }
 }
@@ -104,19 +123,22 @@ impl Flavor for Bounded {
 
     #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.size = self.size.saturating_add(1);
-        if self.size <= self.max {
-            self.bytes.push(byte);
+        match self.usual.get_mut(self.size) {
+            Some(place) => *place = byte,
+            None => self.extend_large(&[byte]),
         }
+        self.size = self.size.saturating_add(1);
         Ok(())
     }
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.size = self.size.saturating_add(bytes.len());
-        if self.size <= self.max {
-            self.bytes.extend_from_slice(bytes);
+        let end = self.size.saturating_add(bytes.len());
+        match self.usual.get_mut(self.size..end) {
+            Some(places) => places.copy_from_slice(bytes),
+            None => self.extend_large(bytes),
         }
+        self.size = end;
         Ok(())
     }
 

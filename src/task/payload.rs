@@ -87,7 +87,7 @@ impl Payload {
         Ok(Self {
             format: Format::Postcard,
             version: T::VERSION,
-            bytes: bytes.into(),
+            bytes,
         })
     }
 

@@ -6,5 +6,8 @@ mod copying;
 mod desk;
 mod endings;
 mod enqueueing;
+#[path = "../fleet/homes.rs"]
+mod homes;
 mod in_doubt;
 mod looking;
+mod stores;

@@ -90,3 +90,18 @@ fn a_copy_to_a_redis_store_and_back_may_die_anywhere() {
     let points = [failpoint::SQLITE, failpoint::REDIS].concat();
     is_killed([homes::sqlite(), redis], &points);
 }
+
+#[test]
+fn a_copy_to_a_file_store_and_back_may_die_anywhere() {
+    let points = [failpoint::SQLITE, failpoint::FILE].concat();
+    is_killed([homes::sqlite(), homes::file()], &points);
+}
+
+#[test]
+fn a_copy_to_a_postgres_store_and_back_may_die_anywhere() {
+    let Some(postgres) = homes::postgres() else {
+        return;
+    };
+    let points = [failpoint::SQLITE, failpoint::POSTGRES].concat();
+    is_killed([homes::sqlite(), postgres], &points);
+}

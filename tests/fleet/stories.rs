@@ -178,7 +178,20 @@ stories! {
         consumers_share_the_work
         a_suspended_consumer_keeps_its_tasks
     }
+    file {
+        tasks_of_a_killed_consumer_run_elsewhere_and_burn_no_attempt
+        live_consumers_have_different_names
+        the_dead_give_their_names_back
+        consumers_share_the_work
+        a_suspended_consumer_keeps_its_tasks
+    }
     redis {
+        tasks_of_a_killed_consumer_run_elsewhere_and_burn_no_attempt
+        live_consumers_have_different_names
+        consumers_share_the_work
+        a_suspended_consumer_is_voted_down_when_it_comes_back
+    }
+    postgres {
         tasks_of_a_killed_consumer_run_elsewhere_and_burn_no_attempt
         live_consumers_have_different_names
         consumers_share_the_work

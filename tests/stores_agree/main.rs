@@ -7,12 +7,16 @@ mod steps;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use votive::store::file::{self, FileStore};
 use votive::store::postgres::{self, PostgresStore};
 use votive::store::redis::{self, RedisStore};
 use votive::store::sqlite::{self, SqliteStore};
+use votive::store::{Filter, Inspect};
+use votive::task::{Record, State};
+use votive::time::ManualClock;
 use votive_testbed::{Postgres, Redis, or_skip};
 
 use pair::{run, run_watched};
@@ -53,22 +57,60 @@ proptest! {
     }
 }
 
-/// Fewer programs than in a file, because each step is a trip to the server.
+/// Fewer programs than in a file, because each step is a trip to the server. What the server has written
+/// down is read again in the end, by a server that was killed: claims may be gone, and nothing else.
 #[test]
 fn redis_answers_as_memory_does() {
     let Some(server) = or_skip(Redis::start(votive_testbed::redis::Options::default())) else {
         return;
     };
-    let (address, names) = (server.address(), AtomicU32::new(0));
-    let agreed = TestRunner::new(config(300)).run(&program(), |steps| {
-        let name = format!("program-{}", names.fetch_add(1, Ordering::Relaxed));
-        run(&steps, |clock| {
-            let options = redis::Options::tcp(address.ip().to_string(), address.port());
-            let options = options.name(name).clock(clock.clone());
-            Arc::new(RedisStore::open(options).unwrap())
+    let open = |name: &str, clock: Option<&ManualClock>| {
+        let address = server.address();
+        let options = redis::Options::tcp(address.ip().to_string(), address.port());
+        let options = options.name(name);
+        RedisStore::open(match clock {
+            Some(clock) => options.clock(clock.clone()),
+            None => options,
         })
+    };
+    let tasks = Mutex::new(Vec::new());
+    let agreed = TestRunner::new(config(300)).run(&program(), |steps| {
+        let name = format!("program-{}", tasks.lock().len());
+        if tasks.lock().len() % 50 == 25 {
+            rewrite(&server);
+        }
+        run(&steps, |clock| Arc::new(open(&name, Some(clock)).unwrap()))?;
+        tasks.lock().push(known(&open(&name, None).unwrap()));
+        Ok(())
     });
     agreed.unwrap();
+    server.restart().unwrap();
+    for (number, before) in tasks.into_inner().into_iter().enumerate() {
+        let store = open(&format!("program-{number}"), None).unwrap();
+        assert_eq!(store.check().unwrap(), Vec::<String>::new());
+        assert_eq!(known(&store), before);
+    }
+}
+
+/// Has the server write down what is in its memory, claims included.
+fn rewrite(server: &Redis) {
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    ::redis::cmd("BGREWRITEAOF").exec(&mut connection).unwrap();
+}
+
+/// The tasks of a store, without what a claim changes.
+fn known(store: &RedisStore) -> Vec<Record> {
+    let page = store.scan(&Filter::default(), None, 1_000).unwrap();
+    let unclaimed = |record: Record| match record.state {
+        State::Claimed => Record {
+            state: State::Ready,
+            ..record
+        },
+        _ => record,
+    };
+    let records = page.tasks.into_iter().map(|listed| listed.record);
+    records.map(unclaimed).collect()
 }
 
 /// Fewer still, because each has tables of its own.

@@ -62,14 +62,15 @@ impl<B> Entries<B> {
     pub(super) fn insert(&mut self, sequence: Sequence, entry: Entry<B>) {
         let slot = self.fill(entry);
         self.len += 1;
+        if self.order.back().is_none_or(|(last, _)| *last < sequence) {
+            self.order.push_back((sequence, slot));
+            return;
+        }
         match self.position(sequence) {
             Ok(position) => {
                 if let Some((_, gone)) = self.order.get_mut(position) {
                     *gone = slot;
                 }
-            }
-            Err(position) if position == self.order.len() => {
-                self.order.push_back((sequence, slot));
             }
             Err(_) => drop(self.late.insert(sequence, slot)),
         }

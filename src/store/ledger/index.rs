@@ -191,7 +191,7 @@ impl<V: Ord> Sorted<V> for BTreeSet<V> {
     }
 }
 
-impl<V: Ord> Sorted<V> for Row<V> {
+impl<V: Ord + Copy> Sorted<V> for Row<V> {
     fn insert(&mut self, value: V) {
         self.insert(value);
     }

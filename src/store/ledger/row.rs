@@ -12,9 +12,10 @@ const ROOM_KEPT: usize = 1_024;
 /// A sorted set. What comes in order and leaves in order costs no search and no allocation of its own;
 /// the rest costs what it does in a tree.
 pub(super) struct Row<T> {
-    /// Those that came in order, and whether they are still there; the first and the last are.
-    line: VecDeque<(T, bool)>,
-    gap_count: usize,
+    /// Those that came in order; the first and the last are still there.
+    line: VecDeque<T>,
+    /// Those of the line that are not there any more.
+    gaps: BTreeSet<T>,
     /// Those that came out of order.
     others: BTreeSet<T>,
 }
@@ -23,16 +24,15 @@ impl<T> Default for Row<T> {
     fn default() -> Self {
         Self {
             line: VecDeque::new(),
-            gap_count: 0,
+            gaps: BTreeSet::new(),
             others: BTreeSet::new(),
         }
     }
 }
 
-impl<T: Ord> Row<T> {
+impl<T: Ord + Copy> Row<T> {
     pub(super) fn first(&self) -> Option<&T> {
-        let (front, other) = (self.line.front(), self.others.first());
-        match (front.map(|(front, _)| front), other) {
+        match (self.line.front(), self.others.first()) {
             (Some(front), Some(other)) => Some(front.min(other)),
             (front, other) => front.or(other),
         }
@@ -43,8 +43,8 @@ impl<T: Ord> Row<T> {
     }
 
     pub(super) fn insert(&mut self, member: T) {
-        if self.line.back().is_none_or(|(last, _)| *last < member) {
-            self.line.push_back((member, true));
+        if self.line.back().is_none_or(|last| *last < member) {
+            self.line.push_back(member);
         } else {
             self.others.insert(member);
         }
@@ -54,58 +54,52 @@ impl<T: Ord> Row<T> {
         if self.others.remove(member) {
             return;
         }
-        let is_first = self.line.front().is_some_and(|(first, _)| first == member);
-        let position = if is_first {
-            Ok(0)
-        } else {
-            self.position(member)
-        };
-        if let Ok(position) = position
-            && let Some((_, is_there)) = self.line.get_mut(position)
-            && std::mem::replace(is_there, false)
-        {
-            self.gap_count += 1;
-            self.close_gaps();
+        if self.line.front() == Some(member) {
+            self.line.pop_front();
+        } else if self.line.binary_search(member).is_ok() {
+            self.gaps.insert(*member);
         }
-    }
-
-    fn position(&self, member: &T) -> Result<usize, usize> {
-        self.line.binary_search_by(|(other, _)| other.cmp(member))
+        self.close_gaps();
     }
 
     fn close_gaps(&mut self) {
-        while let Some((_, false)) = self.line.front() {
+        while self
+            .line
+            .front()
+            .is_some_and(|first| self.gaps.remove(first))
+        {
             self.line.pop_front();
-            self.gap_count -= 1;
         }
-        while let Some((_, false)) = self.line.back() {
+        while self.line.back().is_some_and(|last| self.gaps.remove(last)) {
             self.line.pop_back();
-            self.gap_count -= 1;
         }
-        if self.gap_count > GAPS_MIN.max(self.line.len() / 2) {
-            self.line.retain(|(_, is_there)| *is_there);
-            self.gap_count = 0;
+        if self.gaps.len() > GAPS_MIN.max(self.line.len() / 2) {
+            let gaps = std::mem::take(&mut self.gaps);
+            self.line.retain(|member| !gaps.contains(member));
         }
         if self.line.is_empty() && self.line.capacity() > ROOM_KEPT {
             self.line = VecDeque::new();
         }
     }
 
-    fn members(&self) -> Vec<&T> {
-        let line = self.line.iter().filter(|(_, is_there)| *is_there);
-        let mut members: Vec<_> = line.map(|(member, _)| member).chain(&self.others).collect();
+    fn members(&self) -> Vec<T> {
+        let line = self
+            .line
+            .iter()
+            .filter(|member| !self.gaps.contains(member));
+        let mut members: Vec<_> = line.chain(&self.others).copied().collect();
         members.sort_unstable();
         members
     }
 }
 
-impl<T: Ord> PartialEq for Row<T> {
+impl<T: Ord + Copy> PartialEq for Row<T> {
     fn eq(&self, other: &Self) -> bool {
         self.members() == other.members()
     }
 }
 
-impl<T: Ord + fmt::Debug> fmt::Debug for Row<T> {
+impl<T: Ord + Copy + fmt::Debug> fmt::Debug for Row<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.members()).finish()
     }
@@ -132,7 +126,7 @@ mod tests {
                 }
                 prop_assert_eq!((row.first(), row.is_empty()), (set.first(), set.is_empty()));
             }
-            prop_assert_eq!(row.members(), set.iter().collect::<Vec<_>>());
+            prop_assert_eq!(row.members(), set.iter().copied().collect::<Vec<_>>());
         }
     }
 }

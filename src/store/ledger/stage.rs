@@ -1,6 +1,6 @@
 //! Two-phase commit of a batch.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::change::Scribe;
 use super::content::Content;
 use super::entry::Keeper;
+use super::hash::IdHash;
 use super::reserved::pinned;
 use super::tracked::Tracked;
 use super::{Judged, Ledger};
@@ -58,7 +59,7 @@ pub(in crate::store) enum End {
 /// The transactions that ended lately.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    pub(super) ends: Tracked<TxnId, End>,
+    pub(super) ends: Tracked<TxnId, End, HashMap<TxnId, End, IdHash>>,
     pub(super) order: VecDeque<TxnId>,
 }
 

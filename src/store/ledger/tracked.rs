@@ -1,42 +1,71 @@
 //! A map that can tell what was changed in it lately, and take that back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::ops::Deref;
+
+use super::hash::IdHash;
 
 /// A map, and what was at the keys before they were changed. It looks like the map.
 #[derive(Debug)]
-pub(super) struct Tracked<K, V> {
-    map: BTreeMap<K, V>,
+pub(super) struct Tracked<K, V, M = BTreeMap<K, V>> {
+    map: M,
     /// `None` unless it is tracked.
     before: Option<Vec<(K, Option<V>)>>,
 }
 
-impl<K, V> Default for Tracked<K, V> {
+/// What is needed of a map to change it.
+pub(super) trait Map<K, V> {
+    fn insert(&mut self, key: K, value: V) -> Option<V>;
+    fn remove(&mut self, key: &K) -> Option<V>;
+}
+
+impl<K: Ord, V> Map<K, V> for BTreeMap<K, V> {
+    fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.insert(key, value)
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        self.remove(key)
+    }
+}
+
+impl<K: Hash + Eq, V> Map<K, V> for HashMap<K, V, IdHash> {
+    fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.insert(key, value)
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        self.remove(key)
+    }
+}
+
+impl<K, V, M: Default> Default for Tracked<K, V, M> {
     fn default() -> Self {
         Self {
-            map: BTreeMap::new(),
+            map: M::default(),
             before: None,
         }
     }
 }
 
-impl<K, V> Deref for Tracked<K, V> {
-    type Target = BTreeMap<K, V>;
+impl<K, V, M> Deref for Tracked<K, V, M> {
+    type Target = M;
 
-    fn deref(&self) -> &BTreeMap<K, V> {
+    fn deref(&self) -> &M {
         &self.map
     }
 }
 
-impl<K: Ord + Clone, V> Tracked<K, V> {
+impl<K: Copy, V, M: Map<K, V>> Tracked<K, V, M> {
     pub(super) fn insert(&mut self, key: K, value: V) {
-        let before = self.map.insert(key.clone(), value);
+        let before = self.map.insert(key, value);
         self.note(key, before);
     }
 
     pub(super) fn remove(&mut self, key: &K) {
-        if let Some((key, before)) = self.map.remove_entry(key) {
-            self.note(key, Some(before));
+        if let Some(before) = self.map.remove(key) {
+            self.note(*key, Some(before));
         }
     }
 
@@ -48,7 +77,7 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
 }
 
 #[cfg(any(feature = "file", test))]
-impl<K: Ord + Clone, V> Tracked<K, V> {
+impl<K: Copy, V, M: Map<K, V>> Tracked<K, V, M> {
     pub(super) fn track(&mut self) {
         self.before = Some(Vec::new());
     }
@@ -70,7 +99,7 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
         let notes = self.before.as_mut().filter(|notes| notes.len() > since)?;
         let (key, before) = notes.pop()?;
         let undone = match before {
-            Some(before) => self.map.insert(key.clone(), before),
+            Some(before) => self.map.insert(key, before),
             None => self.map.remove(&key),
         };
         Some((key, undone))
@@ -88,7 +117,7 @@ mod tests {
 
     #[test]
     fn changes_are_told_and_taken_back() {
-        let mut map = Tracked::default();
+        let mut map: Tracked<_, _> = Tracked::default();
         map.track();
         map.insert(1, "a");
         let noted = map.noted();
@@ -103,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_not_tracked_notes_nothing() {
-        let mut map = Tracked::default();
+        let mut map: Tracked<_, _> = Tracked::default();
         map.insert(1, "a");
         assert_eq!((map.noted(), map.take_back(0)), (0, None));
     }

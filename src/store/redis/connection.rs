@@ -12,7 +12,7 @@ use redis::{RedisConnectionInfo, RedisError, Value};
 
 use super::error::{Fault, Result, breaks_connection};
 use super::notify::instant;
-use super::options::{Address, Options};
+use super::options::{Address, Durability, Options};
 use super::server::{self, Server};
 use crate::store::Kind;
 
@@ -26,6 +26,7 @@ const PROBES_MAX: u32 = 3;
 pub(super) struct Pool {
     client: Client,
     process: u32,
+    durability: Durability,
     connect_timeout: Duration,
     response_timeout: Duration,
     idle: Mutex<Vec<Idle>>,
@@ -45,6 +46,7 @@ impl Pool {
         let pool = Self {
             client,
             process: std::process::id(),
+            durability: options.durability,
             connect_timeout: options.connect_timeout,
             response_timeout: options.response_timeout,
             idle: Mutex::default(),
@@ -60,11 +62,13 @@ impl Pool {
         Arc::clone(&self.server.lock())
     }
 
-    /// Sends a request and returns the answer. `lost` is what it means that none came.
+    /// Sends a request and returns the answer. `lost` is what it means that none came; a promise is not
+    /// made by a server that may lose what it acknowledges.
     ///
     /// `send` is given a connection that works as far as is known; it is not called again.
     pub(super) fn send(
         &self,
+        is_promise: bool,
         lost: Kind,
         send: impl FnOnce(&mut Connection) -> std::result::Result<Value, RedisError>,
     ) -> Result<Value> {
@@ -73,6 +77,10 @@ impl Pool {
             Some(connection) => connection,
             None => self.connect()?,
         };
+        if is_promise && let Err(fault) = self.refuse_risk() {
+            self.keep(connection);
+            return Err(fault);
+        }
         match send(&mut connection) {
             Ok(value) => {
                 self.keep(connection);
@@ -93,6 +101,17 @@ impl Pool {
     pub(super) fn listen(&self) -> Result<Connection> {
         self.here()?;
         self.connect()
+    }
+
+    fn refuse_risk(&self) -> Result<()> {
+        let risks = match self.durability {
+            Durability::Strict => self.server().risks(),
+            Durability::Relaxed => Vec::new(),
+        };
+        if risks.is_empty() {
+            return Ok(());
+        }
+        Err(Kind::NotDurable(risks.join("; ")).into())
     }
 
     fn take(&self) -> Option<Connection> {

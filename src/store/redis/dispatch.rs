@@ -7,7 +7,7 @@ use redis::Value;
 use serde::Serialize;
 
 use super::error::{Fault, Result};
-use super::script::{self, Arguments, Failpoints};
+use super::script::{self, Arguments, Step};
 use super::{RedisStore, reply, wire};
 use crate::id::{Incarnation, TaskId, Token};
 use crate::store::{
@@ -15,7 +15,7 @@ use crate::store::{
 };
 use crate::time::Timestamp;
 
-const CLAIM: Failpoints = Failpoints("redis.claim.before_commit", "redis.claim.after_commit");
+const CLAIM: Step = Step::repeatable("redis.claim.before_commit", "redis.claim.after_commit");
 
 /// The most tasks that one claim gives out, so that it does not keep the server from others for long.
 const CLAIMS_MAX: usize = 256;

@@ -78,12 +78,15 @@ impl RedisStore {
     }
 
     pub(super) fn mark_of(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        let found = self.link.pool.send(Kind::Unavailable, |connection| {
-            redis::cmd("HGET")
-                .arg(self.link.key("marks"))
-                .arg(key)
-                .query(connection)
-        })?;
+        let found = self
+            .link
+            .pool
+            .send(false, Kind::Unavailable, |connection| {
+                redis::cmd("HGET")
+                    .arg(self.link.key("marks"))
+                    .arg(key)
+                    .query(connection)
+            })?;
         match found {
             Value::Nil => Ok(None),
             value => Ok(Some(reply::bytes(&value)?.to_vec())),
@@ -91,11 +94,14 @@ impl RedisStore {
     }
 
     fn marks_from(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
-        let all = self.link.pool.send(Kind::Unavailable, |connection| {
-            redis::cmd("HGETALL")
-                .arg(self.link.key("marks"))
-                .query(connection)
-        })?;
+        let all = self
+            .link
+            .pool
+            .send(false, Kind::Unavailable, |connection| {
+                redis::cmd("HGETALL")
+                    .arg(self.link.key("marks"))
+                    .query(connection)
+            })?;
         let mut marks = BTreeMap::new();
         for pair in reply::list(all)?.chunks_exact(2) {
             let [key, value] = pair else { continue };

@@ -57,7 +57,6 @@ pub struct RedisStore {
     id: StoreId,
     name: String,
     address: String,
-    durability: Durability,
     capabilities: Capabilities,
     link: Arc<Link>,
     leases: Arc<Leases>,
@@ -96,24 +95,12 @@ impl RedisStore {
             listener: Listener::new(&link, &bell),
             name: options.name,
             address: options.address.to_string(),
-            durability: options.durability,
             link,
             leases,
             bell,
             known: Mutex::default(),
             disowned: Mutex::default(),
         })
-    }
-
-    /// Refuses what must outlive the server's machine where the server may lose it.
-    fn refuse_risk(&self) -> Result<()> {
-        if self.durability == Durability::Relaxed {
-            return Ok(());
-        }
-        match self.link.pool.server().risks() {
-            risks if risks.is_empty() => Ok(()),
-            risks => Err(Kind::NotDurable(risks.join("; ")).into()),
-        }
     }
 
     fn start_renewal(&self) -> Result<()> {
@@ -140,13 +127,17 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-/// Finds the store's identity and the latest time that it has seen, or makes them.
+/// Finds the store's identity and the latest time that it has seen, or makes them where there are none:
+/// a store that is only looked at may be where nothing can be written.
 fn open_keys(link: &Link) -> Result<(StoreId, Timestamp)> {
-    let arguments = Arguments::default()
-        .number(VERSION)
-        .with(StoreId::random().to_string());
-    let answer = reply::list(link.run(&script::OPEN, arguments)?)?;
-    let [version, id, clock] = &answer[..] else {
+    let mut found = reply::list(link.run(&script::PEEK, Arguments::default())?)?;
+    if found.is_empty() {
+        let arguments = Arguments::default()
+            .number(VERSION)
+            .with(StoreId::random().to_string());
+        found = reply::list(link.run(&script::OPEN, arguments)?)?;
+    }
+    let [version, id, clock] = &found[..] else {
         return Err(Fault::corrupt("the store has no version"));
     };
     let found = reply::parsed(version)?;

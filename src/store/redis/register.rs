@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::error::{Fault, Result};
 use super::presence::MANAGER_LEASE;
-use super::script::{self, Arguments, Failpoints, Script};
+use super::script::{self, Arguments, Script, Step};
 use super::stage::joined;
 use super::{RedisStore, reply};
 use crate::id::{Incarnation, ResourceId, TxnId};
@@ -15,8 +15,8 @@ use crate::register::{
 use crate::store::Kind;
 use crate::time::Timestamp;
 
-const DECIDE: Failpoints = Failpoints("redis.decide.before_commit", "redis.decide.after_commit");
-const FORGET: Failpoints = Failpoints("redis.forget.before_commit", "redis.forget.after_commit");
+const DECIDE: Step = Step::promise("redis.decide.before_commit", "redis.decide.after_commit");
+const FORGET: Step = Step::repeatable("redis.forget.before_commit", "redis.forget.after_commit");
 
 type Answered<T> = std::result::Result<T, RegisterError>;
 
@@ -32,7 +32,6 @@ impl Register for RedisStore {
                 .with(incarnation.to_string())
                 .with(host)
                 .number(MANAGER_LEASE.as_micros());
-            self.refuse_risk()?;
             self.link.write(&script::ENROLL, DECIDE, now, arguments)?;
             self.leases.add_manager(incarnation);
             self.start_renewal()
@@ -42,7 +41,6 @@ impl Register for RedisStore {
 
     fn decide(&self, txn: TxnId, want: Decision, stores: &[ResourceId]) -> Answered<Answer> {
         self.answer("decide a transaction", || {
-            self.refuse_risk()?;
             let arguments = Arguments::default()
                 .with(txn.to_string())
                 .with(word(want))
@@ -112,9 +110,9 @@ impl Register for RedisStore {
 }
 
 impl RedisStore {
-    fn ask(&self, script: &Script, points: Failpoints, arguments: Arguments) -> Result<Value> {
+    fn ask(&self, script: &Script, step: Step, arguments: Arguments) -> Result<Value> {
         let now = self.link.clock.guess();
-        self.link.write(script, points, now, arguments)
+        self.link.write(script, step, now, arguments)
     }
 
     fn answer<T>(&self, operation: &'static str, ask: impl FnOnce() -> Result<T>) -> Answered<T> {

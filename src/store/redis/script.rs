@@ -92,6 +92,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    PEEK Reads "peek":;
     OPEN Takes "open":;
     NOW Reads "now":;
     STAGE Takes "stage": RULES TASKS CHANGES OUTCOMES STAGED;
@@ -141,9 +142,32 @@ impl Arguments {
     }
 }
 
-/// Names the points at which the crash tests have a process die.
+/// A change that must outlive a crash.
 #[derive(Clone, Copy)]
-pub(super) struct Failpoints(pub(super) &'static str, pub(super) &'static str);
+pub(super) struct Step {
+    /// The points at which the crash tests have a process die: before it is sent, and after its answer.
+    points: [&'static str; 2],
+    /// Whether somebody relies on it once it is acknowledged.
+    is_promise: bool,
+}
+
+impl Step {
+    /// A change on which somebody relies: refused by a server that may lose it.
+    pub(super) const fn promise(before: &'static str, after: &'static str) -> Self {
+        Self {
+            points: [before, after],
+            is_promise: true,
+        }
+    }
+
+    /// A change that follows from what is on disk, so that it can be made again.
+    pub(super) const fn repeatable(before: &'static str, after: &'static str) -> Self {
+        Self {
+            points: [before, after],
+            is_promise: false,
+        }
+    }
+}
 
 /// How scripts get to the server: what the store shares with its threads.
 pub(super) struct Link {
@@ -191,6 +215,16 @@ impl Link {
         now: Timestamp,
         arguments: Arguments,
     ) -> Result<Value> {
+        self.perform(script, false, now, arguments)
+    }
+
+    fn perform(
+        &self,
+        script: &Script,
+        is_promise: bool,
+        now: Timestamp,
+        arguments: Arguments,
+    ) -> Result<Value> {
         let lost = if script.is_read {
             Kind::Unavailable
         } else {
@@ -200,7 +234,7 @@ impl Link {
             .number(now.as_micros())
             .with(self.clock.replacement())
             .all(arguments.0);
-        let value = self.pool.send(lost, |connection| {
+        let value = self.pool.send(is_promise, lost, |connection| {
             script.run(connection, &self.root, &arguments)
         })?;
         let (at, result) = reply::read(value)?;
@@ -213,13 +247,14 @@ impl Link {
     pub(super) fn write(
         &self,
         script: &Script,
-        points: Failpoints,
+        step: Step,
         now: Timestamp,
         arguments: Arguments,
     ) -> Result<Value> {
-        failpoint::hit(points.0);
-        let result = self.run_at(script, now, arguments);
-        failpoint::hit(points.1);
+        let [before, after] = step.points;
+        failpoint::hit(before);
+        let result = self.perform(script, step.is_promise, now, arguments);
+        failpoint::hit(after);
         result
     }
 }

@@ -1,18 +1,18 @@
 //! Two-phase commit of batches.
 
 use super::error::{Fault, Result};
-use super::script::{self, Arguments, Failpoints};
+use super::script::{self, Arguments, Step};
 use super::wire::WireBatch;
 use super::{RedisStore, reply};
 use crate::id::{ResourceId, TaskId, TxnId};
 use crate::store::{self, Applied, Batch, InDoubt, Published, Stage};
 use crate::time::Timestamp;
 
-const STAGE: Failpoints = Failpoints("redis.stage.before_commit", "redis.stage.after_commit");
-const APPLY: Failpoints = Failpoints("redis.apply.before_commit", "redis.apply.after_commit");
-const PUBLISH: Failpoints = Failpoints("redis.publish.before_commit", "redis.publish.after_commit");
-const DISCARD: Failpoints = Failpoints("redis.discard.before_commit", "redis.discard.after_commit");
-const FORGETTABLE: Failpoints = Failpoints(
+const STAGE: Step = Step::promise("redis.stage.before_commit", "redis.stage.after_commit");
+const APPLY: Step = Step::promise("redis.apply.before_commit", "redis.apply.after_commit");
+const PUBLISH: Step = Step::repeatable("redis.publish.before_commit", "redis.publish.after_commit");
+const DISCARD: Step = Step::repeatable("redis.discard.before_commit", "redis.discard.after_commit");
+const FORGETTABLE: Step = Step::promise(
     "redis.forgettable.before_commit",
     "redis.forgettable.after_commit",
 );
@@ -85,7 +85,6 @@ impl RedisStore {
         batch: &Batch,
         now: Timestamp,
     ) -> Result<()> {
-        self.refuse_risk()?;
         let batch = WireBatch::new(batch)?;
         let script = if batch.is_settlement {
             &script::STAGE_SETTLEMENT
@@ -121,7 +120,6 @@ impl RedisStore {
         prepared: &[ResourceId],
         now: Timestamp,
     ) -> Result<Applied> {
-        self.refuse_risk()?;
         let batch = WireBatch::new(batch)?;
         let script = if batch.is_settlement {
             &script::APPLY_SETTLEMENT

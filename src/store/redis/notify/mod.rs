@@ -140,7 +140,7 @@ impl RedisStore {
 impl Link {
     /// Sends an empty message to all who listen.
     fn nudge(&self) -> Result<()> {
-        let sent = self.pool.send(Kind::Unavailable, |connection| {
+        let sent = self.pool.send(false, Kind::Unavailable, |connection| {
             redis::cmd("PUBLISH")
                 .arg(self.channel())
                 .arg("")

@@ -22,14 +22,15 @@ local function wanted_key(change) return not change.state and change.unique or n
 
 -- Returns the task that a new one merges into, if any.
 local function holder_to_merge_into(change)
-  if not wanted_key(change) then return nil end
-  local holder = redis.call('HGET', unique_keys, change.unique)
+  local key = wanted_key(change)
+  if not key then return nil end
+  local holder = redis.call('HGET', unique_keys, key)
   if is_judged then return not change.refuses and holder end
   if not holder then
-    if redis.call('HEXISTS', reserved_keys, change.unique) == 1 then refuse('Conflict') end
+    if redis.call('HEXISTS', reserved_keys, key) == 1 then refuse('Conflict') end
     return nil
   end
-  if change.refuses then refuse('NotUnique', change.unique, holder) end
+  if change.refuses then refuse('NotUnique', key, holder) end
   if load(holder).pin then refuse('Conflict') end
   return holder
 end
@@ -86,7 +87,7 @@ function changes.settle(change, blob)
   local after = copy(task)
   local leaves = verdicts[change.verdict](id, after, change, blob)
   set_counts(after, change.counts)
-  after.holder, after.token, after.holder_name, after.claimed_at = nil, nil, nil, nil
+  for _, field in ipairs(CLAIM) do after[field] = nil end
   follow(id, after, leaves)
 end
 
@@ -158,6 +159,8 @@ local function set_pins(batch, txn)
   for _, id in ipairs(ids) do
     local task = copy(load(id))
     task.pin = txn
+    -- A pinned claim must outlive the server, because what was promised depends on it.
+    task.unlogged = nil
     put(id, task)
   end
   return ids

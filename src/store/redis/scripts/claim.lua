@@ -5,6 +5,7 @@ local tokens, wants = cjson.decode(ARGV[6]), cjson.decode(ARGV[7])
 local PROMOTIONS_MAX = 1000
 local lives_at = server_time()
 local claims = {}
+local is_logged = false
 
 -- A claim is a sign of life. The lease is renewed when half of it is over, so that an idle claim
 -- seldom writes.
@@ -23,6 +24,7 @@ local function promote(queue)
     local task = copy(load(id))
     enter(id, task, 'Due', pending(task.not_before, is_busy(id, task)))
     change_to(id, task)
+    is_logged = true
   end
 end
 
@@ -71,6 +73,9 @@ local function give(id)
   end
   enter(id, task, 'Claim', 'claimed')
   local token = tokens[#claims + 1]
+  -- What frees a key, or counts, is logged.
+  task.unlogged = not is_reclaimed and not task.unique and '1' or nil
+  is_logged = is_logged or not task.unlogged
   task.holder, task.holder_name, task.token, task.claimed_at = incarnation, name, token, text(now)
   change_to(id, task)
   claims[#claims + 1] = {
@@ -89,9 +94,7 @@ return answer(function()
       give(id_of(candidate.member))
     end
   end
-  if #journal > 0 then
-    keep_time()
-    commit()
-  end
+  if is_logged then keep_time() elseif #claims > 0 then unlogged(keep_time) end
+  commit()
   return claims
 end, undo)

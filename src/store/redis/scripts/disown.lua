@@ -7,7 +7,7 @@ local function release(id)
   local task = copy(load(id))
   if not tokens[task.token] then return end
   enter(id, task, 'Release', pending(task.not_before, false))
-  task.holder, task.token, task.holder_name, task.claimed_at = nil, nil, nil, nil
+  for _, field in ipairs(CLAIM) do task[field] = nil end
   follow(id, task, false)
 end
 

@@ -6,7 +6,7 @@ local lives_at = server_time()
 local served = {}
 
 function served.ready(interest)
-  if not is_empty(bands_key(interest.name)) then return true end
+  if has_ready(interest.name) then return true end
   local due = redis.call('ZRANGE', due_key(interest.name), 0, 0, 'WITHSCORES')
   if due[2] and tonumber(due[2]) <= now then return true end
   for _, dead in ipairs(redis.call('ZRANGE', leases, '-inf', '(' .. text(lives_at), 'BYSCORE')) do
@@ -47,10 +47,12 @@ return answer(function()
   for number, interest in ipairs(interests) do
     if served[interest.kind](interest) then return { number, '', '' } end
   end
-  for _, interest in ipairs(interests) do
-    local name = interest.name
-    if interest.kind == 'settled' then name = find(name) or name end
-    redis.call('SADD', waiting, interest.kind .. ':' .. name)
-  end
+  unlogged(function()
+    for _, interest in ipairs(interests) do
+      local name = interest.name
+      if interest.kind == 'settled' then name = find(name) or name end
+      redis.call('SADD', waiting, interest.kind .. ':' .. name)
+    end
+  end)
   return { 0, next_due(), next_lease() }
 end)

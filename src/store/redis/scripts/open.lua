@@ -3,8 +3,6 @@
 local version, id = ARGV[3], ARGV[4]
 
 return answer(function()
-  local kind = redis.call('TYPE', meta).ok
-  if kind ~= 'none' and kind ~= 'hash' then refuse('Foreign', meta, kind) end
-  if kind == 'none' then redis.call('HSET', meta, 'version', version, 'id', id, 'clock', text(now)) end
+  if is_empty(meta) then redis.call('HSET', meta, 'version', version, 'id', id, 'clock', text(now)) end
   return redis.call('HMGET', meta, 'version', 'id', 'clock')
 end)

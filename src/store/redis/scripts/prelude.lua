@@ -24,7 +24,8 @@ end
 
 -- The time of the store: the caller's, unless somebody has seen a later one.
 local function latest()
-  local seen = redis.call('HGET', meta, 'clock')
+  local seen = redis.pcall('HGET', meta, 'clock')
+  if type(seen) ~= 'string' then seen = nil end
   return math.max(tonumber(ARGV[1]), tonumber(seen or '0'))
 end
 

@@ -45,7 +45,7 @@ local function pending(not_before, is_busy)
 end
 
 local function rank(task)
-  local at = tonumber(task.published_at)
+  local at = tonumber(task.published_at or '0')
   return math.max(at, tonumber(task.not_before) or at) + AGEING * task.priority
 end
 
@@ -78,7 +78,7 @@ end
 
 -- Until when an ended task is kept, if it leaves by itself.
 local function kept_until(task)
-  if task.state == 'done' then return task.ended_at + task.retention end
+  if task.state == 'done' then return task.ended_at + (task.retention or 0) end
 end
 
 local verdicts = {}

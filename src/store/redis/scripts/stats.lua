@@ -4,16 +4,49 @@ local function heads(queue)
   local published_at = {}
   for _, priority in ipairs(redis.call('SMEMBERS', bands_key(queue))) do
     local first = redis.call('ZRANGE', ready_key(queue, priority), 0, 0)[1]
-    published_at[#published_at + 1] = redis.call('HGET', task_key(id_of(first)), 'published_at')
+    if first then
+      published_at[#published_at + 1] = redis.call('HGET', task_key(id_of(first)), 'published_at')
+    end
   end
   return published_at
 end
 
+-- Claims that are not logged are counted as Ready.
+local function claimed(queue)
+  local held = 0
+  for _, holder in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+    held = held + redis.call('ZCARD', held_key(holder, queue))
+  end
+  return held
+end
+
+local function number(state, queue)
+  return tonumber(redis.call('HGET', counts, state .. ':' .. queue) or '0')
+end
+
+-- The counts of a queue, Ready and Claimed as they are.
+local function numbers(queue)
+  local numbers_of = {}
+  for _, state in ipairs({ 'waiting', 'scheduled', 'done', 'dead', 'cancelled' }) do
+    numbers_of[state] = number(state, queue)
+  end
+  local held = claimed(queue)
+  numbers_of.claimed = held + number('pinned', queue)
+  numbers_of.ready = number('ready', queue) - (held - number('claimed', queue))
+  return numbers_of
+end
+
 return answer(function()
-  local counted, oldest = redis.call('HGETALL', counts), {}
-  for i = 1, #counted, 2 do
-    local queue = string.match(counted[i], '^ready:(.*)$')
-    if queue then oldest[#oldest + 1] = { queue, unpack(heads(queue)) } end
+  local queues, counted, oldest = {}, {}, {}
+  for _, field in ipairs(redis.call('HKEYS', counts)) do queues[string.match(field, ':(.*)$')] = true end
+  for queue in pairs(queues) do
+    for state, count_of in pairs(numbers(queue)) do
+      if count_of > 0 then
+        counted[#counted + 1] = state .. ':' .. queue
+        counted[#counted + 1] = text(count_of)
+      end
+    end
+    oldest[#oldest + 1] = { queue, unpack(heads(queue)) }
   end
   local since = redis.call('ZRANGE', in_doubt_since, 0, 0, 'WITHSCORES')[2]
   return { counted, oldest, redis.call('ZCARD', staged), since or '' }

@@ -1,6 +1,11 @@
 -- The visible tasks, and where they are found. What the index says of a task is a function of the
 -- task's own fields: `enter_index` adds it, `leave_index` takes the very same away.
 --
+-- A claim need not outlive the server: a lost claim is one that never was. So it is not logged to the
+-- append-only file, and does not wait for the disk; what is logged says that the task is Ready. Whoever
+-- changes a claimed task first makes it Ready again, and logs what the file may not have: a rewrite of
+-- the file writes down what is in memory, claims included. Counts are those of the file.
+--
 -- A task is never changed in place: a changed copy is `put` in its stead, and what was there before is
 -- noted, so that all of a refused batch can be undone.
 
@@ -73,48 +78,40 @@ local function is_busy(id, task)
   return holder and holder ~= id
 end
 
-local function add_to_line(zset, score, member, names, name)
-  redis.call('ZADD', zset, score, member)
-  redis.call('SADD', names, name)
-end
-
-local function remove_from_line(zset, member, names, name)
-  redis.call('ZREM', zset, member)
-  if is_empty(zset) then redis.call('SREM', names, name) end
-end
-
 -- Lists a task where a claim may find it.
 local function enter_line(id, task)
   if task.state == 'ready' then
-    local zset = ready_key(task.queue, task.priority)
-    add_to_line(zset, rank(task), place(id, task), bands_key(task.queue), task.priority)
-    topics['ready:' .. task.queue] = true
+    redis.call('ZADD', ready_key(task.queue, task.priority), rank(task), place(id, task))
+    redis.call('SADD', bands_key(task.queue), task.priority)
   elseif task.state == 'claimed' then
-    local zset = held_key(task.holder, task.queue)
-    add_to_line(zset, rank(task), place(id, task), holds_key(task.holder), task.queue)
+    redis.call('ZADD', held_key(task.holder, task.queue), rank(task), place(id, task))
+    redis.call('SADD', holds_key(task.holder), task.queue)
     -- Whoever holds something is either known to live or known to be dead.
     redis.call('ZADD', leases, 'NX', 0, task.holder)
   elseif task.state == 'scheduled' then
     redis.call('ZADD', due_key(task.queue), task.not_before, place(id, task))
-    topics['ready:' .. task.queue] = true
   end
 end
 
 local function leave_line(id, task)
   if task.state == 'ready' then
-    local zset = ready_key(task.queue, task.priority)
-    remove_from_line(zset, place(id, task), bands_key(task.queue), task.priority)
+    redis.call('ZREM', ready_key(task.queue, task.priority), place(id, task))
   elseif task.state == 'claimed' then
-    local zset = held_key(task.holder, task.queue)
-    remove_from_line(zset, place(id, task), holds_key(task.holder), task.queue)
+    local held = held_key(task.holder, task.queue)
+    redis.call('ZREM', held, place(id, task))
+    if is_empty(held) then redis.call('SREM', holds_key(task.holder), task.queue) end
   elseif task.state == 'scheduled' then
     redis.call('ZREM', due_key(task.queue), place(id, task))
   end
 end
 
+-- As what a task is counted: pinned claims apart from others, which tells how many are not logged.
 local function count(task, by)
-  local field = task.state .. ':' .. task.queue
-  if redis.call('HINCRBY', counts, field, by) == 0 then redis.call('HDEL', counts, field) end
+  local state = task.state == 'claimed' and task.pin and 'pinned' or task.state
+  local field = state .. ':' .. task.queue
+  if redis.call('HINCRBY', counts, field, by) > 0 then return end
+  redis.call('HDEL', counts, field)
+  if state == 'ready' then redis.call('UNLINK', bands_key(task.queue)) end
 end
 
 local function enter_index(id, task)
@@ -175,9 +172,54 @@ local function write(id, before, after)
   if #gone > 0 then redis.call('HDEL', task_key(id), unpack(gone)) end
 end
 
--- Puts `after` in the place of a task; either may be `false`, for missing.
-local function replace(id, after)
+local CLAIM = { 'holder', 'token', 'holder_name', 'claimed_at', 'unlogged' }
+
+-- The task as it is logged.
+local function as_logged(task)
+  if not task or not task.unlogged then return task end
+  local logged = copy(task)
+  for _, field in ipairs(CLAIM) do logged[field] = nil end
+  logged.state = 'ready'
+  return logged
+end
+
+local function is_same(one, other)
+  if not one or not other then return one == other end
+  for field, value in pairs(one) do if other[field] ~= value then return false end end
+  for field in pairs(other) do if one[field] == nil then return false end end
+  return true
+end
+
+local function unlogged(change)
+  redis.set_repl(redis.REPL_NONE)
+  change()
+  redis.set_repl(redis.REPL_ALL)
+end
+
+-- Makes a task Ready again whose claim is not logged. What the claim took away the file has still.
+local function take_back(id, task)
+  local logged = as_logged(task)
+  leave_line(id, task)
+  redis.call('HDEL', task_key(id), unpack(CLAIM))
+  redis.call('HSET', task_key(id), 'state', 'ready')
+  unlogged(function() enter_line(id, logged) end)
+  known[id] = logged
+end
+
+-- Claims a Ready task without logging it.
+local function give_out(id, task)
+  unlogged(function()
+    leave_line(id, known[id])
+    write(id, known[id], task)
+    enter_line(id, task)
+  end)
+  known[id] = task
+end
+
+-- Puts `after` in the place of a task as it is logged; either may be `false`, for missing.
+local function exchange(id, after)
   local before = known[id]
+  if is_same(before, after) then return end
   if before then leave_index(id, before) end
   if before and not after then
     delist(id, before)
@@ -188,6 +230,18 @@ local function replace(id, after)
   write(id, before or {}, after)
   if not before then enlist(id, after) end
   enter_index(id, after)
+end
+
+-- Puts `after` in the place of a task.
+local function replace(id, after)
+  local before = known[id]
+  if before and before.unlogged then take_back(id, before) end
+  exchange(id, as_logged(after))
+  if not after then return end
+  if after.unlogged then give_out(id, after) end
+  if after.state == 'ready' or after.state == 'scheduled' then
+    topics['ready:' .. after.queue] = true
+  end
 end
 
 local function put(id, after)
@@ -231,6 +285,7 @@ local function set_mark(name, value)
 end
 
 local function undo()
+  redis.set_repl(redis.REPL_ALL)
   for i = #journal, 1, -1 do
     local step = journal[i]
     if step.id then
@@ -252,9 +307,22 @@ local function commit()
     if not load(id) then redis.call('UNLINK', body_key(id)) end
   end
   if is_empty(waiting) then return end
-  for topic in pairs(topics) do
-    if redis.call('SREM', waiting, topic) == 1 then redis.call('PUBLISH', store .. 'wake', topic) end
+  -- Who waits looks again whenever it has connected, so that notes need not outlive the server.
+  unlogged(function()
+    for topic in pairs(topics) do
+      if redis.call('SREM', waiting, topic) == 1 then
+        redis.call('PUBLISH', store .. 'wake', topic)
+      end
+    end
+  end)
+end
+
+-- Whether something can be claimed from a queue at once.
+local function has_ready(queue)
+  for _, priority in ipairs(redis.call('SMEMBERS', bands_key(queue))) do
+    if not is_empty(ready_key(queue, priority)) then return true end
   end
+  return false
 end
 
 -- Lets the next of those that wait for a group go on, until one holds it.

@@ -1,0 +1,80 @@
+//! What a claim costs does not depend on what waits.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use votive::store::{Batch, Stage};
+use votive::task::Options;
+use votive_testbed::Redis;
+
+use crate::fixture::{Client, connect, insert, server};
+
+/// How many tasks one batch enqueues.
+const BATCH: usize = 1_000;
+
+/// Enqueues as many ready, scheduled and staged tasks each.
+fn fill(client: &Client, count: usize) {
+    let later = Options {
+        delay: Some(Duration::from_secs(3_600)),
+        ..Options::default()
+    };
+    for _ in 0..count / BATCH {
+        let changes = (0..BATCH).map(|number| match number % 4 {
+            0 => insert(client.record().with_options(later.clone())),
+            _ => insert(client.record()),
+        });
+        client.apply_as(client.txn(), changes.collect()).unwrap();
+    }
+    let staged = (0..BATCH / 10).map(|_| insert(client.record()));
+    let now = votive::store::Inspect::now(&client.store).unwrap();
+    let batch = Batch::new(staged.collect());
+    let register = votive::id::ResourceId::random();
+    client
+        .store
+        .stage(client.txn(), register, &batch, now)
+        .unwrap();
+}
+
+/// How often the server has been asked to do what.
+fn commands(server: &Redis) -> BTreeMap<String, u64> {
+    let info: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query(&mut connect(server))
+        .unwrap();
+    let counts = info.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let (count, _) = rest.split_once(',')?;
+        Some((name.to_owned(), count.parse().ok()?))
+    });
+    counts
+        .filter(|(name, _)| !["info", "client|setinfo"].contains(&&name[..]))
+        .collect()
+}
+
+/// What a claim of ten tasks has the server do, at a backlog of so many.
+fn cost(count: usize) -> Option<BTreeMap<String, u64>> {
+    let server = server()?;
+    let client = Client::new(server.address());
+    fill(&client, count);
+    client.claim(1).unwrap();
+    let before = commands(&server);
+    assert_eq!(client.claim(10).unwrap().len(), 10);
+    let mut after = commands(&server);
+    for (name, count) in &mut after {
+        *count -= before.get(name).copied().unwrap_or(0);
+    }
+    after.retain(|_, count| *count > 0);
+    Some(after)
+}
+
+/// The ranges that a claim reads are bounded by what it takes, so as many commands visit as many members.
+/// A million takes a minute to enqueue; the bench has that.
+#[test]
+fn a_claim_takes_the_same_commands_whatever_the_backlog() {
+    let (Some(few), Some(many)) = (cost(BATCH), cost(100 * BATCH)) else {
+        return;
+    };
+    assert_eq!(few, many);
+    assert!(few.values().sum::<u64>() < 250, "{few:?}");
+}

@@ -1,0 +1,115 @@
+//! What the server writes down: all but claims, whether or not it has rewritten its file meanwhile.
+#![cfg(test)]
+
+use votive::store::{Change, Claim, Inspect, Settlement, Verdict};
+use votive::task::{Counts, Failure, State};
+use votive_testbed::Redis;
+
+use crate::fixture::{Client, connect, done, eventually, server, tell};
+
+/// Has the server write its memory down, and waits until that is done.
+fn rewrite(server: &Redis) {
+    tell(server, &["BGREWRITEAOF"]);
+    eventually(|| {
+        let info: String = redis::cmd("INFO")
+            .arg("persistence")
+            .query(&mut connect(server))
+            .unwrap();
+        info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0")
+    });
+}
+
+fn retry(claim: &Claim, client: &Client) -> Change {
+    let at = client.store.now().unwrap();
+    let at = at.saturating_add(std::time::Duration::from_secs(3_600));
+    Change::Settle(Settlement {
+        task: claim.record.id,
+        token: claim.token,
+        verdict: Verdict::Retry {
+            at,
+            failure: Failure {
+                chain: Vec::new(),
+                at,
+            },
+        },
+        counts: Counts::default(),
+    })
+}
+
+/// Claims four of five tasks, ends two of them and pins a third; then the server is killed.
+fn states_after_a_death(has_rewritten: bool) -> Option<Vec<Option<State>>> {
+    let server = server()?;
+    let client = Client::new(server.address());
+    let tasks: Vec<_> = (0..5).map(|_| client.enqueue()).collect();
+    let claims = client.claim(4).unwrap();
+    if has_rewritten {
+        rewrite(&server);
+    }
+    client.apply(done(&claims[0])).unwrap();
+    client.apply(retry(&claims[1], &client)).unwrap();
+    client.stage(client.txn(), done(&claims[2])).unwrap();
+    server.restart().unwrap();
+    let client = Client::new(server.address());
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
+    let states = tasks.iter().map(|task| client.store.get(*task).unwrap());
+    Some(
+        states
+            .map(|listed| listed.map(|listed| listed.record.state))
+            .collect(),
+    )
+}
+
+#[test]
+fn a_claim_ends_with_the_server_unless_something_depends_on_it() {
+    let Some(states) = states_after_a_death(false) else {
+        return;
+    };
+    let (scheduled, claimed, ready) = (State::Scheduled, State::Claimed, State::Ready);
+    assert_eq!(
+        states,
+        [
+            None,
+            Some(scheduled),
+            Some(claimed),
+            Some(ready),
+            Some(ready)
+        ]
+    );
+}
+
+#[test]
+fn a_claim_that_was_written_down_with_the_memory_is_kept_and_can_be_settled() {
+    let Some(states) = states_after_a_death(true) else {
+        return;
+    };
+    let (scheduled, claimed, ready) = (State::Scheduled, State::Claimed, State::Ready);
+    assert_eq!(
+        states,
+        [
+            None,
+            Some(scheduled),
+            Some(claimed),
+            Some(claimed),
+            Some(ready)
+        ]
+    );
+}
+
+#[test]
+fn a_claim_does_not_wait_for_the_disk() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    client.enqueue();
+    client.enqueue();
+    client.claim(1).unwrap();
+    let written = || {
+        std::fs::metadata(
+            server
+                .folder()
+                .join("appendonlydir/appendonly.aof.1.incr.aof"),
+        )
+    };
+    let before = written().unwrap().len();
+    assert_eq!(client.claim(1).unwrap().len(), 1);
+    assert_eq!(written().unwrap().len(), before);
+}

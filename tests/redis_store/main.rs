@@ -1,0 +1,12 @@
+//! The Redis store on servers that are set up wrong, full, killed, cut off and slow.
+#![cfg(test)]
+
+mod backlog;
+mod cuts;
+mod deaths;
+mod fixture;
+mod golden;
+mod leases;
+mod log;
+mod settings;
+mod space;

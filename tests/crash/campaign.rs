@@ -178,9 +178,7 @@ pub(crate) fn survives(layout: Layout) {
 #[test]
 fn every_point_belongs_to_a_layout() {
     let tried: BTreeSet<_> = MATRIX.iter().flat_map(|layout| layout.points()).collect();
-    let known = failpoint::ALL.iter().copied().flatten().copied();
-    let is_to_come = |point: &&str| point.starts_with("file.");
-    let known: BTreeSet<_> = known.filter(|point| !is_to_come(point)).collect();
+    let known: BTreeSet<_> = failpoint::ALL.iter().copied().flatten().copied().collect();
     assert_eq!(tried, known);
 }
 
@@ -190,5 +188,6 @@ fn as_many_processes_died_in_sqlite_files_as_were_asked_for() {
     let layouts = MATRIX.iter().filter(is_local);
     let died = layouts.map(|layout| report(*layout).hits.values().sum::<usize>());
     let died: usize = died.sum();
-    assert!(died >= 1_000, "{died}");
+    let asked = 6 * number("VOTIVE_CRASHES").unwrap_or(CRASHES);
+    assert!(died >= asked, "{died}");
 }

@@ -184,6 +184,12 @@ faults! {
         tasks Backend::Redis, notes Place::Sqlite, effects Place::Sqlite;
     sqlite_and_a_queue_in_redis:
         tasks Backend::Sqlite, notes Place::Queue(Backend::Redis), effects Place::Queue(Backend::Redis);
+    postgres_with_an_application_in_sqlite:
+        tasks Backend::Postgres, notes Place::Sqlite, effects Place::Sqlite;
+    sqlite_and_a_queue_in_postgres:
+        tasks Backend::Sqlite, notes Place::Queue(Backend::Postgres), effects Place::Queue(Backend::Postgres);
+    redis_and_a_queue_in_postgres:
+        tasks Backend::Redis, notes Place::Queue(Backend::Postgres), effects Place::Queue(Backend::Postgres);
     redis_and_a_queue_in_redis:
         tasks Backend::Redis, notes Place::Queue(Backend::Redis), effects Place::Queue(Backend::Redis);
 }

@@ -164,7 +164,8 @@ mod redis {
         fn open(&self, clock: &ManualClock) -> Arc<dyn Store> {
             let server = SERVER.as_ref().unwrap().address();
             let options = Options::tcp(server.ip().to_string(), server.port());
-            let options = options.name(&self.0).clock(clock.clone());
+            let patient = options.response_timeout(std::time::Duration::from_secs(120));
+            let options = patient.name(&self.0).clock(clock.clone());
             Arc::new(RedisStore::open(options).unwrap())
         }
 

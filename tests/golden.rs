@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use votive::codec;
 use votive::id::{Incarnation, ResourceId, TaskId, Token, TxnId};
-use votive::register::Register;
 use votive::resource::rusqlite::Database;
+use votive::store::file::{self, FileStore};
 use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{
-    Amendment, Batch, Change, Filter, Inspect, Published, Settlement, Stage, Verdict,
+    Amendment, Batch, Change, Filter, Inspect, Published, Settlement, Stage, Store, Verdict,
 };
 use votive::task::{
     Counts, Failure, Format, OnDuplicate, Options as TaskOptions, Payload, Record, State, StateSet,
@@ -120,9 +120,8 @@ fn batch() -> Batch {
     ])
 }
 
-fn write_store(path: &Path) {
-    let clock = ManualClock::new(NOW);
-    let store = SqliteStore::open(path, Options::default().clock(clock)).unwrap();
+/// Does to a store what leaves a trace of every sort.
+fn fill(store: &dyn Store) {
     store.enroll(txn(1).incarnation, NOW).unwrap();
     let plain = Batch::new(vec![
         Change::Insert(Box::new(record(1, TaskOptions::default()))),
@@ -134,13 +133,16 @@ fn write_store(path: &Path) {
         },
     ]);
     store.apply(txn(1), &plain, &[], NOW).unwrap();
-    let staged = Batch::new(vec![Change::Insert(Box::new(record(
-        3,
-        TaskOptions::default(),
-    )))]);
-    store
-        .stage(txn(2), ResourceId::from_bytes([4; 16]), &staged, NOW)
-        .unwrap();
+    let record = record(3, TaskOptions::default());
+    let staged = Batch::new(vec![Change::Insert(Box::new(record))]);
+    let register = ResourceId::from_bytes([4; 16]);
+    store.stage(txn(2), register, &staged, NOW).unwrap();
+}
+
+fn write_store(path: &Path) {
+    let clock = ManualClock::new(NOW);
+    let store = SqliteStore::open(path, Options::default().clock(clock)).unwrap();
+    fill(&store);
     drop(store);
     let checkpoint = rusqlite::Connection::open(path).unwrap();
     checkpoint
@@ -148,6 +150,31 @@ fn write_store(path: &Path) {
         .unwrap();
     drop(checkpoint);
     let _locks = fs::remove_dir_all(path.with_extension("db-votive"));
+}
+
+/// One segment: its base, what was done, and a second one after it that says what is still true.
+fn write_folder(path: &Path) {
+    let clock = ManualClock::new(NOW);
+    let store = FileStore::open(path, file::Options::default().clock(clock)).unwrap();
+    fill(&store);
+    store.compact().unwrap();
+    drop(store);
+    fs::remove_dir_all(path.join("alive")).unwrap();
+    fs::remove_file(path.join("lock")).unwrap();
+}
+
+/// Opens a copy of the file store that version 1 wrote.
+fn file_store(folder: &Path) -> FileStore {
+    write_once("folder-1", write_folder);
+    let copy = folder.join("folder");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(golden("folder-1")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    FileStore::adopt(&copy).unwrap();
+    let clock = ManualClock::new(NOW);
+    FileStore::open(copy, file::Options::default().clock(clock)).unwrap()
 }
 
 /// Opens a copy of the store that version 1 wrote.
@@ -222,4 +249,28 @@ fn a_store_of_version_1_is_healthy() {
         votive::store::Inspect::check(&store(folder.path())).unwrap(),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn the_visible_tasks_of_a_file_store_of_version_1_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path());
+    let tasks = store.scan(&Filter::default(), None, 10).unwrap().tasks;
+    let found: Vec<_> = tasks
+        .iter()
+        .map(|t| (t.record.id, t.record.state))
+        .collect();
+    assert_eq!(found, [(task(1), State::Ready), (task(2), State::Waiting)]);
+    assert_eq!(*tasks[1].record.options, full());
+    assert_eq!(store.mark("mark").unwrap(), Some(vec![7]));
+}
+
+#[test]
+fn what_a_file_store_of_version_1_holds_in_doubt_can_be_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path());
+    assert_eq!(store.in_doubt(None, 10).unwrap().len(), 1);
+    let published = store.publish(txn(2), NOW).unwrap();
+    assert!(matches!(published, Published::Now(_)));
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
 }

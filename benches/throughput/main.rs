@@ -6,6 +6,8 @@
 //! disk, and of a shared machine, changes from minute to minute.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
+mod application;
+mod file;
 mod flushes;
 mod own;
 mod raw;
@@ -24,6 +26,9 @@ use setting::{Result, Setting, store};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
+    if file::is_asked(&arguments)? {
+        return Ok(());
+    }
     let setting = Setting::new(&arguments)?;
     let only = arguments.iter().position(|argument| argument == "--only");
     let only = only
@@ -35,7 +40,11 @@ fn main() -> Result<()> {
         setting.rounds
     );
     let mut reports = Vec::new();
-    let pairs = PAIRS.iter().chain(redis::pairs());
+    let pairs = PAIRS
+        .iter()
+        .chain(&application::PAIRS)
+        .chain(file::PAIRS)
+        .chain(redis::pairs());
     for pair in pairs.filter(|pair| only.is_none_or(|only| pair.name.contains(only))) {
         let mut rounds = Vec::new();
         for _ in 0..setting.rounds {
@@ -62,9 +71,16 @@ fn main() -> Result<()> {
             println!("redis idle consumer: {:.2} % of a core", share * 100.0);
         }
     }
-    let file = setting.folder().join("report.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&reports)?)?;
-    println!("written to {}", file.display());
+    if only.is_none_or(|only| "file latency".contains(only)) {
+        file::latency(&setting)?;
+        file::idle(&setting)?;
+    }
+    if only.is_none_or(|only| "file backlog".contains(only)) {
+        file::backlog(&setting)?;
+    }
+    let report = setting.folder().join("report.json");
+    std::fs::write(&report, serde_json::to_vec_pretty(&reports)?)?;
+    println!("written to {}", report.display());
     Ok(())
 }
 

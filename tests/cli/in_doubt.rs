@@ -10,7 +10,7 @@ use votive::time::Timestamp;
 
 use crate::desk::{Desk, NO_TXN};
 
-const AT_ONCE: [&str; 2] = ["--grace", "0s"];
+pub(crate) const AT_ONCE: [&str; 2] = ["--grace", "0s"];
 const APPLICATION: [&str; 2] = ["--app", "sqlite:app.db"];
 
 /// A desk with an application's database, and a transaction staged that the database decides.
@@ -25,7 +25,7 @@ fn desk() -> (Desk, Database, TxnId) {
     (desk, database, txn)
 }
 
-fn stage(desk: &Desk, register: ResourceId) -> TxnId {
+pub(crate) fn stage(desk: &Desk, register: ResourceId) -> TxnId {
     let store = desk.store();
     let now = store.now().unwrap();
     let payload = Payload {

@@ -10,4 +10,5 @@ mod enqueueing;
 mod homes;
 mod in_doubt;
 mod looking;
+mod postgres;
 mod stores;

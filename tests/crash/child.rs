@@ -47,6 +47,7 @@ fn a_child_process_does_as_it_is_told() {
     let (Ok(role), Some(site)) = (std::env::var(ROLE), Site::told()) else {
         return;
     };
+    log();
     let work = |is_careless| {
         let world = World::open_with(&site, is_careless).unwrap();
         work::run(&world, &site).unwrap();
@@ -63,6 +64,14 @@ fn a_child_process_does_as_it_is_told() {
             .for_each(|complaint| println!("\n{COMPLAINT}{complaint}")),
         other => panic!("`{other}` is nothing that a child does"),
     }
+}
+
+/// Has what the library logs go where the parent finds it if something is wrong.
+fn log() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// A child of its own for a site, under the program `under` if any is given.

@@ -9,7 +9,9 @@ use votive::failpoint;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Backend {
     Sqlite,
+    File,
     Redis,
+    Postgres,
 }
 
 /// A server.
@@ -32,6 +34,11 @@ pub(crate) enum Place {
     Yours,
     /// Prepared: in a SQLite file of its own.
     Sqlite,
+    /// Prepared: in a Postgres database of its own, which decides.
+    Postgres,
+    /// Prepared: in a Postgres database of its own, which promises, so that the store of the tasks
+    /// decides.
+    Preparing,
     /// Prepared: as tasks in a second store.
     Queue(Backend),
 }
@@ -50,36 +57,58 @@ pub(crate) struct Layout {
 /// The steps that only a transaction over several stores takes.
 const TWO_PHASE: [&str; 4] = ["stage", "publish", "discard", "forgettable"];
 
-/// The steps that a database takes as the register of such a transaction.
-const REGISTER: [&str; 2] = ["decide", "forget"];
-
 impl Layout {
     /// The points that this layout comes to.
     pub(crate) fn points(self) -> Vec<&'static str> {
-        let of_places = [self.notes, self.effects].map(Self::points_of);
-        let is_taken = |point: &&str| self.is_prepared() || !is_one_of(point, &TWO_PHASE);
-        let of_tasks = self.tasks.points().iter().copied().filter(is_taken);
+        let of_places = [self.notes, self.effects].map(|place| self.points_of(place));
+        let is_taken = |point: &&str| {
+            (self.is_prepared() || !is_one_of(point, &TWO_PHASE))
+                && (self.has_garbage() || !is_one_of(point, &["forget"]))
+        };
+        let of_tasks = self.tasks.points().into_iter().filter(is_taken);
         let mut points: Vec<_> = of_tasks.chain(of_places.concat()).collect();
         points.sort_unstable();
         points.dedup();
         points
     }
 
-    fn points_of(place: Place) -> Vec<&'static str> {
-        let commits = |point: &&str| !is_one_of(point, &REGISTER);
-        let shares = || failpoint::RUSQLITE.iter().copied().filter(commits);
+    fn points_of(self, place: Place) -> Vec<&'static str> {
         match place {
-            Place::Ours => shares().collect(),
-            Place::Yours => shares()
-                .chain(failpoint::APPLICATION.iter().copied())
-                .collect(),
+            Place::Ours => steps_of(self.database(), &["commit"]),
+            Place::Yours => [
+                &steps_of(self.database(), &["commit"]),
+                failpoint::APPLICATION,
+            ]
+            .concat(),
             Place::Sqlite => failpoint::RUSQLITE.to_vec(),
+            Place::Postgres => steps_of(
+                failpoint::POSTGRES_RESOURCE,
+                &["commit", "decide", "forget"],
+            ),
+            Place::Preparing => steps_of(failpoint::POSTGRES_RESOURCE, &["prepare", "finish"]),
             Place::Queue(backend) => {
-                let is_claim = |point: &&str| is_one_of(point, &["claim"]);
-                let points = backend.points().iter().copied();
-                points.filter(|point| !is_claim(point)).collect()
+                let points = backend.points().into_iter();
+                points
+                    .filter(|point| !is_one_of(point, &["claim"]))
+                    .collect()
             }
         }
+    }
+
+    /// The points of an application in the database of the tasks.
+    fn database(self) -> &'static [&'static str] {
+        match self.tasks {
+            Backend::Postgres => failpoint::POSTGRES_RESOURCE,
+            _ => failpoint::RUSQLITE,
+        }
+    }
+
+    /// Whether the store of the tasks has outcomes to forget that its process has not forgotten. In
+    /// Postgres it takes longer than a child lives until a process is proved dead that decided only for
+    /// itself.
+    fn has_garbage(self) -> bool {
+        let decides = |place| matches!(place, Place::Preparing | Place::Queue(_));
+        self.tasks != Backend::Postgres || [self.notes, self.effects].into_iter().any(decides)
     }
 
     /// The store that has notes or effects, if one has.
@@ -97,8 +126,21 @@ impl Layout {
         let backends = [Some(self.tasks), self.second()];
         match program {
             Program::Redis => backends.contains(&Some(Backend::Redis)),
-            Program::Postgres => false,
+            Program::Postgres => {
+                let is_there = |place| [Place::Postgres, Place::Preparing].contains(&place);
+                backends.contains(&Some(Backend::Postgres))
+                    || [self.notes, self.effects].into_iter().any(is_there)
+            }
         }
+    }
+
+    /// Whether all is in SQLite files.
+    pub(crate) fn is_in_sqlite(self) -> bool {
+        let is_there = |place| {
+            let here = [Place::Ours, Place::Yours, Place::Sqlite];
+            here.contains(&place) || place == Place::Queue(Backend::Sqlite)
+        };
+        self.tasks == Backend::Sqlite && [self.notes, self.effects].into_iter().all(is_there)
     }
 
     /// Whether some transaction spans several stores.
@@ -110,10 +152,12 @@ impl Layout {
 }
 
 impl Backend {
-    fn points(self) -> &'static [&'static str] {
+    fn points(self) -> Vec<&'static str> {
         match self {
-            Self::Sqlite => failpoint::SQLITE,
-            Self::Redis => failpoint::REDIS,
+            Self::Sqlite => failpoint::SQLITE.to_vec(),
+            Self::File => [failpoint::FILE, failpoint::FILE_COMPACT].concat(),
+            Self::Redis => failpoint::REDIS.to_vec(),
+            Self::Postgres => failpoint::POSTGRES.to_vec(),
         }
     }
 }
@@ -122,6 +166,12 @@ impl Place {
     pub(crate) fn is_enlisted(self) -> bool {
         matches!(self, Self::Ours | Self::Yours)
     }
+}
+
+/// Those of the points that belong to one of `steps`.
+fn steps_of(points: &[&'static str], steps: &[&str]) -> Vec<&'static str> {
+    let taken = points.iter().copied();
+    taken.filter(|point| is_one_of(point, steps)).collect()
 }
 
 /// Whether a point, such as `sqlite.stage.before_commit`, belongs to one of `steps`.

@@ -104,6 +104,12 @@ impl Site {
         self.folder.join(name)
     }
 
+    /// The address of a Postgres database: 0 for tasks, 1 for notes, 2 for effects.
+    pub(crate) fn database(&self, number: usize) -> String {
+        let address = self.postgres.expect("a Postgres server");
+        format!("postgres://postgres@{address}/{}", self.databases[number])
+    }
+
     /// The address of a store in Redis.
     pub(crate) fn redis(&self, store: &str) -> String {
         let address = self.redis.expect("a Redis server");

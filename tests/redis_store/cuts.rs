@@ -9,6 +9,9 @@ use votive_testbed::{Fault, Proxy, Redis};
 
 use crate::fixture::{Client, LONG, done, insert, kind, options, server};
 
+/// What only a claim says: the name of the consumer.
+const CLAIMS: &[u8] = b"worker";
+
 /// A client whose connections go through a proxy, and one that goes straight.
 struct Scene {
     proxy: Proxy,
@@ -126,8 +129,7 @@ fn a_stage_whose_answer_was_lost_is_discarded_or_staged_again() {
 fn what_a_claim_gave_out_whose_answer_was_lost_is_given_out_again() {
     let Some(scene) = scene() else { return };
     let task = scene.near.enqueue();
-    let far = scene.far.incarnation.to_string().into_bytes();
-    scene.proxy.arm(Fault::CutAnswer(far));
+    scene.proxy.arm(Fault::CutAnswer(CLAIMS.to_vec()));
     assert_eq!(kind(scene.far.claim(1)), Kind::Unknown);
     assert!(scene.near.claim(1).unwrap().is_empty());
     let claims = scene.far.claim(1).unwrap();
@@ -143,8 +145,7 @@ fn what_a_claim_gave_out_whose_answer_was_lost_is_given_out_again() {
 fn a_claim_that_comes_after_it_was_given_up_gives_out_nothing() {
     let Some(scene) = scene() else { return };
     scene.near.enqueue();
-    let far = scene.far.incarnation.to_string().into_bytes();
-    scene.proxy.arm(Fault::DelayAnswer(far, LONG));
+    scene.proxy.arm(Fault::DelayAnswer(CLAIMS.to_vec(), LONG));
     assert_eq!(kind(scene.far.claim(1)), Kind::Unknown);
     assert_eq!(scene.far.claim(1).unwrap().len(), 1);
     assert!(scene.near.claim(1).unwrap().is_empty());

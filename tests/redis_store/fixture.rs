@@ -25,7 +25,7 @@ pub(crate) fn server() -> Option<Redis> {
 
 /// How the store at this address is opened.
 pub(crate) fn options(address: SocketAddr) -> Options {
-    Options::tcp(address.ip().to_string(), address.port())
+    Options::tcp(address.ip().to_string(), address.port()).response_timeout(LONG)
 }
 
 /// A plain connection to the server.

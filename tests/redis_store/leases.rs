@@ -1,8 +1,12 @@
 //! Who is cut off is dead when its lease has run out by the server's clock, and others go on in seconds.
 #![cfg(test)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use votive::consumer::Consumer;
+use votive::handler::{Context, Registry};
+use votive::store::redis::RedisStore;
 use votive::store::{Arrival, Dispatch, Inspect, Interest, Kind};
 use votive_testbed::{Proxy, Redis};
 
@@ -83,12 +87,59 @@ fn is_waiting(server: &Redis) -> bool {
 fn an_idle_connection_is_kept_alive() {
     let Some(server) = server() else { return };
     let _client = Client::new(server.address());
-    let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let remote = format!("0100007F:{:04X}", server.address().port());
-    let mut fields = sockets
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    assert!(
-        fields.any(|field| field[2] == remote && field[3] == "01" && field[5].starts_with("02:"))
-    );
+    eventually(|| {
+        let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let fields = sockets
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut ours = fields.filter(|field| field[2] == remote && field[3] == "01");
+        ours.any(|field| field[5].starts_with("02:"))
+    });
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Noop;
+
+impl votive::Task for Noop {
+    const KIND: &'static str = "noop";
+}
+
+/// A consumer with a short lease, whose handler does `work`.
+fn consumer(
+    address: std::net::SocketAddr,
+    work: impl Fn(&mut Context<'_>) + Send + Sync + 'static,
+) -> votive::consumer::Running {
+    let store = RedisStore::open(options(address)).unwrap();
+    let mut registry = Registry::new();
+    let handler = move |_: Noop, context: &mut Context<'_>| {
+        work(context);
+        std::io::Result::Ok(())
+    };
+    registry.register(handler).unwrap();
+    let builder = Consumer::builder(Arc::new(store), registry).lease(LEASE);
+    builder.queue("default").start().unwrap()
+}
+
+#[test]
+fn a_consumer_that_was_cut_off_stops_what_another_has_taken_over() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.address()).unwrap();
+    let (started, starts) = crossbeam_channel::bounded(1);
+    let far = consumer(proxy.address(), move |context| {
+        started.send(()).unwrap();
+        eventually(|| context.cancellation().is_cancelled());
+    });
+    let store = votive::open(&server.url()).unwrap();
+    let queue = votive::queue::Queue::new(store, "default").unwrap();
+    let mut txn = votive::txn::TransactionManager::new().begin().unwrap();
+    queue.enqueue(&mut txn, &Noop).unwrap();
+    txn.commit().unwrap();
+    starts.recv().unwrap();
+    proxy.refuse();
+    let near = consumer(server.address(), |_| {});
+    eventually(|| near.stats().done == 1);
+    proxy.pass();
+    eventually(|| far.stats().lost == 1);
+    assert_eq!((near.stats().reclaimed, far.stats().done), (1, 0));
 }

@@ -6,6 +6,7 @@ mod steps;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -67,7 +68,9 @@ fn redis_answers_as_memory_does() {
     let open = |name: &str, clock: Option<&ManualClock>| {
         let address = server.address();
         let options = redis::Options::tcp(address.ip().to_string(), address.port());
-        let options = options.name(name);
+        let options = options
+            .name(name)
+            .response_timeout(Duration::from_secs(120));
         RedisStore::open(match clock {
             Some(clock) => options.clock(clock.clone()),
             None => options,

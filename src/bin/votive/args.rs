@@ -260,7 +260,8 @@ pub(crate) struct Copy {
 /// Where registers are, beside the store's own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Applications {
-    /// An application database that holds a register, such as `sqlite:app.db`; may be repeated
+    /// An application database that holds a register or prepares, such as `sqlite:app.db` or
+    /// `postgres://host/name`; may be repeated
     #[arg(long, value_name = "URL")]
     pub(crate) app: Vec<String>,
 }

@@ -3,7 +3,6 @@
 //! Parse low, resolve high: `args` says only what was typed; what it means is worked out in `target`,
 //! `selection` and `commands`. Everything is done through votive's public API.
 
-#[cfg_attr(not(feature = "sqlite"), path = "no_application.rs")]
 mod application;
 mod args;
 mod commands;

@@ -52,11 +52,11 @@ impl Target {
         })
     }
 
-    /// Makes the registers known that say how transactions ended.
+    /// Makes the databases known that say how transactions ended, or hold a part of them.
     pub(crate) fn know(&self, applications: &Applications) -> Result<(), Failure> {
         let registers = self.manager.registers();
         for url in &applications.app {
-            registers.insert(application::register(url)?);
+            application::at(url)?.introduce(registers)?;
         }
         Ok(())
     }

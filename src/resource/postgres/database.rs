@@ -16,6 +16,7 @@ use crate::register::{Register, Registers};
 use crate::store::Inspect as _;
 use crate::store::postgres::PostgresStore;
 use crate::store::postgres::register;
+use crate::store::url::{StoreUrl, UrlError};
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::txn::{BoxError, Cancellation, IncarnationGone, JoinError, Work};
 
@@ -49,22 +50,25 @@ pub(super) struct Inner {
 }
 
 impl Database {
-    /// Opens the database at `url`, such as `postgres://user:password@host:5432/name`. With a register it
-    /// can decide for transactions with other stores; without, it takes part alone.
+    /// Opens the database at `url`, such as `postgres://user:password@host:5432/name`, which takes the
+    /// parameters of a [store's](crate::open). With a register it can decide for transactions with other
+    /// stores; without, it takes part alone.
     ///
     /// # Errors
     /// The database cannot be reached, or the register in it was made for [another
     /// database](DatabaseError::Moved).
     pub fn open(url: &str) -> Result<Self, DatabaseError> {
-        Self::open_with(url, Options::default())
+        let (address, options) = read(url)?;
+        Self::open_with(&address, options)
     }
 
-    /// Opens the database at `url` with options.
+    /// Opens the database at `address`, a connection string or URL of libpq's form without parameters
+    /// about TLS, with options.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_with(url: &str, options: Options) -> Result<Self, DatabaseError> {
-        let pool = Pool::open(parse(url)?, options)?;
+    pub fn open_with(address: &str, options: Options) -> Result<Self, DatabaseError> {
+        let pool = Pool::open(parse(address)?, options)?;
         Ok(Self::new(pool, Form::Decides, None))
     }
 
@@ -74,15 +78,16 @@ impl Database {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn preparing(url: &str) -> Result<Self, DatabaseError> {
-        Self::preparing_with(url, Options::default())
+        let (address, options) = read(url)?;
+        Self::preparing_with(&address, options)
     }
 
-    /// Opens the database at `url` as one that promises, with options.
+    /// Opens the database at `address` as one that promises, with options.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn preparing_with(url: &str, options: Options) -> Result<Self, DatabaseError> {
-        let pool = Pool::open_without_register(parse(url)?, options)?;
+    pub fn preparing_with(address: &str, options: Options) -> Result<Self, DatabaseError> {
+        let pool = Pool::open_without_register(parse(address)?, options)?;
         Ok(Self::new(pool, Form::Prepares, None))
     }
 
@@ -125,7 +130,7 @@ impl Database {
         }))
     }
 
-    /// Makes the register's tables in the database at `url` where they are missing, so that it can decide
+    /// Makes the register's tables in the database at `address` where they are missing, so that it can decide
     /// for transactions with other stores. Returns the identity by which they will know it. A database
     /// that is open meanwhile has to be opened again.
     ///
@@ -134,18 +139,18 @@ impl Database {
     ///
     /// # Errors
     /// Nothing was made.
-    pub fn migrate(url: &str, options: Options) -> Result<ResourceId, DatabaseError> {
-        let pool = Pool::open(parse(url)?, options)?;
+    pub fn migrate(address: &str, options: Options) -> Result<ResourceId, DatabaseError> {
+        let pool = Pool::open(parse(address)?, options)?;
         create(&pool).map(|identity| identity.id)
     }
 
-    /// Declares that the database at `url` has taken the place of the one whose register it holds, after it
+    /// Declares that the database at `address` has taken the place of the one whose register it holds, after it
     /// was restored or moved. Of several clones one may be adopted, never two.
     ///
     /// # Errors
     /// Nothing changed.
-    pub fn adopt(url: &str, options: Options) -> Result<(), DatabaseError> {
-        let pool = Pool::open_unverified(parse(url)?, options)?;
+    pub fn adopt(address: &str, options: Options) -> Result<(), DatabaseError> {
+        let pool = Pool::open_unverified(parse(address)?, options)?;
         if pool.identity().is_none() {
             return Err(DatabaseError::NoRegister(pool.place().to_owned()));
         }
@@ -276,9 +281,16 @@ impl Drop for Inner {
     }
 }
 
+/// Reads a URL with parameters.
+fn read(url: &str) -> Result<(String, Options), DatabaseError> {
+    let wrong = |error: UrlError| DatabaseError::Address(error.to_string());
+    let url: StoreUrl = url.parse().map_err(wrong)?;
+    Options::from_url(&url).map_err(wrong)
+}
+
 /// Reads an address; what is wrong with it is told without the password that may be in it.
-fn parse(url: &str) -> Result<Config, DatabaseError> {
-    url.parse::<Config>().map_err(|error| {
+fn parse(address: &str) -> Result<Config, DatabaseError> {
+    address.parse::<Config>().map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         DatabaseError::Address(cause.unwrap_or_else(|| error.to_string()))
     })

@@ -8,6 +8,7 @@ use std::time::Duration;
 use postgres::Client;
 
 use crate::store::postgres::{self as store, PostgresStore, TlsMode};
+use crate::store::url::{StoreUrl, UrlError};
 
 type Setup = dyn Fn(&mut Client) -> Result<(), postgres::Error> + Send + Sync;
 
@@ -61,6 +62,29 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Reads the URL of a database, which takes the parameters of a store's; the first value is the address
+    /// for [`Database::open_with`](super::Database::open_with).
+    ///
+    /// # Errors
+    /// [`UrlError`] names the parameter that is not known or cannot be read.
+    pub fn from_url(url: &StoreUrl) -> Result<(String, Self), UrlError> {
+        let (address, connection) = store::Options::from_url(url)?;
+        let options = Self {
+            schema: connection.schema.clone(),
+            connect_timeout: connection.connect_timeout,
+            lock_timeout: connection.lock_timeout,
+            connection,
+            ..Self::default()
+        };
+        Ok((address, options))
+    }
+
+    /// Returns the schema that holds the register.
+    #[must_use]
+    pub fn schema_name(&self) -> &str {
+        &self.schema
+    }
+
     /// Has the database be reached as its store is.
     pub(super) fn of_store(mut self, store: &PostgresStore) -> Self {
         store.schema().clone_into(&mut self.schema);

@@ -414,7 +414,7 @@ fn prepare(mut config: Config, options: &Options) -> Config {
     if config.get_application_name().is_none() {
         config.application_name("votive");
     }
-    config.ssl_mode(match options.connection.tls_mode() {
+    config.ssl_mode(match options.connection.tls {
         TlsMode::Disable => SslMode::Disable,
         TlsMode::Prefer => SslMode::Prefer,
         TlsMode::Require | TlsMode::VerifyFull => SslMode::Require,

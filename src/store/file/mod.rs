@@ -60,6 +60,9 @@ use writer::{Write, Writer};
 /// The name of this backend in errors and capabilities.
 const BACKEND: &str = "file";
 
+/// The longest segment: offsets in it have 32 bits, and the last record of it begins before its end.
+const SEGMENT_SIZE_MAX: u64 = 1 << 30;
+
 /// How often a look at what others have just cleaned away is tried anew.
 const LOOKS_MAX: usize = 10;
 
@@ -116,7 +119,7 @@ impl FileStore {
             journal,
             book,
             cleaning: Cleaning::default(),
-            segment_size: options.segment_size,
+            segment_size: options.segment_size.clamp(1_000, SEGMENT_SIZE_MAX),
             bell: Arc::clone(&bell),
             clock: Arc::clone(&clock),
         }));

@@ -136,7 +136,7 @@ impl State {
         let writes = || members.iter().map(|member| member.write());
         let is_flushed = writes().any(|write| write.durability == Durability::Flushed);
         let must_flush = is_flushed && !(draft.is_empty() && entered.is_flushed());
-        if draft.is_empty() && !must_flush {
+        if draft.is_empty() && !is_flushed {
             return Ok(0);
         }
         writes().for_each(|write| failpoint::hit(write.failpoints[0]));

@@ -38,14 +38,14 @@ pub enum Pooler {
 /// How a Postgres store is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    pub(super) schema: String,
-    pub(super) tls: TlsMode,
+    pub(crate) schema: String,
+    pub(crate) tls: TlsMode,
     pub(super) tls_root: Option<PathBuf>,
     pub(super) pooler: Pooler,
     pub(super) connections_max: usize,
-    pub(super) connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     pub(super) answer_timeout: Duration,
-    pub(super) lock_timeout: Duration,
+    pub(crate) lock_timeout: Duration,
     pub(super) poll_interval: Duration,
     pub(super) create: bool,
     pub(super) relaxed: bool,
@@ -72,11 +72,6 @@ impl Default for Options {
 }
 
 impl Options {
-    /// How much of the connection is protected.
-    pub(crate) fn tls_mode(&self) -> TlsMode {
-        self.tls
-    }
-
     /// The schema with the tables, which holds nothing else. Stores of different schemas of one database
     /// know nothing of each other. Defaults to `votive`.
     #[must_use]

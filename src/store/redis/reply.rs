@@ -54,7 +54,7 @@ fn refusal(word: &str, words: &[String]) -> Option<Fault> {
         "StagedOtherwise" => Kind::StagedOtherwise(first?.parse().ok()?),
         "IncarnationGone" => Kind::IncarnationGone(first?.parse::<Incarnation>().ok()?),
         "Conflict" => Kind::Conflict,
-        "Enrolled" => Kind::Other,
+        "Enrolled" => Kind::Invalid("the incarnation is enrolled already".to_owned()),
         "Foreign" => Kind::Foreign(format!("the key `{}` is a {}", first?, words.get(1)?)),
         _ => return None,
     };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::trace::Event;
+use super::trace::{Event, is_of_locks};
 use crate::dice::Dice;
 
 /// What a disk writes at once, in bytes.
@@ -15,6 +15,8 @@ const SECTOR: usize = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     files: BTreeMap<PathBuf, File>,
+    /// The old and the new names of files whose folder was not flushed since.
+    renames: Vec<(PathBuf, PathBuf)>,
     /// How many changes each flush that is under way has to wait for.
     syncs: HashMap<(PathBuf, u32), usize>,
 }
@@ -69,6 +71,12 @@ impl Disk {
             }),
             Event::Truncate { file, length } => self.file(file).push(Change::Truncate(*length)),
             Event::Remove { file } => self.file(file).push(Change::Remove),
+            Event::Rename { from, to } => {
+                let renamed = self.files.remove(from).unwrap_or_default();
+                self.files.insert(to.clone(), renamed);
+                self.renames.push((from.clone(), to.clone()));
+            }
+            Event::SyncFolder { folder } => self.sync_folder(folder),
             Event::SyncBegins { file, thread } => {
                 let known = self.file(file);
                 let count = known.flushed_count + known.pending.len();
@@ -81,6 +89,18 @@ impl Disk {
         }
     }
 
+    fn sync_folder(&mut self, folder: &Path) {
+        self.renames.retain(|(_, to)| to.parent() != Some(folder));
+        let is_in = |path: &&PathBuf| path.parent() == Some(folder);
+        let inside: Vec<_> = self.files.keys().filter(is_in).cloned().collect();
+        for path in inside {
+            let file = self.file(&path);
+            if let Some(Change::Remove) = file.pending.last() {
+                file.flush(usize::MAX);
+            }
+        }
+    }
+
     fn file(&mut self, path: &Path) -> &mut File {
         self.files.entry(path.to_owned()).or_default()
     }
@@ -88,18 +108,24 @@ impl Disk {
     /// Makes the folder what the power failure left of it. Files keep their inodes, by which a database
     /// is told from its copies.
     pub(crate) fn fail(&self, folder: &Path, dice: &mut Dice) {
+        let renamed = dice.below(self.renames.len() + 1);
+        let undone = self.renames.get(renamed..).unwrap_or_default();
+        let name = |path: &PathBuf| {
+            let old = undone.iter().find(|(_, to)| to == path);
+            old.map_or(path, |(from, _)| from).clone()
+        };
+        let left = self.files.iter().filter_map(|(path, file)| {
+            let content = file.after_failure(dice)?;
+            Some((name(path), content))
+        });
+        let left: BTreeMap<_, _> = left.collect();
         for file in files(folder) {
-            let is_left = self.files.contains_key(&file);
-            if !is_left {
+            if !left.contains_key(&file) {
                 fs::remove_file(file).unwrap();
             }
         }
-        for (path, file) in &self.files {
-            match file.after_failure(dice) {
-                Some(content) => fs::write(path, content).unwrap(),
-                None if path.exists() => fs::remove_file(path).unwrap(),
-                None => {}
-            }
+        for (path, content) in left {
+            fs::write(path, content).unwrap();
         }
     }
 }
@@ -176,10 +202,15 @@ fn write(content: &mut Option<Vec<u8>>, at: usize, bytes: &[u8]) {
     content[at..end].copy_from_slice(bytes);
 }
 
-/// The files in a folder that a process could have lost something of.
+/// The files in a folder, and in those inside it, that a process could have lost something of.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.is_file()).collect()
+    let entries = fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let (folders, mut files): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
+    for folder in folders {
+        if !is_of_locks(Path::new(folder.file_name().unwrap())) {
+            files.extend(self::files(&folder));
+        }
+    }
+    files
 }

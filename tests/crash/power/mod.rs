@@ -8,6 +8,7 @@ mod trace;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use crate::child::{self, End, Role};
 use crate::dice::Dice;
@@ -29,6 +30,8 @@ enum Flaw {
     Careless,
     /// The disk takes no notice of flushes of the tasks' log, as if the store had forgotten them.
     Unflushed,
+    /// The disk takes no notice of flushes of folders, so that new names may be lost.
+    Unnamed,
 }
 
 /// Has the power fail as often as asked for, until something is wrong, and returns what.
@@ -91,13 +94,15 @@ fn work(site: &Site, flaw: Flaw, point: Option<&str>) -> Option<Vec<Event>> {
     let is_right = end == End::Finished || (point.is_some() && end == End::Crashed);
     assert!(is_right, "{end:?}");
     let mut events = trace::read(&fs::read_to_string(log.path()).unwrap(), &site.folder)?;
-    if flaw == Flaw::Unflushed {
-        let log = site.file("tasks.db-wal");
-        events.retain(|event| match event {
-            Event::SyncBegins { file, .. } | Event::SyncEnds { file, .. } => *file != log,
-            _ => true,
-        });
-    }
+    let logs = [site.file("tasks.db-wal"), site.file("tasks")];
+    let is_log = |file: &PathBuf| logs.iter().any(|log| file.starts_with(log));
+    events.retain(|event| match event {
+        Event::SyncBegins { file, .. } | Event::SyncEnds { file, .. } => {
+            flaw != Flaw::Unflushed || !is_log(file)
+        }
+        Event::SyncFolder { .. } => flaw != Flaw::Unnamed,
+        _ => true,
+    });
     Some(events)
 }
 
@@ -130,10 +135,21 @@ const fn layout(notes: Place, effects: Place) -> Layout {
     }
 }
 
-#[track_caller]
+/// Tasks in a file store, the application in SQLite files.
+const FILE: Layout = Layout {
+    tasks: Backend::File,
+    notes: Place::Sqlite,
+    effects: Place::Sqlite,
+};
+
 fn survives(notes: Place, effects: Place) {
+    survives_as(layout(notes, effects));
+}
+
+#[track_caller]
+fn survives_as(layout: Layout) {
     if can_run() {
-        let complaints = complaints(layout(notes, effects), Flaw::None);
+        let complaints = complaints(layout, Flaw::None);
         assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
     }
 }
@@ -175,6 +191,27 @@ fn prepared_survives_power_failures() {
 #[test]
 fn prepared_with_effects_in_a_third_file_survives_power_failures() {
     survives(Place::Sqlite, Place::Sqlite);
+}
+
+#[test]
+fn a_file_store_survives_power_failures() {
+    survives_as(FILE);
+}
+
+#[test]
+fn a_second_queue_in_a_file_store_survives_power_failures() {
+    let file = Place::Queue(Backend::File);
+    survives(file, file);
+}
+
+#[test]
+fn a_file_store_that_does_not_flush_its_journal_is_caught() {
+    is_caught(FILE, Flaw::Unflushed, "notes and their tasks differ");
+}
+
+#[test]
+fn a_file_store_that_does_not_flush_the_names_of_its_segments_is_caught() {
+    is_caught(FILE, Flaw::Unnamed, "notes and their tasks differ");
 }
 
 #[test]

@@ -25,6 +25,14 @@ pub(crate) enum Event {
     Remove {
         file: PathBuf,
     },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    /// The names of the files in a folder are on disk.
+    SyncFolder {
+        folder: PathBuf,
+    },
     /// The thread waits for the disk: what is written from now on need not be part of it.
     SyncBegins {
         file: PathBuf,
@@ -101,6 +109,7 @@ impl<'a> Reader<'a> {
         let (name, arguments) = call.split_once('(').unwrap();
         if matches!(name, "fsync" | "fdatasync")
             && let Some(file) = self.ours(descriptor(arguments).1)
+            && !file.is_dir()
         {
             self.events.push(Event::SyncBegins { file, thread });
         }
@@ -116,9 +125,26 @@ impl<'a> Reader<'a> {
         let (name, arguments) = call.trim_end().split_once('(').unwrap();
         let arguments = arguments.strip_suffix(')').unwrap();
         match name {
-            "openat" => drop(self.positions.insert(number(result), 0)),
+            "openat" => self.open(arguments, result),
             "unlink" | "unlinkat" => self.remove(arguments),
+            "rename" => self.rename(arguments),
             _ => self.change(thread, name, arguments, number(result) as usize),
+        }
+    }
+
+    fn open(&mut self, arguments: &str, result: &str) {
+        self.positions.insert(number(result), 0);
+        let file = self.ours(descriptor(result).1);
+        if let Some(file) = file.filter(|_| arguments.contains("O_TRUNC")) {
+            self.events.push(Event::Truncate { file, length: 0 });
+        }
+    }
+
+    fn rename(&mut self, arguments: &str) {
+        let mut named = arguments.split('"').skip(1).step_by(2).map(path);
+        let (from, to) = (named.next().unwrap(), named.next().unwrap());
+        if let (Some(from), Some(to)) = (self.ours(from), self.ours(to)) {
+            self.events.push(Event::Rename { from, to });
         }
     }
 
@@ -155,6 +181,7 @@ impl<'a> Reader<'a> {
                 file,
                 length: last(),
             },
+            "fsync" if file.is_dir() => Event::SyncFolder { folder: file },
             "fsync" | "fdatasync" => Event::SyncEnds { file, thread },
             other => panic!("`{other}` of {} is not replayed", file.display()),
         };
@@ -165,8 +192,16 @@ impl<'a> Reader<'a> {
     /// made again after every crash.
     fn ours(&self, file: PathBuf) -> Option<PathBuf> {
         let is_index = file.to_string_lossy().ends_with("-shm");
-        (file.parent() == Some(self.folder) && !is_index).then_some(file)
+        let inner = file.strip_prefix(self.folder).ok()?;
+        let is_lock = inner.components().any(|part| is_of_locks(part.as_ref()));
+        (!is_index && !is_lock).then_some(file)
     }
+}
+
+/// Whether a folder of this name has the lock files of the living, which die with them.
+pub(crate) fn is_of_locks(name: &Path) -> bool {
+    let name = name.to_string_lossy();
+    name == "alive" || name.ends_with("-votive")
 }
 
 /// The descriptor at the beginning of the arguments, and the file that it stands for.

@@ -1,6 +1,7 @@
 //! Where notes and effects are kept: in a database of an application, or in a second queue.
 #![cfg(test)]
 
+mod postgres;
 mod queue;
 mod rusqlite;
 
@@ -17,6 +18,7 @@ use crate::store::Opened;
 use crate::work::Ending;
 use crate::world::Result;
 
+use postgres::PostgresShelf;
 use queue::QueueShelf;
 pub(crate) use queue::refuse;
 use rusqlite::SqliteShelf;
@@ -53,6 +55,12 @@ pub(crate) struct Ground<'a> {
 }
 
 impl Ground<'_> {
+    /// The address of the Postgres database of a shelf.
+    fn database(&self, table: &str) -> String {
+        let number = if table == NOTES { 1 } else { 2 };
+        self.site.database(number)
+    }
+
     /// Opens a shelf, and makes it if it is missing.
     pub(crate) fn open(&self, table: &'static str, place: Place) -> Result<Arc<dyn Shelf>> {
         Ok(match (place, self.tasks) {
@@ -69,8 +77,16 @@ impl Ground<'_> {
                 let second = self.second.as_ref().ok_or("there is no second store")?;
                 Arc::new(QueueShelf::new(Arc::clone(second), table)?)
             }
+            (Place::Ours | Place::Yours, Opened::Postgres(store)) => {
+                let url = self.site.database(0);
+                Arc::new(PostgresShelf::sharing(Arc::clone(store), url, table)?)
+            }
             (Place::Ours | Place::Yours, Opened::Other(_)) => {
                 return Err("no application shares this store's database".into());
+            }
+            (Place::Postgres, _) => Arc::new(PostgresShelf::open(self.database(table), table)?),
+            (Place::Preparing, _) => {
+                Arc::new(PostgresShelf::preparing(self.database(table), table)?)
             }
         })
     }

@@ -21,17 +21,17 @@ enum Report {
     /// A register in an application database.
     Register(Text<ResourceId>),
     /// The statements that make a register.
-    Statements(&'static str),
+    Statements(String),
 }
 
 /// Migrates a store or a register.
 pub(super) fn run(global: &Global, typed: &Migrate) -> Result<Exit, Failure> {
     let report = match &typed.register {
-        None if typed.adopt => Report::Store(Text(application::adopt(target::url(global)?)?)),
+        None if typed.adopt => Report::Store(Text(application::at(target::url(global)?)?.adopt()?)),
         None => Report::Store(Text(Target::open_or_create(global)?.store.id())),
-        Some(url) if typed.print => Report::Statements(application::statements(url)?),
-        Some(url) if typed.adopt => Report::Register(Text(application::adopt(url)?)),
-        Some(url) => Report::Register(Text(application::migrate(url)?)),
+        Some(url) if typed.print => Report::Statements(application::at(url)?.statements()?),
+        Some(url) if typed.adopt => Report::Register(Text(application::at(url)?.adopt()?)),
+        Some(url) => Report::Register(Text(application::at(url)?.migrate()?)),
     };
     output::print(&report, global.json)?;
     Ok(Exit::Ok)

@@ -15,6 +15,15 @@ struct Report {
     published: usize,
     discarded: usize,
     in_doubt: usize,
+    databases: Databases,
+}
+
+/// What became of transactions that application databases had prepared.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Databases {
+    committed: usize,
+    rolled_back: usize,
+    in_doubt: usize,
 }
 
 /// Recovers once.
@@ -25,9 +34,14 @@ pub(super) fn run(target: &Target, typed: &args::Recover, json: bool) -> Result<
         published: recovered.published,
         discarded: recovered.discarded,
         in_doubt: recovered.in_doubt,
+        databases: Databases {
+            committed: recovered.databases.committed,
+            rolled_back: recovered.databases.rolled_back,
+            in_doubt: recovered.databases.in_doubt,
+        },
     };
     output::print(&report, json)?;
-    Ok(if report.in_doubt == 0 {
+    Ok(if report.in_doubt + report.databases.in_doubt == 0 {
         Exit::Ok
     } else {
         Exit::Unhealthy
@@ -40,10 +54,19 @@ impl fmt::Display for Report {
             published,
             discarded,
             in_doubt,
+            databases,
         } = self;
         writeln!(
             f,
             "{published} published, {discarded} discarded, {in_doubt} still in doubt"
+        )?;
+        if *databases == Databases::default() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "in databases: {} committed, {} rolled back, {} still in doubt",
+            databases.committed, databases.rolled_back, databases.in_doubt
         )
     }
 }

@@ -154,7 +154,7 @@ impl Journal {
     ) -> Result<Option<u64>> {
         let file = self.file(from.segment)?;
         let at = from.offset.max(HEADER_LENGTH as u64);
-        let mut scanner = Scanner::new(&file, at, file.metadata()?.len());
+        let mut scanner = Scanner::new(&file, (at, file.metadata()?.len()), scan::CHUNK_SMALL);
         loop {
             let goes_on = match scanner.next()? {
                 Step::End => return Ok(None),
@@ -206,7 +206,7 @@ impl Journal {
         if end < self.tail.length {
             return Err(self.corrupt(self.end(), "the segment was cut short"));
         }
-        let mut scanner = Scanner::new(&file, self.tail.length, end);
+        let mut scanner = Scanner::new(&file, (self.tail.length, end), scan::CHUNK);
         loop {
             match scanner.next()? {
                 Step::End => return Ok(None),

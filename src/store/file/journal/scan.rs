@@ -5,8 +5,9 @@ use std::io;
 
 use super::frame::{self, Frame, HEAD_LENGTH};
 
-/// How much is read at once.
-const CHUNK: usize = 1 << 20;
+/// How much is read at once where all is read, and where only a bit is.
+pub(crate) const CHUNK: usize = 1 << 20;
+pub(crate) const CHUNK_SMALL: usize = 128 << 10;
 
 /// What comes next in a segment.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,17 +26,20 @@ pub(crate) struct Scanner<'f> {
     /// Where the next record begins, and what is not read any more.
     at: u64,
     end: u64,
+    chunk: usize,
     buffer: Vec<u8>,
     /// Where in the buffer `at` is.
     start: usize,
 }
 
 impl<'f> Scanner<'f> {
-    pub(crate) fn new(file: &'f File, at: u64, end: u64) -> Self {
+    /// Reads from one offset to another, a chunk at a time.
+    pub(crate) fn new(file: &'f File, (at, end): (u64, u64), chunk: usize) -> Self {
         Self {
             file,
             at,
             end,
+            chunk,
             buffer: Vec::new(),
             start: 0,
         }
@@ -88,7 +92,7 @@ impl<'f> Scanner<'f> {
         }
         self.buffer.drain(..self.start);
         self.start = 0;
-        let wanted = length.max(CHUNK).min(self.left());
+        let wanted = length.max(self.chunk).min(self.left());
         self.buffer.resize(wanted, 0);
         let free = self.buffer.get_mut(have..).unwrap_or_default();
         read_at(self.file, free, self.at + have as u64)?;

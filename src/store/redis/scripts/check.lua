@@ -39,7 +39,7 @@ local function check_task(id, task)
   if task.state == 'claimed' and not task.pin then
     expect(redis.call('ZSCORE', leases, task.holder), 'the holder of task ', id, ' has no lease')
   end
-  for _, object in ipairs(cjson.decode(task.about or '[]')) do
+  for _, object in ipairs(objects(task)) do
     expect(stands_in(about_key(object), id), 'task ', id, ' is not listed by `', object, '`')
   end
 end
@@ -90,7 +90,7 @@ function looks.names()
   end)
   each(groups, function(name, id)
     local task = load(id)
-    expect(task and holds_group(task) == name or task and holds_group(task), 'the group `', name, '` leads astray')
+    expect(task and holds_group(task) and task.group == name, 'the group `', name, '` leads astray')
   end)
   each(aliases, function(alias, id) expect(load(id), 'the alias ', alias, ' leads nowhere') end)
   each(reserved_ids, function(id, txn)

@@ -43,8 +43,11 @@ bench:
 test:
     .ci/run test
 
-# The crash, model and fuzz tests for much longer than CI has time for.
-soak CRASHES="100000" OUTAGES="10000" CASES="1000000" SECONDS="3600":
-    VOTIVE_CRASHES={{CRASHES}} VOTIVE_OUTAGES={{OUTAGES}} cargo test --release --test crash -- --nocapture
+# The crash, model and fuzz tests for much longer than CI has time for: processes die for MINUTES, and at
+# each point ten times at least; servers are killed and connections fail as often as told.
+soak MINUTES="60" SERVER_KILLS="50" FAULTS="500" OUTAGES="10000" CASES="1000000" SECONDS="3600":
+    VOTIVE_REQUIRE_SERVERS=1 VOTIVE_SOAK_MINUTES={{MINUTES}} VOTIVE_KILLS=10 cargo test --release --test crash -- --nocapture --test-threads=1 matrix::
+    VOTIVE_REQUIRE_SERVERS=1 VOTIVE_SERVER_KILLS={{SERVER_KILLS}} VOTIVE_FAULTS={{FAULTS}} cargo test --release --test crash -- --nocapture faults::
+    VOTIVE_OUTAGES={{OUTAGES}} cargo test --release --test crash -- --nocapture power::
     PROPTEST_CASES={{CASES}} cargo test --release --test model -- --nocapture
     FUZZ_SECONDS={{SECONDS}} .ci/run fuzz

@@ -13,7 +13,7 @@ use crate::servers;
 use crate::site::{DATABASE_COUNT, Site};
 use crate::storm::Storm;
 
-/// How often a server is killed in each layout, unless `VOTIVE_OUTAGES` says otherwise.
+/// How often a server is killed in each layout, unless `VOTIVE_SERVER_KILLS` says otherwise.
 const KILLS: usize = 5;
 
 /// How often a connection fails in each layout, unless `VOTIVE_FAULTS` says otherwise.
@@ -112,7 +112,7 @@ pub(crate) fn outlives_its_servers(layout: Layout) {
     };
     let mut dice = Dice::new();
     let mut storm = Storm::begin(&ground.site);
-    for _ in 0..number("VOTIVE_OUTAGES").unwrap_or(KILLS) {
+    for _ in 0..number("VOTIVE_SERVER_KILLS").unwrap_or(KILLS) {
         for (server, _) in &ground.servers {
             storm.wait_for_commits(1 + dice.below(10));
             server.kill();
@@ -136,7 +136,11 @@ pub(crate) fn outlives_its_connections(layout: Layout) {
         for (server, proxy) in &ground.servers {
             let before = proxy.triggered();
             proxy.arm(fault(server, &mut dice));
-            storm.wait_until(|| proxy.triggered() > before);
+            // A statement that was prepared long ago is not sent again, nor is its text.
+            if !storm.wait_for_a_while(|| proxy.triggered() > before) {
+                proxy.arm(Fault::CutAfter(dice.below(4_000)));
+                storm.wait_until(|| proxy.triggered() > before);
+            }
             storm.wait_for_commits(1);
         }
     }
@@ -147,7 +151,7 @@ pub(crate) fn outlives_its_connections(layout: Layout) {
 fn fault(server: &Server, dice: &mut Dice) -> Fault {
     let patterns: &[&str] = match server {
         Server::Redis(_) => &["EVALSHA"],
-        Server::Postgres(_) => &["COMMIT", "INSERT"],
+        Server::Postgres(_) => &["COMMIT", "INSERT", "PREPARE TRANSACTION"],
     };
     let pattern = dice.pick(patterns).as_bytes().to_vec();
     match dice.below(10) {
@@ -182,14 +186,20 @@ macro_rules! faults {
 faults! {
     redis_with_an_application_in_sqlite:
         tasks Backend::Redis, notes Place::Sqlite, effects Place::Sqlite;
-    sqlite_and_a_queue_in_redis:
-        tasks Backend::Sqlite, notes Place::Queue(Backend::Redis), effects Place::Queue(Backend::Redis);
+    redis_with_an_application_in_postgres:
+        tasks Backend::Redis, notes Place::Postgres, effects Place::Postgres;
+    redis_deciding_for_postgres:
+        tasks Backend::Redis, notes Place::Preparing, effects Place::Preparing;
+    postgres_enlisted_ours:
+        tasks Backend::Postgres, notes Place::Ours, effects Place::Ours;
     postgres_with_an_application_in_sqlite:
         tasks Backend::Postgres, notes Place::Sqlite, effects Place::Sqlite;
-    sqlite_and_a_queue_in_postgres:
-        tasks Backend::Sqlite, notes Place::Queue(Backend::Postgres), effects Place::Queue(Backend::Postgres);
-    redis_and_a_queue_in_postgres:
+    sqlite_with_an_application_in_postgres:
+        tasks Backend::Sqlite, notes Place::Postgres, effects Place::Postgres;
+    file_deciding_for_postgres:
+        tasks Backend::File, notes Place::Preparing, effects Place::Preparing;
+    queues_in_sqlite_and_redis:
+        tasks Backend::Sqlite, notes Place::Queue(Backend::Redis), effects Place::Queue(Backend::Redis);
+    queues_in_redis_and_postgres:
         tasks Backend::Redis, notes Place::Queue(Backend::Postgres), effects Place::Queue(Backend::Postgres);
-    redis_and_a_queue_in_redis:
-        tasks Backend::Redis, notes Place::Queue(Backend::Redis), effects Place::Queue(Backend::Redis);
 }

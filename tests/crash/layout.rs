@@ -61,7 +61,10 @@ impl Layout {
     /// The points that this layout comes to.
     pub(crate) fn points(self) -> Vec<&'static str> {
         let of_places = [self.notes, self.effects].map(|place| self.points_of(place));
-        let is_taken = |point: &&str| self.is_prepared() || !is_one_of(point, &TWO_PHASE);
+        let is_taken = |point: &&str| {
+            (self.is_prepared() || !is_one_of(point, &TWO_PHASE))
+                && (self.has_garbage() || !is_one_of(point, &["forget"]))
+        };
         let of_tasks = self.tasks.points().into_iter().filter(is_taken);
         let mut points: Vec<_> = of_tasks.chain(of_places.concat()).collect();
         points.sort_unstable();
@@ -100,6 +103,14 @@ impl Layout {
         }
     }
 
+    /// Whether the store of the tasks has outcomes to forget that its process has not forgotten. In
+    /// Postgres it takes longer than a child lives until a process is proved dead that decided only for
+    /// itself.
+    fn has_garbage(self) -> bool {
+        let decides = |place| matches!(place, Place::Preparing | Place::Queue(_));
+        self.tasks != Backend::Postgres || [self.notes, self.effects].into_iter().any(decides)
+    }
+
     /// The store that has notes or effects, if one has.
     pub(crate) fn second(self) -> Option<Backend> {
         [self.notes, self.effects]
@@ -121,6 +132,15 @@ impl Layout {
                     || [self.notes, self.effects].into_iter().any(is_there)
             }
         }
+    }
+
+    /// Whether all is in SQLite files.
+    pub(crate) fn is_in_sqlite(self) -> bool {
+        let is_there = |place| {
+            let here = [Place::Ours, Place::Yours, Place::Sqlite];
+            here.contains(&place) || place == Place::Queue(Backend::Sqlite)
+        };
+        self.tasks == Backend::Sqlite && [self.notes, self.effects].into_iter().all(is_there)
     }
 
     /// Whether some transaction spans several stores.

@@ -14,6 +14,9 @@ use crate::site::Site;
 /// What nothing that a child does takes as long as, however busy the machine is.
 const LONG: Duration = Duration::from_secs(120);
 
+/// How long something that need not happen is waited for.
+const SHORT: Duration = Duration::from_secs(2);
+
 pub(crate) struct Storm<'a> {
     site: &'a Site,
     child: Child,
@@ -49,15 +52,26 @@ impl<'a> Storm<'a> {
 
     /// Waits for something to happen while the child works.
     pub(crate) fn wait_until(&mut self, has_happened: impl Fn() -> bool) {
-        let (again, late) = (tick(Duration::from_millis(2)), after(LONG));
+        let happened = self.wait_at_most(LONG, has_happened);
+        assert!(happened, "the child is stuck: {}", self.said());
+    }
+
+    /// Waits a little for something that need not happen; returns whether it did.
+    pub(crate) fn wait_for_a_while(&mut self, has_happened: impl Fn() -> bool) -> bool {
+        self.wait_at_most(SHORT, has_happened)
+    }
+
+    fn wait_at_most(&mut self, limit: Duration, has_happened: impl Fn() -> bool) -> bool {
+        let (again, late) = (tick(Duration::from_millis(2)), after(limit));
         while !has_happened() {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "the child ended: {}", self.said());
             select! {
                 recv(again) -> _ => {}
-                recv(late) -> _ => panic!("the child is stuck: {}", self.said()),
+                recv(late) -> _ => return false,
             }
         }
+        true
     }
 
     fn said(&self) -> String {

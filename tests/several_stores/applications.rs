@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use ::postgres::{Client, NoTls};
 use rusqlite::Connection;
 use votive::id::ResourceId;
 use votive::register::Tier;
+use votive::resource::postgres;
 use votive::resource::rusqlite::Database;
 use votive::store::Store;
 use votive::txn::{TransactionManager, Work};
@@ -63,10 +65,62 @@ impl Application for Database {
     }
 }
 
+struct InPostgres {
+    url: String,
+    database: postgres::Database,
+    decides: bool,
+}
+
+impl InPostgres {
+    fn new(url: String, database: postgres::Database, decides: bool) -> Self {
+        Client::connect(&url, NoTls)
+            .unwrap()
+            .batch_execute(TABLES)
+            .unwrap();
+        Self {
+            url,
+            database,
+            decides,
+        }
+    }
+}
+
+impl Application for InPostgres {
+    fn id(&self) -> ResourceId {
+        self.database.id()
+    }
+
+    fn write(&self, work: &mut Work, name: &str, is_refused: bool) {
+        let needs = is_refused.then_some(1_i32);
+        let session = self.database.join(work).unwrap();
+        session
+            .execute("INSERT INTO note VALUES ($1, $2)", &[&name, &needs])
+            .unwrap();
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let mut client = Client::connect(&self.url, NoTls).unwrap();
+        let rows = client.query("SELECT name FROM note", &[]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    fn introduce(&self, manager: &TransactionManager) {
+        self.database.introduce(manager.registers());
+    }
+
+    fn decides(&self) -> bool {
+        self.decides
+    }
+}
+
 /// A kind of application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Sqlite,
+    /// Decides.
+    Postgres,
+    /// Promises.
+    Preparing,
 }
 
 struct Pair {
@@ -80,7 +134,7 @@ impl Pair {
     /// Opens both, or nothing if the server of one is not installed.
     fn open(kind: Kind, backend: Backend) -> Option<Self> {
         let ground = Ground::new();
-        let application = match kind {
+        let application: Box<dyn Application> = match kind {
             Kind::Sqlite => {
                 let path = ground.file("application");
                 Database::migrate(&path).unwrap();
@@ -89,6 +143,17 @@ impl Pair {
                     .execute_batch(TABLES)
                     .unwrap();
                 Box::new(Database::open(&path).unwrap())
+            }
+            Kind::Postgres => {
+                let url = Ground::database()?;
+                postgres::Database::migrate(&url, postgres::Options::default()).unwrap();
+                let database = postgres::Database::open(&url).unwrap();
+                Box::new(InPostgres::new(url, database, true))
+            }
+            Kind::Preparing => {
+                let url = Ground::database()?;
+                let database = postgres::Database::preparing(&url).unwrap();
+                Box::new(InPostgres::new(url, database, false))
             }
         };
         let (store, manager) = (ground.store(backend, "tasks")?, TransactionManager::new());
@@ -216,4 +281,14 @@ macro_rules! pairs {
 pairs! {
     sqlite_with_sqlite: application Kind::Sqlite, queue Backend::Sqlite;
     sqlite_with_redis: application Kind::Sqlite, queue Backend::Redis;
+    sqlite_with_file: application Kind::Sqlite, queue Backend::File;
+    sqlite_with_postgres: application Kind::Sqlite, queue Backend::Postgres;
+    postgres_with_sqlite: application Kind::Postgres, queue Backend::Sqlite;
+    postgres_with_file: application Kind::Postgres, queue Backend::File;
+    postgres_with_redis: application Kind::Postgres, queue Backend::Redis;
+    postgres_with_postgres: application Kind::Postgres, queue Backend::Postgres;
+    preparing_with_sqlite: application Kind::Preparing, queue Backend::Sqlite;
+    preparing_with_file: application Kind::Preparing, queue Backend::File;
+    preparing_with_redis: application Kind::Preparing, queue Backend::Redis;
+    preparing_with_postgres: application Kind::Preparing, queue Backend::Postgres;
 }

@@ -1,6 +1,7 @@
 //! Stores of every kind, and words for what the stories do with them.
 #![cfg(test)]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -13,13 +14,15 @@ use votive::register::Register;
 use votive::store::{Batch, Change, Filter, Inspect, Store};
 use votive::task::{Options, Payload, PayloadLimits, Record};
 use votive::txn::{TransactionManager, Work};
-use votive_testbed::{Redis, or_skip};
+use votive_testbed::{Postgres, Redis, or_skip};
 
 /// A kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Sqlite,
+    File,
     Redis,
+    Postgres,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,6 +44,13 @@ pub(crate) fn greet(name: &str) -> Greet {
 static REDIS: LazyLock<Option<Redis>> =
     LazyLock::new(|| or_skip(Redis::start(votive_testbed::redis::Options::default())));
 
+static POSTGRES: LazyLock<Option<Postgres>> = LazyLock::new(|| {
+    let options = votive_testbed::postgres::Options::default();
+    or_skip(Postgres::start(
+        options.setting("max_prepared_transactions", "64"),
+    ))
+});
+
 /// Where the stores of one test are.
 pub(crate) struct Ground(TempDir);
 
@@ -53,9 +63,18 @@ impl Ground {
     pub(crate) fn store(&self, backend: Backend, name: &str) -> Option<Arc<dyn Store>> {
         let url = match backend {
             Backend::Sqlite => format!("sqlite://{}.db", self.file(name).display()),
+            Backend::File => format!("file://{}", self.file(name).display()),
+            Backend::Postgres => format!("{}?schema={name}", Self::database()?),
             Backend::Redis => format!("{}?name={}.{name}", REDIS.as_ref()?.url(), self.name()),
         };
         Some(votive::open(&url).unwrap())
+    }
+
+    /// Makes a Postgres database that no other test has, and returns its address.
+    pub(crate) fn database() -> Option<String> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::SeqCst));
+        Some(POSTGRES.as_ref()?.create_database(&name).unwrap())
     }
 
     /// A name that no other test has.

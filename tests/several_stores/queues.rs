@@ -181,4 +181,9 @@ pairs! {
     sqlite_and_redis: Backend::Sqlite, Backend::Redis;
     redis_and_sqlite: Backend::Redis, Backend::Sqlite;
     redis_and_redis: Backend::Redis, Backend::Redis;
+    file_and_sqlite: Backend::File, Backend::Sqlite;
+    redis_and_file: Backend::Redis, Backend::File;
+    postgres_and_sqlite: Backend::Postgres, Backend::Sqlite;
+    redis_and_postgres: Backend::Redis, Backend::Postgres;
+    file_and_postgres: Backend::File, Backend::Postgres;
 }

@@ -1,6 +1,7 @@
 //! Postgres databases of the application, told as stories over the public interface, on a private server.
 #![cfg(test)]
 
+mod crash;
 mod enlisted_ours;
 mod enlisted_yours;
 mod fixture;

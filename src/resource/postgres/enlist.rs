@@ -5,9 +5,7 @@ use postgres::{Client, GenericClient, Transaction};
 
 use crate::queue::{Enlist, EnlistError};
 use crate::store::postgres::session::Foreign;
-use crate::store::postgres::{
-    BACKEND, PostgresStore, is_one_insert, notify_at_commit, register, write_batch,
-};
+use crate::store::postgres::{BACKEND, PostgresStore, enlist, is_one_insert, write_batch};
 use crate::store::{self, Applied, Batch, Error, Kind, Store};
 
 /// Tasks are in the transaction, or in the savepoint that a nested one is, and those who wait are told
@@ -45,12 +43,13 @@ impl Enlist for &mut Client {
     fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
         let store = own(store)?;
         begin_savepoint(self)?;
-        let written = write(*self, store, batch);
+        // It may have gone back to a savepoint since it was checked, and told nobody.
+        let written = check_database(*self, store).and_then(|()| Ok(write(*self, store, batch)?));
         if written.is_err() {
             end_savepoint(self, "ROLLBACK TO")?;
         }
         end_savepoint(self, "RELEASE")?;
-        Ok(written?)
+        written
     }
 }
 
@@ -78,22 +77,19 @@ fn own(store: &dyn Store) -> Result<&PostgresStore, EnlistError> {
         })
 }
 
-/// Compares cluster, database and schema: a schema of this name in another database does not count.
+/// Compares cluster, database and schema: a schema of this name in another database does not count. Has
+/// those who wait be told of the commit.
 fn check_database<C: GenericClient>(
     client: &mut C,
     store: &PostgresStore,
 ) -> Result<(), EnlistError> {
     let mut session = Foreign::new(client, store.tables(), None);
-    let found = register::fingerprint(&mut session, store.tables());
-    let found = match found {
-        Err(fault) if matches!(fault.kind, Kind::Corrupt(_)) => "one without the schema".to_owned(),
-        found => found.map_err(|fault| fault.during("be compared with a connection"))?,
-    };
-    if found == store.fingerprint() {
+    let found = enlist(&mut session, store)?;
+    if found.as_deref() == Some(store.fingerprint()) {
         return Ok(());
     }
     Err(EnlistError::OtherDatabase {
-        found,
+        found: found.unwrap_or_else(|| "one without the schema".to_owned()),
         store: store.fingerprint().to_owned(),
     })
 }
@@ -104,10 +100,7 @@ fn write<C: GenericClient>(
     batch: Batch,
 ) -> store::Result<Applied> {
     let now = store::Inspect::now(store)?;
-    let mut session = Foreign::new(client, store.tables(), None);
-    let applied = write_batch(&mut session, batch, now)?;
-    notify_at_commit(&mut session)?;
-    Ok(applied)
+    write_batch(&mut Foreign::new(client, store.tables(), None), batch, now)
 }
 
 fn failed(error: postgres::Error) -> Error {

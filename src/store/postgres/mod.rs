@@ -60,7 +60,7 @@ use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store};
 use crate::time::Timestamp;
 use connection::Connector;
 use error::{Fault, Result};
-use notify::{Bell, Keeper, Shared, StoreClock, Waiting};
+use notify::{Bell, Fronts, Keeper, Shared, StoreClock, Waiting};
 use pool::{Durability, Look, Pool, Txn, Write};
 use presence::{Guard, Presences, Role};
 use register::Identity;
@@ -102,6 +102,7 @@ pub struct PostgresStore {
     known: Mutex<Vec<TxnId>>,
     bell: Arc<Bell>,
     waiting: Arc<Waiting>,
+    fronts: Fronts,
     keeper: Keeper,
 }
 
@@ -166,6 +167,7 @@ impl PostgresStore {
             known: Mutex::default(),
             bell,
             waiting,
+            fronts: Fronts::default(),
             keeper,
         })
     }
@@ -195,6 +197,7 @@ impl PostgresStore {
     /// Has those who wait look, in this process and in others: for who has committed tasks on a
     /// connection of their own.
     pub fn announce(&self) {
+        self.fronts.forget();
         self.bell.ring();
         let told = self.read(|session| session.query(notify::NOTIFY, Vec::new()));
         if let Err(fault) = told {
@@ -235,6 +238,7 @@ impl PostgresStore {
     fn ring_after<T>(&self, done: &Result<T>) {
         let may_have = |fault: &Fault| fault.kind == Kind::Unknown;
         if done.as_ref().err().is_none_or(may_have) {
+            self.fronts.forget();
             self.bell.ring();
         }
     }
@@ -300,12 +304,30 @@ pub(crate) fn is_one_insert(batch: &Batch) -> bool {
     matches!(&batch.changes[..], [Change::Insert(record)] if insert::is_plain(record))
 }
 
-/// Tells those who wait in other processes when the caller's transaction commits. Such commits wait for
-/// each other's flush, so this is for those whose commit votive does not see.
-pub(crate) fn notify_at_commit(session: &mut dyn Session) -> store::Result<()> {
-    let told = session.query(notify::ECHO, Vec::new());
-    told.map(drop)
-        .map_err(|fault| fault.during("tell those who wait in another's transaction"))
+/// Says which database a foreign transaction is in, and, if it is the store's, tells those who wait in
+/// other processes when it commits: in one round trip, because it is asked for each such transaction.
+const ENLIST: &str = concat!(
+    "SELECT f.here, CASE WHEN f.here = $2 THEN pg_catalog.pg_notify(
+         'votive_' || pg_catalog.to_regclass('@.task')::oid::pg_catalog.text, '') IS NULL END
+     FROM (",
+    register::fingerprint_query!(),
+    ") AS f"
+);
+
+/// Returns the fingerprint of the database that a foreign transaction is in; `None` if it has no schema of
+/// the store's name. If it is the store's own, those who wait in other processes are told when it
+/// commits. Such commits wait for each other's flush, so this is for those whose commit votive does not
+/// see.
+pub(crate) fn enlist(
+    session: &mut dyn Session,
+    store: &PostgresStore,
+) -> store::Result<Option<String>> {
+    let mut ask = || {
+        let values = vec![store.schema().into(), store.fingerprint().into()];
+        let found = session.first(ENLIST, values)?;
+        found.map(|row| column(&row, 0)).transpose()
+    };
+    ask().map_err(|fault: Fault| fault.during("look at another's transaction"))
 }
 
 /// Makes the tables, or brings them up to date.

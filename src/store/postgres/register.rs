@@ -121,16 +121,21 @@ pub(crate) fn adopt(session: &mut dyn Session, schema: &Schema) -> Result<()> {
         .map(drop)
 }
 
+/// The query of the fingerprint of the schema `$1`.
+macro_rules! fingerprint_query {
+    () => {
+        "SELECT format('system %s database %s schema %s',
+             (SELECT system_identifier FROM pg_catalog.pg_control_system()), d.oid, n.oid) AS here
+         FROM pg_catalog.pg_database d, pg_catalog.pg_namespace n
+         WHERE d.datname = pg_catalog.current_database() AND n.nspname = $1"
+    };
+}
+pub(super) use fingerprint_query;
+
 /// Tells a database from its clones, as far as it can: by the cluster, the database and the schema. A
 /// cluster that was copied as a whole has the same.
 pub(crate) fn fingerprint(session: &mut dyn Session, schema: &Schema) -> Result<String> {
-    let found = session.first(
-        "SELECT format('system %s database %s schema %s',
-             (SELECT system_identifier FROM pg_catalog.pg_control_system()), d.oid, n.oid)
-         FROM pg_catalog.pg_database d, pg_catalog.pg_namespace n
-         WHERE d.datname = pg_catalog.current_database() AND n.nspname = $1",
-        vec![schema.name().into()],
-    )?;
+    let found = session.first(fingerprint_query!(), vec![schema.name().into()])?;
     match found {
         Some(row) => column(&row, 0),
         None => Err(Fault::corrupt(format!(

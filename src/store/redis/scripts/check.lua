@@ -39,7 +39,7 @@ local function check_task(id, task)
   if task.state == 'claimed' and not task.pin then
     expect(redis.call('ZSCORE', leases, task.holder), 'the holder of task ', id, ' has no lease')
   end
-  for _, object in ipairs(cjson.decode(task.about or '[]')) do
+  for _, object in ipairs(objects(task)) do
     expect(stands_in(about_key(object), id), 'task ', id, ' is not listed by `', object, '`')
   end
 end

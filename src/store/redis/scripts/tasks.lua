@@ -135,20 +135,19 @@ local function leave_index(id, task)
   if not task.pin then leave_line(id, task) end
 end
 
+-- The objects that a task is about.
+local function objects(task) return task.about and cjson.decode(task.about) or {} end
+
 -- Lists a task where it is found for as long as it exists.
 local function enlist(id, task)
   redis.call('ZADD', tasks, task.seq, id)
-  for _, object in ipairs(cjson.decode(task.about or '[]')) do
-    redis.call('ZADD', about_key(object), task.seq, id)
-  end
+  for _, object in ipairs(objects(task)) do redis.call('ZADD', about_key(object), task.seq, id) end
   for alias in string.gmatch(task.aliases or '', '[^,]+') do redis.call('HSET', aliases, alias, id) end
 end
 
 local function delist(id, task)
   redis.call('ZREM', tasks, id)
-  for _, object in ipairs(cjson.decode(task.about or '[]')) do
-    redis.call('ZREM', about_key(object), id)
-  end
+  for _, object in ipairs(objects(task)) do redis.call('ZREM', about_key(object), id) end
   for alias in string.gmatch(task.aliases or '', '[^,]+') do
     redis.call('HDEL', aliases, alias)
     topics['settled:' .. alias] = true

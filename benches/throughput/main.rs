@@ -10,6 +10,7 @@ mod application;
 mod file;
 mod flushes;
 mod own;
+mod postgres;
 mod raw;
 mod redis;
 mod report;
@@ -44,7 +45,8 @@ fn main() -> Result<()> {
         .iter()
         .chain(&application::PAIRS)
         .chain(file::PAIRS)
-        .chain(redis::pairs());
+        .chain(redis::pairs())
+        .chain(postgres::pairs());
     for pair in pairs.filter(|pair| only.is_none_or(|only| pair.name.contains(only))) {
         let mut rounds = Vec::new();
         for _ in 0..setting.rounds {
@@ -69,6 +71,13 @@ fn main() -> Result<()> {
         if let Some(redis) = redis::store()? {
             let share = own::idle(redis, setting.idle)?;
             println!("redis idle consumer: {:.2} % of a core", share * 100.0);
+        }
+        if let Some(postgres) = postgres::store()? {
+            latency("postgres", postgres, &setting)?;
+        }
+        if let Some(postgres) = postgres::store()? {
+            let share = own::idle(postgres, setting.idle)?;
+            println!("postgres idle consumer: {:.2} % of a core", share * 100.0);
         }
     }
     if only.is_none_or(|only| "file latency".contains(only)) {

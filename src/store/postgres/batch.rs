@@ -21,6 +21,14 @@ pub(super) fn check(batch: &Batch) -> Result<()> {
     Ok(batch.changes.iter().try_for_each(lifecycle::check)?)
 }
 
+/// Whether a batch does nothing but end claims of tasks that are done: then nothing new is in the line, but
+/// for a task that waited for its group.
+pub(super) fn only_ends(batch: &Batch) -> bool {
+    batch.changes.iter().all(|change| {
+        matches!(change, Change::Settle(settlement) if settlement.verdict == Verdict::Done)
+    })
+}
+
 /// Ends claims of tasks on which nothing hangs and that leave. Returns which it was.
 const DONE: &str = "\
 WITH asked AS MATERIALIZED (

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::Result;
 use super::keys;
 use super::names;
+use super::notify::Fronts;
 use super::row::{GIVEN, TaskRow, column, task_columns, tasks_with};
 use super::session::Session;
 use super::tasks;
@@ -26,7 +27,7 @@ const DUE_MAX: usize = 1_000;
 pub(super) const TAKE: &str = concat!(
     "WITH taken AS (
          DELETE FROM @.ready WHERE ctid = ANY (ARRAY(
-             SELECT r.ctid FROM @.ready r WHERE r.queue = $1
+             SELECT r.ctid FROM @.ready r WHERE r.queue = $1 AND r.rank >= $8
                  AND NOT EXISTS (SELECT 1 FROM @.task d WHERE d.queue = $1 AND d.state = 2
                      AND d.not_before <= $3)
                  AND NOT EXISTS (SELECT 1 FROM @.lease l JOIN @.claim c ON c.holder = l.incarnation
@@ -66,12 +67,20 @@ INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM moved";
 pub(super) fn claim(
     session: &mut dyn Session,
     request: &ClaimRequest,
-    own: &Value,
+    (own, fronts): (&Value, &Fronts),
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     let mut claims = Vec::new();
     for want in request.wants.iter().filter(|want| want.count > 0) {
-        let mut taken = take(session, want, (&request.consumer, own), now)?;
+        let mut taken = Vec::new();
+        let mut again = true;
+        while taken.is_empty() && again {
+            let looking = fronts.look(&want.queue);
+            let from = looking.rank;
+            let (first, claimed) = take(session, (want, from), (&request.consumer, own), now)?;
+            taken = claimed;
+            again = fronts.found(&want.queue, &looking, first);
+        }
         if taken.is_empty() {
             taken = take_with_trouble(session, want, (&request.consumer, own), now)?;
         }
@@ -80,12 +89,13 @@ pub(super) fn claim(
     Ok(claims)
 }
 
+/// Takes what is in the line from the rank `from` on. Returns the rank of the first, too.
 fn take(
     session: &mut dyn Session,
-    want: &Want,
+    (want, from): (&Want, i64),
     (consumer, own): (&ConsumerId, &Value),
     now: Timestamp,
-) -> Result<Vec<Claim>> {
+) -> Result<(Option<i64>, Vec<Claim>)> {
     let token = |_| Some(Token::next(consumer.incarnation).count.cast_signed());
     let tokens = (0..want.count).map(token).collect();
     let rows = session.query(
@@ -98,11 +108,14 @@ fn take(
             consumer.name.as_str().into(),
             Value::Integers(tokens),
             own.clone(),
+            from.into(),
         ],
     )?;
     let mut claims = Vec::with_capacity(rows.len());
+    let mut first = None;
     for row in &rows {
         let mut task = TaskRow::read_task(row)?;
+        first = first.or(Some(task.rank));
         lifecycle::claim(&mut task.record)?;
         let token = Token {
             incarnation: consumer.incarnation,
@@ -111,7 +124,7 @@ fn take(
         claims.push(arrive(task, token, false, now));
     }
     free_keys(session, &claims)?;
-    Ok(claims)
+    Ok((first, claims))
 }
 
 /// Claims when tasks have become due or claims have to be taken back: one step after the other.
@@ -298,4 +311,137 @@ pub(super) fn present(
         tokens.insert(super::row::id(row, 0)?, token);
     }
     Ok(tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use votive_testbed::{Postgres, or_skip, postgres};
+
+    use super::*;
+    use crate::store::postgres::pool::{Durability, Write};
+    use crate::store::postgres::{Options, PostgresStore};
+
+    const WRITE: Write = Write {
+        durability: Durability::Deferred,
+        failpoints: ["", ""],
+        wakes: false,
+    };
+    static SERVER: LazyLock<Option<Postgres>> =
+        LazyLock::new(|| or_skip(Postgres::start(postgres::Options::default())));
+
+    /// A store with as many ready, scheduled and dead tasks each.
+    fn backlog(schema: &str, count: i64) -> Option<PostgresStore> {
+        let server = SERVER.as_ref()?;
+        let options = Options::default().schema(schema);
+        let store = PostgresStore::open(&server.url(), options).unwrap();
+        let task_options = crate::codec::encode(&crate::task::Options::default()).unwrap();
+        let filled = store.write(WRITE, |session| {
+            session.execute(
+                "INSERT INTO @.task (seq, rank, enqueued_at, published_at, not_before, version, attempts,
+                     conflicts, reclaims, state, format, is_plain, id, queue, kind, options, payload)
+                 SELECT nextval('@.task_seq'), n, 0, 0, 9000000000000000 + n, 0, 0, 0, 0, s, 2, true,
+                     decode(lpad(to_hex(10 * n + s), 32, '0'), 'hex'), 'default', 'kind', $1,
+                     decode(repeat('07', 100), 'hex')
+                 FROM generate_series(1, $2) n, unnest(ARRAY[2, 3, 6]) s",
+                vec![task_options.into(), count.into()],
+            )?;
+            session.execute(
+                "INSERT INTO @.ready (queue, rank, seq)
+                 SELECT queue, rank, seq FROM @.task WHERE state = 3",
+                Vec::new(),
+            )
+        });
+        filled.unwrap();
+        let mut client = server.client().unwrap();
+        let vacuum = format!("VACUUM ANALYZE {schema}.task; ");
+        client.batch_execute(&vacuum).unwrap();
+        client
+            .batch_execute(&format!("VACUUM ANALYZE {schema}.ready"))
+            .unwrap();
+        Some(store)
+    }
+
+    /// The blocks that a claim of ten tasks touches, as the server counts them; nothing is claimed.
+    fn blocks(store: &PostgresStore) -> u64 {
+        static EXPLAIN: LazyLock<String> =
+            LazyLock::new(|| format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {TAKE}"));
+        let values = vec![
+            "default".into(),
+            10_i64.into(),
+            1_i64.into(),
+            1_i64.into(),
+            "web".into(),
+            Value::Integers((1..=10).map(Some).collect()),
+            Value::Integers(Vec::new()),
+            i64::MIN.into(),
+        ];
+        let mut lines = Vec::new();
+        let explained: Result<()> = store.write(WRITE, |session| {
+            for row in session.query(&EXPLAIN, values)? {
+                lines.push(column::<String>(&row, 0)?);
+            }
+            Err(crate::store::Kind::Conflict.into())
+        });
+        assert!(explained.is_err() && !lines.is_empty(), "{explained:?}");
+        total(&lines)
+    }
+
+    /// Adds up the whole and the part that the whole does not contain: who inserts claims.
+    fn total(lines: &[String]) -> u64 {
+        let starts = lines
+            .iter()
+            .enumerate()
+            .filter(|(at, line)| *at == 0 || line.contains("Insert on"));
+        let of = |at: usize| {
+            let counts = lines[at..]
+                .iter()
+                .find(|line| line.contains("Buffers: shared"));
+            let counts = counts.into_iter().flat_map(|line| line.split_whitespace());
+            let numbers =
+                counts.filter_map(|word| word.strip_prefix("hit=").or(word.strip_prefix("read=")));
+            numbers
+                .map(|number| number.parse::<u64>().unwrap())
+                .sum::<u64>()
+        };
+        starts.map(|(at, _)| of(at)).sum()
+    }
+
+    #[test]
+    fn a_claim_touches_as_many_blocks_whatever_the_backlog() {
+        let Some(few) = backlog("few", 1_000) else {
+            return;
+        };
+        let Some(many) = backlog("many", 100_000) else {
+            return;
+        };
+        let (few, many) = (blocks(&few), blocks(&many));
+        eprintln!("blocks of a claim of ten: {few} at 1,000, {many} at 100,000");
+        // A look at the line, one at what is due and ten at the tasks: each may go two levels deeper.
+        assert!(few > 10 && many <= few + 2 * 12, "{few} became {many}");
+    }
+
+    #[test]
+    fn a_claim_walks_over_narrow_rows_while_an_old_snapshot_is_held() {
+        let Some(store) = backlog("held", 50_000) else {
+            return;
+        };
+        let mut client = SERVER.as_ref().unwrap().client().unwrap();
+        let held = client.build_transaction();
+        let mut held = held
+            .isolation_level(::postgres::IsolationLevel::RepeatableRead)
+            .start()
+            .unwrap();
+        held.query_one("SELECT 1", &[]).unwrap();
+        let before = blocks(&store);
+        let claimed = store.write(WRITE, |session| {
+            session.execute("DELETE FROM @.ready WHERE rank <= 40000", Vec::new())
+        });
+        assert_eq!(claimed.unwrap(), 40_000);
+        let after = blocks(&store);
+        eprintln!("blocks of a claim of ten: {before}, and {after} behind 40,000 dead versions");
+        assert!(after - before < 40_000 / 50, "{before} became {after}");
+        drop(held);
+    }
 }

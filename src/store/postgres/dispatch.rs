@@ -119,7 +119,9 @@ impl PostgresStore {
             return Err(Kind::Invalid(whose).into());
         }
         let own = self.own_consumers();
-        let claims = self.write(CLAIM, |session| claim::claim(session, request, &own, now))?;
+        let claims = self.write(CLAIM, |session| {
+            claim::claim(session, request, (&own, &self.fronts), now)
+        })?;
         self.waiting.claimed(claims.len());
         Ok(claims)
     }

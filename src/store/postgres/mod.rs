@@ -60,7 +60,7 @@ use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store};
 use crate::time::Timestamp;
 use connection::Connector;
 use error::{Fault, Result};
-use notify::{Bell, Keeper, Shared, StoreClock, Waiting};
+use notify::{Bell, Fronts, Keeper, Shared, StoreClock, Waiting};
 use pool::{Durability, Look, Pool, Txn, Write};
 use presence::{Guard, Presences, Role};
 use register::Identity;
@@ -102,6 +102,7 @@ pub struct PostgresStore {
     known: Mutex<Vec<TxnId>>,
     bell: Arc<Bell>,
     waiting: Arc<Waiting>,
+    fronts: Fronts,
     keeper: Keeper,
 }
 
@@ -166,6 +167,7 @@ impl PostgresStore {
             known: Mutex::default(),
             bell,
             waiting,
+            fronts: Fronts::default(),
             keeper,
         })
     }
@@ -195,6 +197,7 @@ impl PostgresStore {
     /// Has those who wait look, in this process and in others: for who has committed tasks on a
     /// connection of their own.
     pub fn announce(&self) {
+        self.fronts.forget();
         self.bell.ring();
         let told = self.read(|session| session.query(notify::NOTIFY, Vec::new()));
         if let Err(fault) = told {
@@ -235,6 +238,7 @@ impl PostgresStore {
     fn ring_after<T>(&self, done: &Result<T>) {
         let may_have = |fault: &Fault| fault.kind == Kind::Unknown;
         if done.as_ref().err().is_none_or(may_have) {
+            self.fronts.forget();
             self.bell.ring();
         }
     }

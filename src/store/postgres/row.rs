@@ -136,7 +136,7 @@ impl TaskRow {
             failure: failure.map(codec::decode).transpose()?,
             dead: column::<Option<i16>>(row, 11)?.map(dead).transpose()?,
             ended_at: optional_instant(row, 12)?,
-            progress: column(row, 13)?,
+            progress: column::<Option<&[u8]>>(row, 13)?.map(text).transpose()?,
         };
         Ok(Self {
             seq: column(row, 0)?,
@@ -205,6 +205,12 @@ pub(super) fn instant(row: &Row, index: usize) -> Result<Timestamp> {
 
 pub(super) fn optional_instant(row: &Row, index: usize) -> Result<Option<Timestamp>> {
     Ok(column::<Option<i64>>(row, index)?.map(Timestamp::from_micros))
+}
+
+/// What people say is kept as bytes: it may have characters that a text of Postgres must not.
+fn text(bytes: &[u8]) -> Result<String> {
+    let text = String::from_utf8(bytes.to_vec());
+    text.map_err(|_| Fault::corrupt("a text that is not UTF-8"))
 }
 
 fn number(row: &Row, index: usize) -> Result<u32> {

@@ -56,7 +56,7 @@ CREATE TABLE @.task (
     group_key    text,
     unique_key   text,
     failure      bytea,
-    progress     text,
+    progress     bytea,
     options      bytea    NOT NULL,
     payload      bytea    NOT NULL
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);

@@ -120,7 +120,11 @@ impl Stage for PostgresStore {
     ) -> store::Result<Applied> {
         let applied =
             batch::check(batch).and_then(|()| self.apply_checked(txn, batch, prepared, now));
-        self.ring_after(&applied);
+        if batch::only_ends(batch) && applied.is_ok() {
+            self.bell.ring();
+        } else {
+            self.ring_after(&applied);
+        }
         applied.map_err(|fault| fault.during("apply a batch"))
     }
 

@@ -178,7 +178,7 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
             record.dead.map(dead_number).into(),
             record.ended_at.into(),
             lifecycle::kept_until(record).into(),
-            record.progress.clone().into(),
+            record.progress.clone().map(String::into_bytes).into(),
         ],
     )?;
     let is_ready = record.state == State::Ready && row.pinned.is_none();

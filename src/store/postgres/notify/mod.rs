@@ -8,6 +8,7 @@
 
 mod bell;
 mod clock;
+mod front;
 mod keeper;
 
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 
 pub(crate) use bell::Bell;
 pub(super) use clock::StoreClock;
+pub(super) use front::Fronts;
 pub(super) use keeper::{Keeper, Shared};
 
 use super::PostgresStore;

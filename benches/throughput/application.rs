@@ -9,7 +9,7 @@ use votive::queue::Queue;
 use votive::resource::postgres::{Database, Options as Access};
 use votive::store::Store;
 use votive::store::postgres::{Options, PostgresStore};
-use votive::txn::TransactionManager;
+use votive::txn::{Transaction, TransactionManager};
 use votive_testbed::{Postgres, postgres as testbed};
 
 use crate::Pair;
@@ -163,13 +163,21 @@ fn producers(setting: &Setting) -> Result<Run> {
     let database = Database::open(&url)?;
     let queue = queue(&folder)?;
     let manager = TransactionManager::new();
+    // As the raw side does, it connects before the clock starts: each holds a connection until then.
+    let begin = || {
+        let mut txn = manager.begin()?;
+        database.join(&mut txn)?;
+        Ok(Some(txn))
+    };
     on_threads(
         setting,
         setting.tasks / 4,
-        || Ok(()),
-        |()| {
+        begin,
+        |held: &mut Option<Transaction>| {
+            drop(held.take());
             let mut txn = manager.begin()?;
-            database.join(&mut txn)?.execute(ROW, &[])?;
+            let session = database.join(&mut txn)?;
+            session.with(|client| client.execute_typed(ROW, &[]))?;
             queue.enqueue(&mut txn, &Noop::new())?;
             txn.commit()?;
             Ok(())

@@ -159,6 +159,9 @@ impl PartialOrd for Name {
 
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
+        if std::ptr::eq(self.as_str(), other.as_str()) {
+            return Ordering::Equal;
+        }
         self.as_str().cmp(other)
     }
 }

@@ -162,3 +162,21 @@ fn a_damaged_store_is_unhealthy() {
     file.write_all(&vec![0xA5; 8 * 4096]).unwrap();
     assert_eq!(desk.run(&["check"]).exit, 4);
 }
+
+#[test]
+fn a_copy_of_a_folder_decides_when_it_is_adopted() {
+    let desk = Desk::empty();
+    let url = ["--url", "file:tasks"];
+    assert_eq!(desk.run(&[&["migrate"], &url[..]].concat()).exit, 0);
+    std::fs::create_dir(desk.path().join("copy")).unwrap();
+    let segment = "0000000001.journal";
+    let paths = ["tasks", "copy"].map(|folder| desk.path().join(folder).join(segment));
+    std::fs::copy(&paths[0], &paths[1]).unwrap();
+    let enqueue = ["enqueue", "noop", "{}", "--url", "file:copy"];
+    assert!(desk.run(&enqueue).error.contains("votive migrate --adopt"));
+    assert_eq!(
+        desk.run(&["migrate", "--adopt", "--url", "file:copy"]).exit,
+        0
+    );
+    assert_eq!(desk.run(&enqueue).exit, 0);
+}

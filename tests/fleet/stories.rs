@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use votive::id::TaskId;
-use votive::queue::Queue;
-use votive::store::Store;
+use votive::queue::{self, Queue};
+use votive::store::{Batch, Change, Store};
 use votive::task::{Counts, State};
 use votive::txn::TransactionManager;
 
@@ -36,6 +36,16 @@ impl Fleet {
             self.tasks.push(task.unwrap());
         }
         txn.commit().unwrap();
+    }
+
+    fn is_writable(&self) -> bool {
+        let nobody = TransactionManager::new();
+        let mark = Change::Mark {
+            key: "probe".to_owned(),
+            expect: None,
+            value: None,
+        };
+        queue::apply(&self.store, &nobody, &Batch::new(vec![mark])).is_ok()
     }
 
     fn member(&self, name: &str) -> Member {
@@ -117,9 +127,15 @@ fn consumers_share_the_work(home: Home) {
 fn a_suspended_consumer_keeps_its_tasks(home: Home) {
     let mut fleet = Fleet::at(home);
     let mut suspended = fleet.member("suspended");
-    fleet.enqueue(1, 100);
+    fleet.enqueue(1, 3_000);
     suspended.says("begins");
+    // Whoever is suspended while it writes holds everybody up, as long as it is.
     suspended.signal("STOP");
+    while !fleet.is_writable() {
+        suspended.signal("CONT");
+        std::thread::yield_now();
+        suspended.signal("STOP");
+    }
     let mut other = fleet.member("other");
     fleet.enqueue(1, 0);
     other.says("ran");

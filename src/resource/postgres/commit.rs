@@ -46,7 +46,6 @@ impl Session {
         prepared: &[ResourceId],
         spent: &[TxnId],
     ) -> Result<(), BoxError> {
-        self.check_open().map_err(report)?;
         for handed in std::mem::take(&mut self.handed) {
             self.write_handed(&handed)?;
             self.handed.push(handed);
@@ -101,24 +100,14 @@ impl Session {
     }
 
     /// Refuses to decide for others if the decision might be lost with the power.
-    fn check_durable(&mut self) -> Result<(), DatabaseError> {
-        let pool = &self.database.inner().pool;
-        let rows = pool.run("say how durable it is", || {
-            self.connection.query_typed(
-                "SELECT name || ' = ' || setting FROM pg_catalog.pg_settings
-                 WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'",
-                &[],
-            )
-        })?;
-        let settings: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-        let settings = settings.map_err(pool.fails("say how durable it is"))?;
-        if settings.is_empty() {
-            return Ok(());
+    fn check_durable(&self) -> Result<(), DatabaseError> {
+        match self.lax.clone() {
+            None => Ok(()),
+            Some(setting) => Err(DatabaseError::NotDurable {
+                place: self.place(),
+                setting,
+            }),
         }
-        Err(DatabaseError::NotDurable {
-            place: self.place(),
-            setting: settings.join(", "),
-        })
     }
 
     /// Finds out whether the transaction was committed, by trying to write that it was not.

@@ -93,11 +93,11 @@ impl Session {
         }
     }
 
-    fn check_promise(&mut self) -> Result<(), DatabaseError> {
+    fn check_promise(&self) -> Result<(), DatabaseError> {
         if self.connection.prepared_max() == 0 {
             return Err(DatabaseError::CannotPrepare(self.place()));
         }
-        self.check_open().map(drop)
+        Ok(())
     }
 
     /// Commits what is prepared, on the connection that prepared it.

@@ -35,6 +35,8 @@ pub struct Session {
     pub(super) txn: TxnId,
     pub(super) handed: Vec<HandedBatch>,
     marks: u64,
+    /// The settings for which the server would not wait for its disk, as its transaction ended.
+    pub(super) lax: Option<String>,
     pub(super) phase: Phase,
     interrupt: Interrupt,
 }
@@ -68,6 +70,7 @@ impl Session {
             txn,
             handed: Vec::new(),
             marks: 0,
+            lax: None,
             phase: Phase::Open,
             interrupt: Arc::new(Mutex::new(Some(interrupt))),
         }
@@ -166,22 +169,29 @@ impl Session {
     }
 
     /// Refuses to go on in a transaction that is over or has failed, and tells whether it has changed
-    /// anything.
-    pub(super) fn check_open(&mut self) -> Result<bool, DatabaseError> {
+    /// anything. Notes how durable its commit is: the application has set what it wants to set.
+    fn check_open(&mut self) -> Result<bool, DatabaseError> {
+        const OPERATION: &str = "say whether its transaction is open";
         let pool = &self.database.inner().pool;
-        let row = pool.run("say whether its transaction is open", || {
+        let row = pool.run(OPERATION, || {
             self.connection.query_typed(
                 "SELECT pg_catalog.current_setting('votive.txn', true),
-                     pg_catalog.txid_current_if_assigned() IS NOT NULL",
+                     pg_catalog.txid_current_if_assigned() IS NOT NULL,
+                     (SELECT string_agg(name || ' = off', ', ')
+                      FROM unnest(ARRAY['fsync', 'synchronous_commit']) name
+                      WHERE pg_catalog.current_setting(name) = 'off')",
                 &[],
             )
         })?;
-        let read = |row: &Row| Ok((row.try_get::<_, Option<String>>(0)?, row.try_get(1)?));
+        let read = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         let first = row.first().map(read).transpose();
-        match first.map_err(pool.fails("say whether its transaction is open"))? {
-            Some((Some(open), changed)) if open == self.txn.to_string() => Ok(changed),
-            _ => Err(DatabaseError::Ended(self.place())),
+        let first = first.map_err(pool.fails(OPERATION))?;
+        let (open, changed, lax): (Option<String>, bool, _) = first.unwrap_or_default();
+        if open != Some(self.txn.to_string()) {
+            return Err(DatabaseError::Ended(self.place()));
         }
+        self.lax = lax;
+        Ok(changed)
     }
 
     /// Ends the transaction without a trace.

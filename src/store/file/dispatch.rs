@@ -16,7 +16,7 @@ use crate::store::presence::{Guard, Role};
 use crate::store::{self, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence};
 use crate::time::Timestamp;
 
-const CLAIM: Write = Write {
+pub(super) const CLAIM: Write = Write {
     durability: Durability::Deferred,
     failpoints: ["file.claim.before_commit", "file.claim.after_commit"],
 };

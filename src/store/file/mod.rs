@@ -174,12 +174,13 @@ impl FileStore {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn adopt(path: impl AsRef<Path>) -> store::Result<()> {
+    pub fn adopt(path: impl AsRef<Path>) -> store::Result<StoreId> {
         let options = Options::default().create(false);
         let store = Self::open(path, options)?;
         let mut state = store.state.lock();
         let adopted = state.adopt();
-        adopted.map_err(|fault| fault.during("adopt its folder"))
+        adopted.map_err(|fault| fault.during("adopt its folder"))?;
+        Ok(store.id)
     }
 
     /// Gives back all the space that is not needed, in small steps between which others go on. The store

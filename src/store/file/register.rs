@@ -130,8 +130,8 @@ impl FileStore {
             return Ok(());
         }
         let what = format!(
-            "a copy, or moved, of the store that was made in {made_in}: if it has taken its place, \
-             adopt it"
+            "a copy, or moved, of the store that was made in {made_in}: if it has taken its place, run \
+             `votive migrate --adopt`"
         );
         Err(Kind::Foreign(what).into())
     }

@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use super::body::{Body, Shelf};
 use super::book::{self, Book, CHANGES, Page};
 use super::desk::Desk;
+use super::dispatch::CLAIM;
 use super::error::{Fault, Result};
 use super::journal::{Draft, Entered, Journal};
 use super::state::State;
@@ -35,7 +36,7 @@ pub(super) enum Durability {
 }
 
 /// One operation of the contract that may change something.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) durability: Durability,
     /// Where a crash test may have the process die: before it is appended, and after it is flushed.
@@ -130,6 +131,8 @@ impl State {
         book.latest = book.latest.max(now);
         let mut group = Group::of(book);
         let mut draft = entered.draft();
+        // A claim reads its tasks from the journal, where those of its neighbours are not yet.
+        members.sort_by_key(|member| member.write() != CLAIM);
         for member in members.iter_mut() {
             group.work(member.as_mut(), &mut entered, &mut draft);
         }

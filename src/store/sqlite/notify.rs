@@ -151,13 +151,19 @@ impl Follower {
                 pause = first;
             }
             match nudges.next_within(pause) {
-                Some(true) => {}
-                Some(false) => pause *= 2,
+                Some(is_written) => pause = next_pause(pause, is_written),
                 None => return Ok(()),
             }
         }
         Ok(())
     }
+}
+
+/// After a write the pauses begin anew: what was written before says nothing of how long this flush takes.
+/// They grow slowly, so that a commit is seen late by no more than a quarter of its flush.
+fn next_pause(pause: Duration, is_written: bool) -> Duration {
+    let [first, _] = LOOK_PAUSES;
+    if is_written { first } else { pause + pause / 4 }
 }
 
 fn data_version(connection: &Connection) -> Result<i64> {
@@ -169,4 +175,20 @@ fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_write_is_looked_after_as_soon_as_the_first() {
+        let [first, last] = LOOK_PAUSES;
+        let mut pause = first;
+        for _ in 0..20 {
+            pause = next_pause(pause, false);
+        }
+        assert!(pause > first && pause < last);
+        assert_eq!(next_pause(pause, true), first);
+    }
 }

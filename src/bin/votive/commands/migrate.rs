@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 use votive::id::ResourceId;
+#[cfg(feature = "file")]
+use votive::store::{file::FileStore, url::StoreUrl};
 
 use crate::application;
 use crate::args::{Global, Migrate};
@@ -27,7 +29,7 @@ enum Report {
 /// Migrates a store or a register.
 pub(super) fn run(global: &Global, typed: &Migrate) -> Result<Exit, Failure> {
     let report = match &typed.register {
-        None if typed.adopt => Report::Store(Text(application::at(target::url(global)?)?.adopt()?)),
+        None if typed.adopt => Report::Store(Text(adopt(target::url(global)?)?)),
         None => Report::Store(Text(Target::open_or_create(global)?.store.id())),
         Some(url) if typed.print => Report::Statements(application::at(url)?.statements()?),
         Some(url) if typed.adopt => Report::Register(Text(application::at(url)?.adopt()?)),
@@ -35,6 +37,19 @@ pub(super) fn run(global: &Global, typed: &Migrate) -> Result<Exit, Failure> {
     };
     output::print(&report, global.json)?;
     Ok(Exit::Ok)
+}
+
+/// Declares that a store is the one whose decisions it holds.
+fn adopt(url: &str) -> Result<ResourceId, Failure> {
+    #[cfg(feature = "file")]
+    {
+        let parsed: StoreUrl = url.parse().map_err(Failure::of)?;
+        if parsed.scheme() == "file" {
+            let folder = parsed.folder().map_err(Failure::of)?;
+            return Ok(FileStore::adopt(folder)?);
+        }
+    }
+    application::at(url)?.adopt()
 }
 
 impl fmt::Display for Report {

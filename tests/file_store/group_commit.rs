@@ -63,3 +63,18 @@ fn a_refused_member_takes_nobody_along() {
     assert_eq!(client.task_count(), 2);
     client.is_healthy();
 }
+
+#[test]
+fn a_claim_may_share_an_append_with_the_task_that_it_asks_for() {
+    let place = place();
+    let client = Client::open(&place.path);
+    let claim = |client: &Client| {
+        client.claim();
+        Ok(())
+    };
+    let tasks: [Task<'_>; 6] = [&enqueue, &claim, &enqueue, &claim, &enqueue, &claim];
+    let outcomes = together(&client, &place, &tasks);
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(client.task_count(), 3);
+    client.is_healthy();
+}

@@ -167,6 +167,7 @@ cases! { $
         a_merge_is_judged_again_at_publish
         a_returning_task_takes_its_key_only_if_it_is_free
         several_staged_tasks_may_merge_into_a_visible_one
+        staged_tasks_do_not_block_each_other_when_their_holder_is_claimed
         no_task_merges_into_one_that_is_being_cancelled
     }
     claim {

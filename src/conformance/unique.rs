@@ -123,3 +123,18 @@ pub(super) fn several_staged_tasks_may_merge_into_a_visible_one(scene: &mut Scen
         assert_eq!(scene.publish(txn), Published::Now(Applied { merged }));
     }
 }
+
+pub(super) fn staged_tasks_do_not_block_each_other_when_their_holder_is_claimed(
+    scene: &mut Scene<'_>,
+) {
+    let holder = scene.enqueue(merging(scene));
+    let staged = [(); 2].map(|()| {
+        let record = merging(scene);
+        (record.id, scene.staged(vec![insert(record)]))
+    });
+    assert_eq!(scene.claimed_ids(&scene.worker()), [holder]);
+    let [(first, one), (second, other)] = staged;
+    assert_eq!(scene.publish(one), Published::Now(Applied::default()));
+    let merged = vec![(second, first)];
+    assert_eq!(scene.publish(other), Published::Now(Applied { merged }));
+}

@@ -32,7 +32,8 @@ fn behind() -> Option<Behind> {
     })
 }
 
-const COMMIT: &[u8] = b"COMMIT\0";
+/// A commit that tells those who wait, as an apply does and the prolonging of a lease does not.
+const COMMIT: &[u8] = b"COMMIT\0B";
 
 /// Applies one task while `fault` happens; returns the refusal, what the register says, and how many tasks
 /// are visible.

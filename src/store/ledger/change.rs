@@ -98,7 +98,10 @@ impl<B: Clone> Scribe<'_, B> {
         let holder = content.index.keys.get(&unique.key);
         let holder = holder.and_then(|sequence| Some((*sequence, content.entries.get(*sequence)?)));
         match (holder, unique.on_duplicate) {
-            (None, _) if content.reserved.keys.contains_key(&unique.key) => Err(Kind::Conflict),
+            // Batches that were judged share the key: the first takes it, the others merge into it.
+            (None, _) if !self.is_judged && content.reserved.keys.contains_key(&unique.key) => {
+                Err(Kind::Conflict)
+            }
             (None, _) => Ok(None),
             (Some((_, entry)), OnDuplicate::Refuse) => Err(Kind::NotUnique {
                 key: unique.key.clone(),

@@ -1,7 +1,7 @@
 //! The memory store: the contract in its plainest form, for programs whose tasks may end with them.
 //!
 //! Invariant: everything is behind one lock, and what becomes of a task is decided in one place, the
-//! [ledger](super::ledger). This store adds what a ledger leaves to its backend: who is present, who is
+//! ledger (`store/ledger`). This store adds what a ledger leaves to its backend: who is present, who is
 //! woken, and where the bodies of tasks are; here they are beside the ledger's entries.
 //!
 //! | file | what it owns |

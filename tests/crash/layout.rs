@@ -103,12 +103,16 @@ impl Layout {
         }
     }
 
-    /// Whether the store of the tasks has outcomes to forget that its process has not forgotten. In
-    /// Postgres it takes longer than a child lives until a process is proved dead that decided only for
-    /// itself.
+    /// Whether the store of the tasks has outcomes to forget that its process has not forgotten. Where
+    /// only a lease tells who is dead, that takes longer than a child lives; a SQLite file knows at once.
     fn has_garbage(self) -> bool {
         let decides = |place| matches!(place, Place::Preparing | Place::Queue(_));
-        self.tasks != Backend::Postgres || [self.notes, self.effects].into_iter().any(decides)
+        let places = [self.notes, self.effects];
+        match self.tasks {
+            Backend::Sqlite | Backend::File => true,
+            Backend::Redis => places.contains(&Place::Sqlite) || places.into_iter().any(decides),
+            Backend::Postgres => places.into_iter().any(decides),
+        }
     }
 
     /// The store that has notes or effects, if one has.

@@ -13,8 +13,8 @@ use rusqlite::Connection;
 
 use crate::{PAUSE, Result};
 
-/// For how long a file that was written is looked at.
-const LOOKS_MAX: Duration = Duration::from_millis(200);
+/// For how long a file that was written is looked at: a slow disk may take its time to flush.
+const LOOKS_MAX: Duration = Duration::from_secs(5);
 
 /// A signal that takes longer is lost.
 const LOST: Duration = Duration::from_secs(10);
@@ -54,7 +54,11 @@ fn watch(
             let until = Instant::now() + LOOKS_MAX;
             while Instant::now() < until {
                 match look() {
-                    Ok(true) if wakes.send(Instant::now()).is_ok() => break,
+                    Ok(true) if wakes.send(Instant::now()).is_ok() => {
+                        // What else was said of the same write is no news.
+                        while writes.try_recv().is_ok() {}
+                        break;
+                    }
                     Ok(false) => std::thread::sleep(Duration::from_micros(50)),
                     _ => return,
                 }

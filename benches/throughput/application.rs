@@ -1,13 +1,13 @@
 //! Applications in Postgres: the same rows by the driver alone, and by votive.
 
 use std::cell::RefCell;
-use std::path::Path;
 use std::sync::Arc;
 
 use postgres::{Client, NoTls, Statement};
 use votive::queue::Queue;
-use votive::resource::postgres::{Database, Options as Access};
+use votive::resource::postgres::{Database, EnlistingClient, Options as Access};
 use votive::store::Store;
+use votive::store::file::{FileStore, Options as FileOptions};
 use votive::store::postgres::{Options, PostgresStore};
 use votive::txn::{Transaction, TransactionManager};
 use votive_testbed::{Postgres, postgres as testbed};
@@ -20,7 +20,7 @@ const PRODUCERS: u64 = 16;
 const ROW: &str = "INSERT INTO app (v) VALUES ('row')";
 
 /// What is measured.
-pub(crate) const PAIRS: [Pair; 2] = [
+pub(crate) const PAIRS: [Pair; 4] = [
     Pair {
         name: "postgres one per txn, enlisted",
         raw_name: "application row + task row in one transaction",
@@ -29,11 +29,28 @@ pub(crate) const PAIRS: [Pair; 2] = [
         own: enlisted,
     },
     Pair {
+        name: "postgres one per txn, enlisted by the driver's own transaction",
+        raw_name: "application row + task row in one transaction",
+        goal: None,
+        raw: raw_enlisted,
+        own: enlisted_by_driver,
+    },
+    Pair {
         name: "postgres prepared, 16 producers",
         raw_name: "the application's rows alone, 16 producers",
         goal: Some(0.6),
         raw: raw_producers,
-        own: producers,
+        own: |setting| {
+            let store = FileStore::open(setting.fresh()?.join("queue"), FileOptions::default())?;
+            producers(setting, Arc::new(store))
+        },
+    },
+    Pair {
+        name: "postgres prepared, 16 producers, queue in SQLite",
+        raw_name: "the application's rows alone, 16 producers",
+        goal: None,
+        raw: raw_producers,
+        own: |setting| producers(setting, store(&setting.fresh()?)?),
     },
 ];
 
@@ -98,11 +115,32 @@ fn task_insert(client: &mut Client) -> Result<Statement> {
     ))?)
 }
 
-fn enlisted(setting: &Setting) -> Result<Run> {
+/// A queue in a fresh database, a connection to it, and the application's own statement.
+fn enlistable() -> Result<(Queue, Client, Statement)> {
     let url = database("own")?;
     let queue = Queue::new(open(&url)? as Arc<dyn Store>, "default")?;
     let mut client = Client::connect(&url, NoTls)?;
     let row = client.prepare(ROW)?;
+    Ok((queue, client, row))
+}
+
+fn enlisted(setting: &Setting) -> Result<Run> {
+    let (queue, client, row) = enlistable()?;
+    let mut client = EnlistingClient::new(client);
+    let count = setting.transactions;
+    setting.measure(count, || {
+        for _ in 0..count {
+            let mut txn = client.transaction()?;
+            txn.execute(&row, &[])?;
+            queue.enlist(&mut txn)?.enqueue(&Noop::new())?;
+            txn.commit()?;
+        }
+        Ok(())
+    })
+}
+
+fn enlisted_by_driver(setting: &Setting) -> Result<Run> {
+    let (queue, mut client, row) = enlistable()?;
     let count = setting.transactions;
     setting.measure(count, || {
         for _ in 0..count {
@@ -156,12 +194,12 @@ fn raw_producers(setting: &Setting) -> Result<Run> {
     })
 }
 
-/// Rows in Postgres, tasks in a file: two-phase commit with the register beside the rows.
-fn producers(setting: &Setting) -> Result<Run> {
-    let (url, folder) = (database("own")?, setting.fresh()?);
+/// Rows in Postgres, tasks elsewhere: two-phase commit with the register beside the rows.
+fn producers(setting: &Setting, store: Arc<dyn Store>) -> Result<Run> {
+    let url = database("own")?;
     Database::migrate(&url, Access::default())?;
     let database = Database::open(&url)?;
-    let queue = queue(&folder)?;
+    let queue = Queue::new(store, "default")?;
     let manager = TransactionManager::new();
     // As the raw side does, it connects before the clock starts: each holds a connection until then.
     let begin = || {
@@ -183,8 +221,4 @@ fn producers(setting: &Setting) -> Result<Run> {
             Ok(())
         },
     )
-}
-
-fn queue(folder: &Path) -> Result<Queue> {
-    Ok(Queue::new(store(folder)? as Arc<dyn Store>, "default")?)
 }

@@ -8,6 +8,7 @@ use votive::id::ResourceId;
 use votive::register::{Decision, Register};
 use votive::store::postgres::PostgresStore;
 use votive::store::{Batch, Inspect, Kind, Stage};
+use votive::task::{Options, Record};
 use votive_testbed::{Fault, Proxy};
 
 use crate::fixture::{Process, SERVER, insert, options, record, schema};
@@ -35,9 +36,25 @@ fn behind() -> Option<Behind> {
 /// A commit that tells those who wait, as an apply does and the prolonging of a lease does not.
 const COMMIT: &[u8] = b"COMMIT\0B";
 
-/// Applies one task while `fault` happens; returns the refusal, what the register says, and how many tasks
+/// A task that has to be judged, so that its batch is not sent in one piece with the commit.
+fn grouped(store: &PostgresStore) -> Record {
+    let options = Options {
+        group: Some("group".to_owned()),
+        ..Options::default()
+    };
+    record(store).with_options(options)
+}
+
+/// Applies one such task while `fault` happens; returns the refusal, what the register says, and how many tasks
 /// are visible.
 fn apply_while(fault: Fault) -> Option<(Kind, Option<Decision>, usize)> {
+    apply_task_while(fault, grouped)
+}
+
+fn apply_task_while(
+    fault: Fault,
+    task: fn(&PostgresStore) -> Record,
+) -> Option<(Kind, Option<Decision>, usize)> {
     let Behind {
         proxy,
         store,
@@ -47,7 +64,7 @@ fn apply_while(fault: Fault) -> Option<(Kind, Option<Decision>, usize)> {
     process.enqueue(1);
     proxy.arm(fault);
     let txn = process.txn();
-    let batch = Batch::new(vec![insert(record(&store))]);
+    let batch = Batch::new(vec![insert(task(&store))]);
     let refused = store.apply(txn, &batch, &[], store.now().unwrap());
     assert_eq!(proxy.triggered(), 1);
     let answer = straight.decide(txn, Decision::Aborted, &[]).unwrap();
@@ -82,13 +99,31 @@ fn a_commit_whose_answer_is_late_is_known_to_the_register() {
 }
 
 #[test]
+fn a_batch_in_one_piece_with_its_commit_is_visible_if_the_register_says_so() {
+    let begin = b"synchronous_commit = on".to_vec();
+    for fault in [
+        Fault::CutBefore(begin.clone()),
+        Fault::CutAnswer(begin.clone()),
+        Fault::DelayAnswer(begin, Duration::from_secs(20)),
+    ] {
+        let Some((kind, decision, count)) = apply_task_while(fault, record) else {
+            return;
+        };
+        assert_eq!(kind, Kind::Unknown);
+        assert_eq!(count, usize::from(decision == Some(Decision::Committed)));
+    }
+}
+
+#[test]
 fn a_connection_that_is_lost_before_the_commit_was_sent_changed_nothing() {
     let Some(behind) = behind() else { return };
     let mut process = Process::new(&behind.store);
     process.enqueue(1);
-    behind.proxy.arm(Fault::CutBefore(b"BEGIN".to_vec()));
+    // Which begins a transaction that is flushed, as the prolonging of a lease is not.
+    let begin = b"synchronous_commit = on".to_vec();
+    behind.proxy.arm(Fault::CutBefore(begin));
     let refused = process
-        .apply(vec![insert(record(&behind.store))])
+        .apply(vec![insert(grouped(&behind.store))])
         .unwrap_err();
     assert!(
         refused.is_definite() && refused.is_retryable(),
@@ -99,6 +134,18 @@ fn a_connection_that_is_lost_before_the_commit_was_sent_changed_nothing() {
         .straight
         .scan(&votive::store::Filter::default(), None, 10);
     assert_eq!(tasks.unwrap().tasks.len(), 2);
+}
+
+#[test]
+fn a_connection_that_was_cut_while_nobody_used_it_is_replaced() {
+    let Some(behind) = behind() else { return };
+    let mut process = Process::new(&behind.store);
+    process.enqueue(1);
+    behind.proxy.cut();
+    process.enqueue(1);
+    let filter = votive::store::Filter::default();
+    let tasks = behind.straight.scan(&filter, None, 10).unwrap();
+    assert_eq!(tasks.tasks.len(), 2);
 }
 
 #[test]

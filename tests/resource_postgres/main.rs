@@ -4,6 +4,7 @@
 mod crash;
 mod enlisted_ours;
 mod enlisted_yours;
+mod enlisting;
 mod fixture;
 mod prepared;
 mod preparing;

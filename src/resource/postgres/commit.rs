@@ -1,5 +1,7 @@
 //! The decision: a session commits for everybody, or finds out whether it did.
 
+use postgres::error::SqlState;
+
 use super::error::{DatabaseError, report};
 use super::session::{Phase, Session};
 use crate::failpoint;
@@ -7,7 +9,7 @@ use crate::id::{ResourceId, TxnId};
 use crate::queue::{HandedBatch, garbage};
 use crate::register::{self, Decision, OutcomeRow};
 use crate::store::Inspect as _;
-use crate::store::postgres::register::{self as table, CommitRecord};
+use crate::store::postgres::register::{self as table, NotWritten};
 use crate::store::postgres::write_batch;
 use crate::txn::{Answer, BoxError};
 
@@ -15,9 +17,8 @@ impl Session {
     /// Commits, with the tasks of the store in the same database and the outcome record: the decision.
     pub(super) fn decide(&mut self, prepared: &[ResourceId]) -> Answer {
         let spent = std::mem::take(&mut *self.database.inner().spent.lock());
-        let written = self.write_before_commit(prepared, &spent);
-        let answer = match written {
-            Ok(()) => self.commit(prepared),
+        let answer = match self.prepare_commit(prepared) {
+            Ok(()) => self.commit(prepared, &spent),
             Err(error) => Answer::Refused(error),
         };
         if !matches!(answer, Answer::Ok) {
@@ -26,31 +27,68 @@ impl Session {
         answer
     }
 
-    fn commit(&mut self, prepared: &[ResourceId]) -> Answer {
+    fn commit(&mut self, prepared: &[ResourceId], spent: &[TxnId]) -> Answer {
+        let commands = self.commands(prepared, spent);
         failpoint::hit("postgres_resource.commit.before_commit");
-        let Err(error) = self.command("COMMIT", "be committed") else {
+        let Err(error) = self.command(&commands, "be committed") else {
             failpoint::hit("postgres_resource.commit.after_commit");
+            self.connection.note_prepared();
             self.phase = Phase::Decided(prepared.to_vec());
             self.leave();
             return Answer::Ok;
         };
-        let is_refusal = error.is_refusal();
         self.phase = Phase::Ended;
         self.connection.spoil();
         self.leave();
-        self.ask(prepared, is_refusal, report(error))
+        match self.not_written(&error) {
+            Some(reason) => Answer::Refused(report(reason)),
+            None => self.ask(prepared, error.is_refusal(), report(error)),
+        }
     }
 
-    fn write_before_commit(
-        &mut self,
-        prepared: &[ResourceId],
-        spent: &[TxnId],
-    ) -> Result<(), BoxError> {
+    /// The outcome record and the `COMMIT`, in one piece.
+    fn commands(&self, prepared: &[ResourceId], spent: &[TxnId]) -> String {
+        if self.database.register().is_none() {
+            return "COMMIT".to_owned();
+        }
+        let commands = table::commit(self.txn, prepared, spent);
+        if self.connection.is_prepared() {
+            return commands;
+        }
+        table::preparation(self.database.inner().pool.schema()) + &commands
+    }
+
+    /// Why the outcome could not be written, if that is what failed: the `COMMIT` was not heard then.
+    fn not_written(&mut self, error: &DatabaseError) -> Option<DatabaseError> {
+        if error.code() != Some(&SqlState::DIVISION_BY_ZERO) {
+            return None;
+        }
+        let (txn, pool) = (self.txn, &self.database.inner().pool);
+        let mut look = || {
+            pool.run("be rolled back", || {
+                self.connection.batch_execute("ROLLBACK")
+            })?;
+            pool.ask(&mut self.connection, "look for an outcome", |session| {
+                table::not_written(session, txn)
+            })
+        };
+        match look() {
+            Ok(None) => None,
+            Ok(Some(NotWritten::Decided)) => Some(DatabaseError::Decided(txn)),
+            Ok(Some(NotWritten::Gone)) => Some(self.database.gone(txn)),
+            Err(error) => {
+                tracing::debug!(%txn, %error, "the register is asked instead");
+                None
+            }
+        }
+    }
+
+    fn prepare_commit(&mut self, prepared: &[ResourceId]) -> Result<(), BoxError> {
         for handed in std::mem::take(&mut self.handed) {
             self.write_handed(&handed)?;
             self.handed.push(handed);
         }
-        self.write_outcome(prepared, spent).map_err(report)
+        self.check_decider(prepared).map_err(report)
     }
 
     fn write_handed(&mut self, handed: &HandedBatch) -> Result<(), BoxError> {
@@ -66,36 +104,13 @@ impl Session {
         Ok(())
     }
 
-    fn write_outcome(
-        &mut self,
-        prepared: &[ResourceId],
-        spent: &[TxnId],
-    ) -> Result<(), DatabaseError> {
-        if self.database.register().is_none() {
-            return self.check_alone(prepared);
-        }
-        if !prepared.is_empty() {
-            self.check_durable()?;
-        }
-        let (pool, txn) = (&self.database.inner().pool, self.txn);
-        let written = pool.ask(&mut self.connection, "write an outcome", |session| {
-            if !spent.is_empty() {
-                table::forget(session, spent)?;
-            }
-            table::commit(session, txn, prepared)
-        });
-        match written? {
-            CommitRecord::Written => Ok(()),
-            CommitRecord::Decided => Err(DatabaseError::Decided(txn)),
-            CommitRecord::Gone => Err(self.database.gone(txn)),
-        }
-    }
-
-    fn check_alone(&self, prepared: &[ResourceId]) -> Result<(), DatabaseError> {
+    fn check_decider(&self, prepared: &[ResourceId]) -> Result<(), DatabaseError> {
         if prepared.is_empty() {
             Ok(())
-        } else {
+        } else if self.database.register().is_none() {
             Err(DatabaseError::NoRegister(self.place()))
+        } else {
+            self.check_durable()
         }
     }
 

@@ -53,7 +53,7 @@ impl Enlist for &mut Client {
     }
 }
 
-const SAVEPOINT: &str = "votive_enlist";
+pub(super) const SAVEPOINT: &str = "votive_enlist";
 
 fn begin_savepoint(client: &mut Client) -> Result<(), EnlistError> {
     let begun = client.batch_execute(&format!("SAVEPOINT {SAVEPOINT}"));
@@ -68,7 +68,7 @@ fn end_savepoint(client: &mut Client, how: &str) -> store::Result<()> {
     ended.map_err(failed)
 }
 
-fn own(store: &dyn Store) -> Result<&PostgresStore, EnlistError> {
+pub(super) fn own(store: &dyn Store) -> Result<&PostgresStore, EnlistError> {
     store
         .as_any()
         .downcast_ref()
@@ -79,7 +79,7 @@ fn own(store: &dyn Store) -> Result<&PostgresStore, EnlistError> {
 
 /// Compares cluster, database and schema: a schema of this name in another database does not count. Has
 /// those who wait be told of the commit.
-fn check_database<C: GenericClient>(
+pub(super) fn check_database<C: GenericClient>(
     client: &mut C,
     store: &PostgresStore,
 ) -> Result<(), EnlistError> {
@@ -103,6 +103,6 @@ fn write<C: GenericClient>(
     write_batch(&mut Foreign::new(client, store.tables(), None), batch, now)
 }
 
-fn failed(error: postgres::Error) -> Error {
+pub(super) fn failed(error: postgres::Error) -> Error {
     Error::new(Kind::Unknown, BACKEND, "keep a write whole").with_source(error)
 }

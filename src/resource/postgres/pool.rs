@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use postgres::config::{Host, SslMode};
-use postgres::{CancelToken, Client, Config};
+use postgres::{CancelToken, Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DatabaseError;
@@ -46,6 +46,10 @@ impl Database {
 pub(super) struct Connection {
     client: Client,
     statements: Statements,
+    /// Says how the transaction is.
+    look: Option<Statement>,
+    /// Whether it has what the [commands of a commit](register::commit) need.
+    is_prepared: bool,
     database: Database,
     prepared_max: i64,
     /// Whether somebody asked to interrupt it: the interruption may come late, and meet another.
@@ -63,9 +67,32 @@ impl Connection {
         Foreign::new(&mut self.client, schema, Some(&mut self.statements))
     }
 
+    /// Looks which transaction is open, whether it has changed anything, and what its commit will wait for.
+    pub(super) fn look(&mut self) -> Result<Row, postgres::Error> {
+        let look = match &self.look {
+            Some(look) => look,
+            None => self.look.insert(self.client.prepare(
+                "SELECT pg_catalog.current_setting('votive.txn', true),
+                     pg_catalog.txid_current_if_assigned() IS NOT NULL,
+                     pg_catalog.current_setting('fsync'),
+                     pg_catalog.current_setting('synchronous_commit')",
+            )?),
+        };
+        self.client.query_one(look, &[])
+    }
+
     /// How many transactions the server can keep prepared.
     pub(super) fn prepared_max(&self) -> i64 {
         self.prepared_max
+    }
+
+    /// Whether the commands of a commit need no preparation any more.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.is_prepared
+    }
+
+    pub(super) fn note_prepared(&mut self) {
+        self.is_prepared = true;
     }
 
     /// Has it replaced before it is lent again.
@@ -283,6 +310,8 @@ impl Pool {
         Ok(Connection {
             client,
             statements: Statements::default(),
+            look: None,
+            is_prepared: false,
             database,
             prepared_max,
             interrupted: Arc::default(),

@@ -173,24 +173,27 @@ impl Session {
     fn check_open(&mut self) -> Result<bool, DatabaseError> {
         const OPERATION: &str = "say whether its transaction is open";
         let pool = &self.database.inner().pool;
-        let row = pool.run(OPERATION, || {
-            self.connection.query_typed(
-                "SELECT pg_catalog.current_setting('votive.txn', true),
-                     pg_catalog.txid_current_if_assigned() IS NOT NULL,
-                     (SELECT string_agg(name || ' = off', ', ')
-                      FROM unnest(ARRAY['fsync', 'synchronous_commit']) name
-                      WHERE pg_catalog.current_setting(name) = 'off')",
-                &[],
-            )
-        })?;
-        let read = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-        let first = row.first().map(read).transpose();
-        let first = first.map_err(pool.fails(OPERATION))?;
-        let (open, changed, lax): (Option<String>, bool, _) = first.unwrap_or_default();
+        let row = pool.run(OPERATION, || self.connection.look());
+        if row.is_err() {
+            // The application may have dropped what was prepared.
+            self.connection.spoil();
+        }
+        let row = row?;
+        let read = || {
+            let settings: [&str; 2] = [row.try_get(2)?, row.try_get(3)?];
+            Ok((row.try_get(0)?, row.try_get(1)?, settings))
+        };
+        let (open, changed, settings): (Option<String>, bool, _) =
+            read().map_err(pool.fails(OPERATION))?;
         if open != Some(self.txn.to_string()) {
             return Err(DatabaseError::Ended(self.place()));
         }
-        self.lax = lax;
+        let settings = ["fsync", "synchronous_commit"].into_iter().zip(settings);
+        let lax: Vec<_> = settings
+            .filter(|(_, value)| *value == "off")
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect();
+        self.lax = (!lax.is_empty()).then(|| lax.join(", "));
         Ok(changed)
     }
 

@@ -29,18 +29,25 @@ pub(super) fn only_ends(batch: &Batch) -> bool {
     })
 }
 
-/// Ends claims of tasks on which nothing hangs and that leave. Returns which it was.
-const DONE: &str = "\
-WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS a (id, holder, token)),
-ended AS (
-    DELETE FROM @.claim c USING asked a, @.task t
-    WHERE c.id = a.id AND c.holder = a.holder AND c.token = a.token
-        AND t.id = a.id AND t.is_plain
-        AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq)
-    RETURNING c.seq, c.id),
-gone AS (DELETE FROM @.task t USING ended e WHERE t.seq = e.seq)
-SELECT id FROM ended";
+/// Ends claims of tasks on which nothing hangs and that leave. What follows sees as `ended` which it was.
+macro_rules! ending {
+    () => {
+        "WITH asked AS MATERIALIZED (
+             SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS a (id, holder, token)),
+         ended AS (
+             DELETE FROM @.claim c USING asked a, @.task t
+             WHERE c.id = a.id AND c.holder = a.holder AND c.token = a.token
+                 AND t.id = a.id AND t.is_plain
+                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq)
+             RETURNING c.seq, c.id),
+         gone AS (DELETE FROM @.task t USING ended e WHERE t.seq = e.seq) "
+    };
+}
+
+pub(super) use ending;
+
+/// Returns whose claim it was.
+const DONE: &str = concat!(ending!(), "SELECT id FROM ended");
 
 /// The same for tasks that a staged transaction has pinned.
 const DONE_PINNED: &str = "\
@@ -199,18 +206,7 @@ impl<'s> Performer<'s> {
 
     /// Ends the claims of tasks that are done: at once where nothing hangs on them.
     fn finish(&mut self, settlements: &[Settlement]) -> Result<()> {
-        let column = |number: fn(&Settlement) -> i64| {
-            Value::Integers(settlements.iter().map(|each| Some(number(each))).collect())
-        };
-        let ids = settlements
-            .iter()
-            .map(|each| each.task.to_bytes())
-            .collect();
-        let mut values = vec![
-            Value::Ids(ids),
-            column(|each| each.token.incarnation.to_u64().cast_signed()),
-            column(|each| each.token.count.cast_signed()),
-        ];
+        let mut values = endings(settlements);
         let ended = match self.txn {
             Some(txn) => {
                 values.push(txn.into());
@@ -306,14 +302,30 @@ impl<'s> Performer<'s> {
     }
 }
 
-fn plain_insert(change: Change) -> std::result::Result<Record, Change> {
+/// The parameters of [`DONE`].
+pub(super) fn endings(settlements: &[Settlement]) -> Vec<Value> {
+    let column = |number: fn(&Settlement) -> i64| {
+        Value::Integers(settlements.iter().map(|each| Some(number(each))).collect())
+    };
+    let ids = settlements
+        .iter()
+        .map(|each| each.task.to_bytes())
+        .collect();
+    vec![
+        Value::Ids(ids),
+        column(|each| each.token.incarnation.to_u64().cast_signed()),
+        column(|each| each.token.count.cast_signed()),
+    ]
+}
+
+pub(super) fn plain_insert(change: Change) -> std::result::Result<Record, Change> {
     match change {
         Change::Insert(record) if insert::is_plain(&record) => Ok(*record),
         change => Err(change),
     }
 }
 
-fn done(change: Change) -> std::result::Result<Settlement, Change> {
+pub(super) fn done(change: Change) -> std::result::Result<Settlement, Change> {
     match change {
         Change::Settle(settlement) if settlement.verdict == Verdict::Done => Ok(settlement),
         change => Err(change),
@@ -321,7 +333,7 @@ fn done(change: Change) -> std::result::Result<Settlement, Change> {
 }
 
 /// Takes from the front for as long as `take` takes.
-fn take_while<T>(
+pub(super) fn take_while<T>(
     changes: &mut VecDeque<Change>,
     take: impl Fn(Change) -> std::result::Result<T, Change>,
 ) -> Vec<T> {

@@ -199,6 +199,19 @@ impl Link {
         self.broken || self.client.is_closed()
     }
 
+    /// Whether the server has hung up while nobody used it: what is sent on it would be lost, and nobody
+    /// could tell how much of it was heard.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let (traffic, notified) = (&mut *self.traffic, &mut self.notified);
+        let look = async {
+            // What has come is only known after the runtime has looked for it.
+            tokio::task::yield_now().await;
+            poll_fn(|context| Poll::Ready(take_in(traffic, notified, context))).await
+        };
+        self.broken |= self.runtime.block_on(look).is_ready();
+        self.broken
+    }
+
     /// Sends all calls at once and returns their answers.
     ///
     /// The first that failed is reported. Those behind it were sent too: in a transaction they failed with

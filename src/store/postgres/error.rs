@@ -84,6 +84,11 @@ impl Fault {
         self.source.is_none()
     }
 
+    /// Whether a statement that is to do all or to fail could not do all.
+    pub(super) fn fell_short(&self) -> bool {
+        self.database().map(DbError::code) == Some(&SqlState::DIVISION_BY_ZERO)
+    }
+
     fn database(&self) -> Option<&DbError> {
         let driver = self.source.as_deref()?;
         driver

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_postgres::Row;
+
 use super::error::{Fault, Result};
 use super::keys;
 use super::row::{self, column, format_number, state_number};
@@ -14,28 +16,89 @@ use crate::store::{self, Kind};
 use crate::task::{Counts, Record};
 use crate::time::Timestamp;
 
-/// Inserts tasks, and places in the line for those that are Ready, in the order in which they are given.
-/// Returns how many were not there yet, and an id that an alias or a staged batch has already.
-const INSERT: &str = "\
-WITH new AS MATERIALIZED (
-    SELECT nextval('@.task_seq') AS seq, n.* FROM unnest(
-        $1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[], $13::bytea[],
-        $14::bigint[], $15::bigint[]
-    ) AS n (id, queue, kind, state, rank, not_before, enqueued_at, group_key, unique_key, options,
-            format, version, payload, published_at, is_plain)),
-task AS (
-    INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
-        group_key, unique_key, options, format, version, payload, is_plain, attempts, conflicts, reclaims)
-    SELECT seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
-        group_key, unique_key, options, format, version, payload, is_plain = 1, 0, 0, 0
-    FROM new ON CONFLICT (id) DO NOTHING
-    RETURNING seq, rank, queue, state),
-line AS (
-    INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM task WHERE state = 3)
-SELECT (SELECT count(*) FROM task),
-    (SELECT a.id FROM @.alias a WHERE a.id = ANY ($1::bytea[])
-     UNION ALL SELECT s.id FROM @.staged_task s WHERE s.id = ANY ($1::bytea[]) LIMIT 1)";
+/// New tasks, a list for each column.
+macro_rules! many {
+    () => {
+        "SELECT nextval('@.task_seq') AS seq, n.* FROM unnest(
+             $1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
+             $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
+             $13::bytea[], $14::bigint[], $15::bigint[]
+         ) AS n (id, queue, kind, state, rank, not_before, enqueued_at, group_key, unique_key, options,
+                 format, version, payload, published_at, is_plain)"
+    };
+}
+
+/// One new task. A server that is not told to would plan anew for lists each time, whose lengths it cannot
+/// know before.
+macro_rules! one {
+    () => {
+        "SELECT nextval('@.task_seq') AS seq, $1::bytea AS id, $2::text AS queue, $3::text AS kind,
+             $4::bigint AS state, $5::bigint AS rank, $6::bigint AS not_before,
+             $7::bigint AS enqueued_at, $8::text AS group_key, $9::text AS unique_key,
+             $10::bytea AS options, $11::bigint AS format, $12::bigint AS version,
+             $13::bytea AS payload, $14::bigint AS published_at, $15::bigint AS is_plain"
+    };
+}
+
+/// Inserts new tasks, and places in the line for those that are Ready, in the order in which they are
+/// given. What follows sees as `task` those that were not there yet.
+macro_rules! inserting {
+    ($new:ident) => {
+        concat!(
+            "WITH new AS MATERIALIZED (",
+            $new!(),
+            "),
+             task AS (
+                 INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at,
+                     published_at, group_key, unique_key, options, format, version, payload, is_plain,
+                     attempts, conflicts, reclaims)
+                 SELECT seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
+                     group_key, unique_key, options, format, version, payload, is_plain = 1, 0, 0, 0
+                 FROM new ON CONFLICT (id) DO NOTHING
+                 RETURNING seq, rank, queue, state),
+             line AS (
+                 INSERT INTO @.ready (queue, rank, seq)
+                 SELECT queue, rank, seq FROM task WHERE state = 3) "
+        )
+    };
+}
+
+/// An id among those of the tasks that an alias or a staged batch has already.
+macro_rules! taken {
+    ($ids:literal) => {
+        concat!(
+            "(SELECT a.id FROM @.alias a WHERE a.id = ",
+            $ids,
+            " UNION ALL SELECT s.id FROM @.staged_task s WHERE s.id = ",
+            $ids,
+            " LIMIT 1)"
+        )
+    };
+}
+
+/// Returns how many tasks were not there yet, and an id that is taken.
+const INSERT: &str = concat!(
+    inserting!(many),
+    "SELECT (SELECT count(*) FROM task), ",
+    taken!("ANY ($1::bytea[])")
+);
+
+/// Does the same for one task, and has those who wait in other processes told by the commit.
+const INSERT_AND_TELL: &str = concat!(
+    inserting!(one),
+    "SELECT (SELECT count(*) FROM task), ",
+    taken!("$1::bytea"),
+    ", pg_catalog.pg_notify('votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '') IS NULL"
+);
+
+/// Inserts all of the tasks, or fails by a division.
+const INSERT_ALL: &str = concat!(
+    inserting!(many),
+    "SELECT 1 / CASE WHEN (SELECT count(*) FROM task) = cardinality($1::bytea[])
+         AND NOT EXISTS ",
+    taken!("ANY ($1::bytea[])"),
+    " THEN 1 ELSE 0 END"
+);
 
 /// Whether a new task comes from elsewhere with more than a new one has.
 pub(super) fn has_history(record: &Record) -> bool {
@@ -66,6 +129,26 @@ pub(super) fn published_at(record: &Record) -> Timestamp {
 /// instead.
 pub(super) fn insert(session: &mut dyn Session, records: &[Record], judged: bool) -> Result<()> {
     let row = session.first(INSERT, columns(records)?)?;
+    judge(session, row, records, judged)
+}
+
+/// Inserts a task on which nothing hangs, and tells those who wait when it is committed: in one statement.
+///
+/// # Errors
+/// As [`insert`].
+pub(super) fn insert_and_tell(session: &mut dyn Session, record: Record) -> Result<()> {
+    let records = [record];
+    let values = columns(&records)?.into_iter().map(Value::only).collect();
+    let row = session.first(INSERT_AND_TELL, values)?;
+    judge(session, row, &records, false)
+}
+
+fn judge(
+    session: &mut dyn Session,
+    row: Option<Row>,
+    records: &[Record],
+    judged: bool,
+) -> Result<()> {
     let row = row.ok_or_else(|| Fault::corrupt("an insert said nothing"))?;
     let inserted = usize::try_from(column::<i64>(&row, 0)?).unwrap_or(0);
     if let Some(taken) = row::optional_id(&row, 1)?.filter(|_| !judged) {
@@ -80,6 +163,12 @@ pub(super) fn insert(session: &mut dyn Session, records: &[Record], judged: bool
         return Ok(());
     }
     Err(Kind::TaskExists(which_is_there(session, records)?).into())
+}
+
+/// Inserts tasks that were just published, when the next statement is sent; whatever [`insert`] would
+/// refuse makes it [fall short](Fault::fell_short).
+pub(super) fn insert_all(session: &mut dyn Session, records: &[Record]) -> Result<()> {
+    session.later(INSERT_ALL, columns(records)?)
 }
 
 /// Finds the one that was there: it was published before, or earlier in the same batch.

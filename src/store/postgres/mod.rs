@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `judge` `insert` `tasks` `keys` `names` | what a batch does to the tables |
+//! | `batch` `prompt` `judge` `insert` `tasks` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -35,6 +35,7 @@ mod notify;
 mod options;
 mod pool;
 pub(crate) mod presence;
+mod prompt;
 pub(crate) mod register;
 mod render;
 pub(crate) mod row;
@@ -56,7 +57,7 @@ pub use options::{Options, Pooler, SCHEMA, TlsMode};
 
 use crate::id::{Incarnation, TxnId};
 use crate::register::Tier;
-use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store};
+use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store, lifecycle};
 use crate::time::Timestamp;
 use connection::Connector;
 use error::{Fault, Result};
@@ -100,6 +101,7 @@ pub struct PostgresStore {
     enrolled: Mutex<Vec<Guard>>,
     /// Outcomes that their owner knows: their records go with the next write.
     known: Mutex<Vec<TxnId>>,
+    steps: prompt::Steps,
     bell: Arc<Bell>,
     waiting: Arc<Waiting>,
     fronts: Fronts,
@@ -165,6 +167,7 @@ impl PostgresStore {
             presences,
             enrolled: Mutex::default(),
             known: Mutex::default(),
+            steps: prompt::Steps::default(),
             bell,
             waiting,
             fronts: Fronts::default(),
@@ -297,6 +300,31 @@ pub(crate) fn write_batch(
         Ok(applied)
     };
     write().map_err(|fault: Fault| fault.during("write a batch in another's transaction"))
+}
+
+/// Performs a batch that [is one insert](is_one_insert) in a transaction that is not the store's, and has
+/// those who wait in other processes told when the caller commits: in one round trip.
+pub(crate) fn write_one(
+    session: &mut dyn Session,
+    batch: Batch,
+    now: Timestamp,
+) -> store::Result<Applied> {
+    let mut write = || {
+        batch::check(&batch)?;
+        for mut record in batch.inserts().cloned() {
+            lifecycle::publish(&mut record, false, now)?;
+            insert::insert_and_tell(session, record)?;
+        }
+        Ok(Applied::default())
+    };
+    write().map_err(|fault: Fault| fault.during("write a task in another's transaction"))
+}
+
+/// Has those who wait in other processes told when the caller commits.
+pub(crate) fn tell(session: &mut dyn Session) -> store::Result<()> {
+    let told = session.query(notify::ECHO, Vec::new());
+    told.map(drop)
+        .map_err(|fault| fault.during("tell those who wait"))
 }
 
 /// Whether a batch is one task on which nothing hangs: it is written by one statement, or refused.

@@ -41,7 +41,7 @@ pub struct Options {
     pub(crate) schema: String,
     pub(crate) tls: TlsMode,
     pub(super) tls_root: Option<PathBuf>,
-    pub(super) pooler: Pooler,
+    pub(crate) pooler: Pooler,
     pub(super) connections_max: usize,
     pub(crate) connect_timeout: Duration,
     pub(super) answer_timeout: Duration,

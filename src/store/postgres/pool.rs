@@ -104,8 +104,8 @@ impl Pool {
         if full(&mut state) {
             self.returned.wait_while_for(&mut state, full, patience);
         }
-        while let Some(link) = state.idle.pop() {
-            if !link.is_broken() {
+        while let Some(mut link) = state.idle.pop() {
+            if !link.is_broken() && !link.has_ended() {
                 drop(state);
                 return Ok(self.lend(link));
             }

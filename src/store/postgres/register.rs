@@ -53,14 +53,12 @@ SELECT $1, i.id, $3, $4 FROM @.incarnation i
 WHERE i.id = $2 AND (NOT i.closed OR $3 = 'abort') FOR KEY SHARE
 ON CONFLICT DO NOTHING";
 
-/// What became of an attempt to write `Committed`.
+/// Why `Committed` could not be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CommitRecord {
-    /// It is written, and true if the caller commits.
-    Written,
-    /// There is an outcome already: somebody decided before. The caller must roll back.
+pub(crate) enum NotWritten {
+    /// There is an outcome already: somebody decided before.
     Decided,
-    /// The incarnation is closed or not there: it must not commit any more. The caller must roll back.
+    /// The incarnation is closed or not there: it must not commit any more.
     Gone,
 }
 
@@ -191,19 +189,52 @@ pub(crate) fn departed(session: &mut dyn Session, now: Timestamp) -> Result<Vec<
     rows.iter().map(|row| incarnation(row, 0)).collect()
 }
 
-/// Writes `Committed` for a transaction of an open incarnation: called by the commit point, in the
-/// transaction that it is about.
-pub(crate) fn commit(
-    session: &mut dyn Session,
-    txn: TxnId,
-    stores: &[ResourceId],
-) -> Result<CommitRecord> {
-    if insert(session, txn, Decision::Committed, stores)? == 1 {
-        return Ok(CommitRecord::Written);
+/// Returns the commands that a connection needs once for [`commit`].
+pub(crate) fn preparation(schema: &Schema) -> String {
+    schema.fill(&format!(
+        "PREPARE votive_forget (bytea[]) AS {FORGET};
+         PREPARE votive_commit (bytea, bigint, text, bytea) AS
+             WITH written AS ({INSERT} RETURNING 1) SELECT 1 / count(*) FROM written; "
+    ))
+}
+
+/// Returns the commands that forget the commit records of `spent`, write `Committed` for a transaction of
+/// an open incarnation, and commit: sent as one by the commit point, in the transaction that it is about.
+///
+/// If the record cannot be written it is a division by zero that fails. The server leaves off at the first
+/// command that fails, so the `COMMIT` is not heard, and the transaction has failed.
+pub(crate) fn commit(txn: TxnId, stores: &[ResourceId], spent: &[TxnId]) -> String {
+    let mut commands = String::new();
+    if !spent.is_empty() {
+        let spent: Vec<_> = spent.iter().map(|txn| literal(&txn.to_bytes())).collect();
+        commands = format!("EXECUTE votive_forget (ARRAY[{}]); ", spent.join(", "));
     }
+    let stores: Vec<u8> = stores.iter().flat_map(|id| id.to_bytes()).collect();
+    commands
+        + &format!(
+            "EXECUTE votive_commit ({}, {}, 'commit', {}); COMMIT",
+            literal(&txn.to_bytes()),
+            txn.incarnation.to_u64().cast_signed(),
+            literal(&stores)
+        )
+}
+
+/// Bytes as they are written in a command, whatever the server takes a backslash for.
+fn literal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // A string takes whatever is written to it.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    format!("pg_catalog.decode('{digits}', 'hex')")
+}
+
+/// Looks why [`commit`] could not write its record; `None` if nothing speaks against it.
+pub(crate) fn not_written(session: &mut dyn Session, txn: TxnId) -> Result<Option<NotWritten>> {
     Ok(match standing(session, txn.incarnation)? {
-        Standing::Open => CommitRecord::Decided,
-        Standing::Closed | Standing::Gone => CommitRecord::Gone,
+        Standing::Open => is_decided(session, txn)?.then_some(NotWritten::Decided),
+        Standing::Closed | Standing::Gone => Some(NotWritten::Gone),
     })
 }
 

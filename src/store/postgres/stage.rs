@@ -8,6 +8,7 @@ use super::error::{Fault, Result};
 use super::judge::Judge;
 use super::keys;
 use super::pool::{Durability, Write};
+use super::prompt;
 use super::register;
 use super::row::{self, column, id, instant};
 use super::session::Session;
@@ -150,14 +151,27 @@ impl PostgresStore {
         now: Timestamp,
     ) -> Result<Applied> {
         let known = std::mem::take(&mut *self.known.lock());
-        let applied = self.write(APPLY, |session| {
-            if !known.is_empty() {
-                let known = known.iter().map(|txn| txn.to_bytes()).collect();
-                session.later(register::FORGET, vec![Value::Ids(known)])?;
-            }
-            decide_here(session, txn, prepared)?;
-            Performer::at_once(session, now).perform(batch.clone())
-        });
+        let write = |at_once| {
+            self.write(APPLY, |session| {
+                if !known.is_empty() {
+                    let known = known.iter().map(|txn| txn.to_bytes()).collect();
+                    session.later(register::FORGET, vec![Value::Ids(known)])?;
+                }
+                if at_once {
+                    prompt::commit(session, commit_record(txn, prepared))?;
+                    prompt::perform(session, batch.clone(), now)?;
+                    return Ok(Applied::default());
+                }
+                decide_here(session, txn, prepared)?;
+                Performer::at_once(session, now).perform(batch.clone())
+            })
+        };
+        let at_once = prompt::is_common(batch) && self.steps.may_skip();
+        let mut applied = write(at_once);
+        if at_once && applied.as_ref().is_err_and(Fault::fell_short) {
+            self.steps.fell_short();
+            applied = write(false);
+        }
         let mut to_forget = self.known.lock();
         match &applied {
             Ok(_) if prepared.is_empty() => to_forget.push(txn),
@@ -169,15 +183,15 @@ impl PostgresStore {
 }
 
 /// Writes that a transaction committed, unless it was decided or staged before.
-const COMMIT: &str = "\
-INSERT INTO @.outcome (txn, incarnation, outcome, stores)
-SELECT $1, i.id, $3, $4 FROM @.incarnation i
-WHERE i.id = $2 AND NOT i.closed AND NOT EXISTS (SELECT 1 FROM @.staged s WHERE s.txn = $1)
-FOR KEY SHARE OF i ON CONFLICT DO NOTHING";
+const COMMIT: &str = prompt::committing!();
+
+/// The parameters of [`COMMIT`].
+fn commit_record(txn: TxnId, prepared: &[ResourceId]) -> Vec<Value> {
+    register::record(txn, Decision::Committed, prepared)
+}
 
 fn decide_here(session: &mut dyn Session, txn: TxnId, prepared: &[ResourceId]) -> Result<()> {
-    let record = register::record(txn, Decision::Committed, prepared);
-    if session.execute(COMMIT, record)? == 1 {
+    if session.execute(COMMIT, commit_record(txn, prepared))? == 1 {
         return Ok(());
     }
     match register::standing(session, txn.incarnation)? {

@@ -18,6 +18,7 @@ mod connection;
 mod dispatch;
 mod error;
 mod inspect;
+mod library;
 mod notify;
 mod options;
 mod presence;

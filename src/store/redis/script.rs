@@ -7,6 +7,7 @@ use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::connection::Pool;
 use super::error::{Fault, Result};
+use super::library;
 use super::notify::StoreClock;
 use super::options::Options;
 use super::reply;
@@ -23,7 +24,7 @@ pub(super) struct Script {
     is_read: bool,
 }
 
-/// Which files a script is made of, in their order; its own is last.
+/// What a script is made of, in its order; its own file is last.
 const PRELUDE: &str = include_str!("scripts/prelude.lua");
 const RULES: &str = include_str!("scripts/rules.lua");
 const TASKS: &str = include_str!("scripts/tasks.lua");
@@ -43,13 +44,13 @@ enum Mode {
 }
 
 impl Script {
-    fn new(name: &'static str, mode: Mode, parts: &[&str]) -> Self {
+    fn new(name: &'static str, mode: Mode, code: &str) -> Self {
         let flags = match mode {
             Mode::Reads => "#!lua flags=no-writes,allow-oom\n",
             Mode::Takes => "#!lua\n",
             Mode::Gives => "#!lua flags=allow-oom\n",
         };
-        let code = format!("{flags}{}", parts.concat());
+        let code = format!("{flags}{code}");
         Self {
             name,
             hash: redis::Script::new(&code).get_hash().to_owned(),
@@ -83,10 +84,11 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($id:ident $mode:ident $file:literal: $($part:ident)*;)*) => {
+    ($($id:ident $mode:ident $file:literal $([$($entry:literal)*])?: $($part:ident)*;)*) => {
         $(pub(super) static $id: LazyLock<Script> = LazyLock::new(|| {
             let own = include_str!(concat!("scripts/", $file, ".lua"));
-            Script::new($file, Mode::$mode, &[PRELUDE, $($part,)* own])
+            let code = library::assemble(&[PRELUDE, $($part,)*], &[$($($entry,)*)?], own);
+            Script::new($file, Mode::$mode, &code)
         });)*
     };
 }
@@ -101,6 +103,8 @@ scripts! {
     DISCARD Gives "discard": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY Takes "apply": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY_SETTLEMENT Gives "apply": RULES TASKS CHANGES OUTCOMES STAGED;
+    APPLY_INSERTS Takes "apply" ["insert"]: RULES TASKS CHANGES OUTCOMES STAGED;
+    APPLY_DONE Gives "apply" ["settle" "done"]: RULES TASKS CHANGES OUTCOMES STAGED;
     FORGETTABLE Gives "forgettable": OUTCOMES STAGED;
     IN_DOUBT Reads "in_doubt": OUTCOMES STAGED;
     CLAIM Gives "claim": RULES TASKS;
@@ -276,24 +280,14 @@ mod tests {
 
     /// What the scripts' table of states says: event, from, to.
     fn in_the_scripts() -> Rows {
-        let (_, table) = RULES.split_once("local MAY = {").unwrap();
-        let (table, _) = table.split_once("\n}").unwrap();
-        let mut event = "";
-        let mut rows = Rows::new();
-        for assignment in table.split(',').flat_map(|part| part.split('{')) {
-            let Some((name, states)) = assignment.split_once('=') else {
-                continue;
-            };
-            let name = name.trim_matches([' ', '}', '\n']);
-            if states.trim().is_empty() {
-                event = name;
-            }
-            let states = states.split('\'').nth(1).unwrap_or_default();
-            for state in states.split_whitespace() {
-                rows.insert((event.to_owned(), name.to_owned(), state.to_owned()));
-            }
-        }
-        rows
+        let (_, table) = RULES.split_once("local MAY = [[\n").unwrap();
+        let (table, _) = table.split_once("]]").unwrap();
+        let row = |line: &str| {
+            let (event, states) = line.trim().split_once(": ").unwrap();
+            let (from, to) = states.split_once(" -> ").unwrap();
+            (event.to_owned(), from.to_owned(), to.to_owned())
+        };
+        table.lines().map(row).collect()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::error::{Fault, Result};
 use super::script::{self, Arguments, Step};
-use super::wire::WireBatch;
+use super::wire::{Shape, WireBatch};
 use super::{RedisStore, reply};
 use crate::id::{ResourceId, TaskId, TxnId};
 use crate::store::{self, Applied, Batch, InDoubt, Published, Stage};
@@ -86,10 +86,9 @@ impl RedisStore {
         now: Timestamp,
     ) -> Result<()> {
         let batch = WireBatch::new(batch)?;
-        let script = if batch.is_settlement {
-            &script::STAGE_SETTLEMENT
-        } else {
-            &script::STAGE
+        let script = match batch.shape {
+            Shape::Done | Shape::Settlement => &script::STAGE_SETTLEMENT,
+            Shape::Inserts | Shape::Mixed => &script::STAGE,
         };
         let arguments = Arguments::default()
             .with(txn.to_string())
@@ -121,10 +120,11 @@ impl RedisStore {
         now: Timestamp,
     ) -> Result<Applied> {
         let batch = WireBatch::new(batch)?;
-        let script = if batch.is_settlement {
-            &script::APPLY_SETTLEMENT
-        } else {
-            &script::APPLY
+        let script = match batch.shape {
+            Shape::Inserts => &script::APPLY_INSERTS,
+            Shape::Done => &script::APPLY_DONE,
+            Shape::Settlement => &script::APPLY_SETTLEMENT,
+            Shape::Mixed => &script::APPLY,
         };
         let known = std::mem::take(&mut *self.known.lock());
         let arguments = Arguments::default()

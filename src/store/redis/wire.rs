@@ -21,8 +21,43 @@ use crate::time::Timestamp;
 pub(super) struct WireBatch {
     json: String,
     blobs: Vec<Vec<u8>>,
-    /// Whether it gives more room than it takes.
-    pub(super) is_settlement: bool,
+    pub(super) shape: Shape,
+}
+
+/// What a batch is made of: the commonest have scripts of their own, which are shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// New tasks and nothing else.
+    Inserts,
+    /// Tasks that are done and nothing else.
+    Done,
+    /// What gives more room than it takes.
+    Settlement,
+    /// Anything.
+    Mixed,
+}
+
+impl Shape {
+    fn of(batch: &Batch) -> Self {
+        let all = |is_such: fn(&Change) -> bool| batch.changes.iter().all(is_such);
+        if all(|change| matches!(change, Change::Insert(_))) {
+            Self::Inserts
+        } else if all(|change| {
+            matches!(
+                change,
+                Change::Settle(Settlement {
+                    verdict: Verdict::Done,
+                    ..
+                })
+            )
+        }) {
+            Self::Done
+        } else if batch.inserts().next().is_none() && batch.settlements().next().is_some() {
+            Self::Settlement
+        } else {
+            Self::Mixed
+        }
+    }
 }
 
 #[derive(Serialize, Default)]
@@ -132,7 +167,7 @@ impl WireBatch {
         Ok(Self {
             json: serde_json::to_string(&changes)?,
             blobs: blobs.0,
-            is_settlement: batch.inserts().next().is_none() && batch.settlements().next().is_some(),
+            shape: Shape::of(batch),
         })
     }
 

@@ -1,4 +1,4 @@
--- ARGV: txn, stores, commits to forget, batch, blobs… Returns the pairs of merged tasks.
+-- ARGV: txn, stores, lone commits to forget, batch, blobs… Returns the pairs of merged tasks.
 local txn, stores, spent = ARGV[3], ARGV[4], ARGV[5]
 local batch = cjson.decode(ARGV[6])
 local function blob(number) return ARGV[6 + number] end
@@ -15,7 +15,7 @@ return answer(function()
   end
   keep_time()
   record(txn, 'commit', stores)
-  forget_commits(spent)
+  forget_lone_commits(spent)
   drop_expired()
   commit()
   return merged

@@ -19,8 +19,17 @@ local function decision(txn)
   return row and string.match(row, ':(%a+):')
 end
 
+local function row_of(txn, outcome, stores) return txn .. ':' .. outcome .. ':' .. stores end
+
 local function record(txn, outcome, stores)
-  redis.call('ZADD', outcomes, 0, txn .. ':' .. outcome .. ':' .. stores)
+  redis.call('ZADD', outcomes, 0, row_of(txn, outcome, stores))
+end
+
+-- Forgets transactions that committed and in which no other store has a part.
+local function forget_lone_commits(txns)
+  for txn in string.gmatch(txns, '[^,]+') do
+    redis.call('ZREM', outcomes, row_of(txn, 'commit', ''))
+  end
 end
 
 -- Forgets those of the transactions that committed; returns how many.

@@ -195,12 +195,15 @@ local function unlogged(change)
   redis.set_repl(redis.REPL_ALL)
 end
 
--- Makes a task Ready again whose claim is not logged. What the claim took away the file has still.
-local function take_back(id, task)
+-- Makes a task Ready again whose claim is not logged; the fields of one that leaves go with it. What the
+-- claim took away the file has still.
+local function take_back(id, task, leaves)
   local logged = as_logged(task)
   leave_line(id, task)
-  redis.call('HDEL', task_key(id), unpack(CLAIM))
-  redis.call('HSET', task_key(id), 'state', 'ready')
+  if not leaves then
+    redis.call('HDEL', task_key(id), unpack(CLAIM))
+    redis.call('HSET', task_key(id), 'state', 'ready')
+  end
   unlogged(function() enter_line(id, logged) end)
   known[id] = logged
 end
@@ -234,7 +237,7 @@ end
 -- Puts `after` in the place of a task.
 local function replace(id, after)
   local before = known[id]
-  if before and before.unlogged then take_back(id, before) end
+  if before and before.unlogged then take_back(id, before, not after) end
   exchange(id, as_logged(after))
   if not after then return end
   if after.unlogged then give_out(id, after) end

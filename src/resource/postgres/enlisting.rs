@@ -138,7 +138,7 @@ impl Enlist for &mut EnlistingTransaction<'_> {
         // A refusal comes before anything is written, unless there are several statements to write.
         if is_one_insert(&batch) {
             let mut session = Foreign::new(&mut self.transaction, store.tables(), statements);
-            return Ok(write_one(&mut session, batch, now)?);
+            return Ok(write_one(&mut session, &batch, now)?);
         }
         let mut savepoint = self.transaction.savepoint(SAVEPOINT).map_err(failed)?;
         let mut session = Foreign::new(&mut savepoint, store.tables(), statements);

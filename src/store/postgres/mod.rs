@@ -306,11 +306,11 @@ pub(crate) fn write_batch(
 /// those who wait in other processes told when the caller commits: in one round trip.
 pub(crate) fn write_one(
     session: &mut dyn Session,
-    batch: Batch,
+    batch: &Batch,
     now: Timestamp,
 ) -> store::Result<Applied> {
     let mut write = || {
-        batch::check(&batch)?;
+        batch::check(batch)?;
         for mut record in batch.inserts().cloned() {
             lifecycle::publish(&mut record, false, now)?;
             insert::insert_and_tell(session, record)?;

@@ -20,7 +20,9 @@ impl Book {
         for change in &batch.changes {
             lifecycle::check(change)?;
             match change {
-                Change::Insert(record) => applied.merged.extend(self.insert(record, now)?),
+                Change::Insert(record) => {
+                    applied.merged.extend(self.insert(record, now, judged)?);
+                }
                 Change::Settle(settlement) => self.settle(settlement, now)?,
                 Change::Amend {
                     task,
@@ -44,8 +46,14 @@ impl Book {
         Ok(applied)
     }
 
-    /// Inserts a task; returns the pair of ids if it merged instead.
-    fn insert(&mut self, record: &Record, now: Timestamp) -> Judged<Option<(TaskId, TaskId)>> {
+    /// Inserts a task; returns the pair of ids if it merged instead. Batches that were judged may share a
+    /// key: the first takes it, the others merge into it.
+    fn insert(
+        &mut self,
+        record: &Record,
+        now: Timestamp,
+        judged: bool,
+    ) -> Judged<Option<(TaskId, TaskId)>> {
         let id = record.id;
         if self.find(id).is_some() || self.is_staged(id) {
             return Err(Kind::TaskExists(id));
@@ -53,7 +61,7 @@ impl Book {
         let key = lifecycle::wanted_key(record);
         if let Some(unique) = key {
             match self.key_holder(&unique.key) {
-                None if self.is_reserved_key(&unique.key) => return Err(Kind::Conflict),
+                None if !judged && self.is_reserved_key(&unique.key) => return Err(Kind::Conflict),
                 None => {}
                 Some((_, holder)) if unique.on_duplicate == OnDuplicate::Refuse => {
                     let (key, holder) = (unique.key.clone(), holder.record.id);

@@ -65,16 +65,19 @@ fn a_refused_member_takes_nobody_along() {
 }
 
 #[test]
-fn a_claim_may_share_an_append_with_the_task_that_it_asks_for() {
+fn a_claim_may_share_an_append_with_the_tasks_that_it_asks_for() {
+    const TASKS: usize = 400;
     let place = place();
     let client = Client::open(&place.path);
-    let claim = |client: &Client| {
-        client.claim();
-        Ok(())
-    };
-    let tasks: [Task<'_>; 6] = [&enqueue, &claim, &enqueue, &claim, &enqueue, &claim];
-    let outcomes = together(&client, &place, &tasks);
-    assert!(outcomes.iter().all(Result::is_ok));
-    assert_eq!(client.task_count(), 3);
+    let claimed = thread::scope(|threads| {
+        let enqueue = || client.enqueue_many(TASKS / 4);
+        let producers = [(); 4].map(|()| threads.spawn(enqueue));
+        let mut claimed = 0;
+        while producers.iter().any(|producer| !producer.is_finished()) {
+            claimed += client.claim_up_to(3).len();
+        }
+        claimed
+    });
+    assert_eq!(claimed + client.claim_up_to(TASKS).len(), TASKS);
     client.is_healthy();
 }

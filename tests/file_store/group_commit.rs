@@ -65,7 +65,7 @@ fn a_refused_member_takes_nobody_along() {
 }
 
 #[test]
-fn a_claim_may_share_an_append_with_the_tasks_that_it_asks_for() {
+fn every_task_is_claimed_once_while_others_are_appended() {
     const TASKS: usize = 400;
     let place = place();
     let client = Client::open(&place.path);

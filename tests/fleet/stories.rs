@@ -127,7 +127,7 @@ fn consumers_share_the_work(home: Home) {
 fn a_suspended_consumer_keeps_its_tasks(home: Home) {
     let mut fleet = Fleet::at(home);
     let mut suspended = fleet.member("suspended");
-    fleet.enqueue(1, 3_000);
+    fleet.enqueue(1, 10_000);
     suspended.says("begins");
     // Whoever is suspended while it writes holds everybody up, as long as it is.
     suspended.signal("STOP");

@@ -95,9 +95,11 @@ impl Drop for Attendance {
         if is_fork || self.presences.is_attended(Role::Consumer, self.incarnation) {
             return;
         }
+        let turn = self.presences.turn();
         let expired = self.pool.write(DEPART, |session| {
             presence::expire(session, self.incarnation)
         });
+        drop(turn);
         if let Err(fault) = expired {
             tracing::warn!(
                 ?fault,

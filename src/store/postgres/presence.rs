@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::error::Result;
 use super::session::Session;
@@ -25,7 +25,13 @@ pub(crate) enum Role {
 
 /// The incarnations that this process keeps alive on behalf of one store. Cheap to clone; clones share.
 #[derive(Clone, Default)]
-pub(crate) struct Presences(Arc<Mutex<BTreeMap<(Role, Incarnation), Life>>>);
+pub(crate) struct Presences(Arc<Lives>);
+
+#[derive(Default)]
+struct Lives {
+    lives: Mutex<BTreeMap<(Role, Incarnation), Life>>,
+    turn: Mutex<()>,
+}
 
 struct Life {
     lease: Duration,
@@ -42,7 +48,7 @@ pub(crate) struct Guard {
 impl Presences {
     /// Begins to keep an incarnation alive, or shares it if that has begun already.
     pub(crate) fn attend(&self, role: Role, incarnation: Incarnation, lease: Duration) -> Guard {
-        let mut lives = self.0.lock();
+        let mut lives = self.0.lives.lock();
         let life = lives
             .entry((role, incarnation))
             .or_insert(Life { lease, guards: 0 });
@@ -55,14 +61,20 @@ impl Presences {
         }
     }
 
+    /// Held by who prolongs leases from the look at who is attended until it is written, and by who ends
+    /// one: else a lease that has ended would be prolonged by somebody who had looked before.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.0.turn.lock()
+    }
+
     /// Whether this store keeps an incarnation alive.
     pub(crate) fn is_attended(&self, role: Role, incarnation: Incarnation) -> bool {
-        self.0.lock().contains_key(&(role, incarnation))
+        self.0.lives.lock().contains_key(&(role, incarnation))
     }
 
     /// Those that this store keeps alive, with their leases.
     pub(crate) fn attended(&self, role: Role) -> Vec<(Incarnation, Duration)> {
-        let lives = self.0.lock();
+        let lives = self.0.lives.lock();
         let of_role = lives.iter().filter(|((of, _), _)| *of == role);
         of_role
             .map(|((_, incarnation), life)| (*incarnation, life.lease))
@@ -71,13 +83,13 @@ impl Presences {
 
     /// The shortest lease of all.
     pub(crate) fn lease_min(&self) -> Option<Duration> {
-        self.0.lock().values().map(|life| life.lease).min()
+        self.0.lives.lock().values().map(|life| life.lease).min()
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut lives = self.presences.0.lock();
+        let mut lives = self.presences.0.lives.lock();
         let key = (self.role, self.incarnation);
         let Some(life) = lives.get_mut(&key) else {
             return;

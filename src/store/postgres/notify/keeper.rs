@@ -212,6 +212,7 @@ impl Worker {
 
     fn prolong(&self) -> Result<()> {
         let shared = &self.shared;
+        let _turn = shared.presences.turn();
         let consumers = shared.presences.attended(Role::Consumer);
         let managers = shared.presences.attended(Role::Manager);
         let now = shared.clock.now(&shared.pool)?;

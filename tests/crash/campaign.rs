@@ -20,7 +20,7 @@ use crate::site::Site;
 
 /// How many children of a layout are to die, unless `VOTIVE_CRASHES` says otherwise, where all is in SQLite
 /// files: a thousand together. Elsewhere as many as it takes to have enough at each point.
-const CRASHES: usize = 170;
+const CRASHES: usize = 145;
 
 /// How many children are to die at each point of a layout, unless `VOTIVE_KILLS` says otherwise.
 const KILLS: usize = 3;

@@ -17,7 +17,7 @@ use crate::storm::Storm;
 const KILLS: usize = 5;
 
 /// How often a connection fails in each layout, unless `VOTIVE_FAULTS` says otherwise.
-const FAULTS: usize = 30;
+const FAULTS: usize = 10;
 
 /// Longer than any client waits for an answer here.
 const TOO_LONG: Duration = Duration::from_secs(5);

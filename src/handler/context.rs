@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::id::TaskId;
-use crate::queue::{EnqueueError, Queue};
+use crate::queue::{self, EnqueueError, Guarded, Queue};
 use crate::task::{Name, Options, Task};
 use crate::time::Timestamp;
 use crate::txn::{Cancellation, Work};
@@ -72,6 +72,15 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn cancellation(&self) -> &Cancellation {
         self.cancellation
+    }
+
+    /// Answers whether an object may be changed now: not while another task about it than this one has yet
+    /// to run or runs (see [`queue::guard`](crate::queue::guard)).
+    ///
+    /// # Errors
+    /// As [`queue::guard`](crate::queue::guard).
+    pub fn guard(&self, object: &str) -> Result<(), Guarded> {
+        queue::guard(self.queue.store(), object, Some(self.attempt.task))
     }
 
     /// Enqueues a task in the task's own queue. It becomes visible when this one is done.

@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `data_manager` | buffers what one transaction does to one store, and votes with it |
+//! | `about` | which tasks concern an object, and whether it may be changed now |
 //! | `enlist` | writes into a transaction that the application itself holds |
 //! | `decision` | what recovery does with a staged batch: pure |
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
@@ -13,6 +14,7 @@
 //! | `turn` | has a fleet do a piece of work once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
+mod about;
 mod copy;
 mod data_manager;
 mod databases;
@@ -27,6 +29,7 @@ mod turn;
 use std::fmt;
 use std::sync::Arc;
 
+pub use about::{Guarded, guard, unfinished_about};
 pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;

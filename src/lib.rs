@@ -58,6 +58,7 @@
 //! - `sqlite` (default): the SQLite store and databases by rusqlite, which brings a C compiler's work.
 //! - `cli`: the command line `votive`, which brings an argument parser.
 //! - `conformance`: the suite that every store passes, for those who write one.
+//! - `testing`: the kit for the tests of applications.
 //! - `failpoints`: lets crash tests kill the process at every durable step; not for production.
 //! - `full`: all that an application may want.
 
@@ -81,6 +82,8 @@ pub mod register;
 pub mod resource;
 pub mod store;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod txn;
 

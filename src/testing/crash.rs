@@ -140,9 +140,11 @@ impl CrashTest {
         let whole = SystemClock.now().since(begun);
         judge(0, &mut check)?;
         for round in 1..=self.rounds {
-            match attempt(&mut program, round, Some(whole.mul_f64(random())))? {
-                true => report.killed += 1,
-                false => report.finished += 1,
+            let delay = whole.mul_f64(random());
+            if attempt(&mut program, round, Some(delay))? {
+                report.killed += 1;
+            } else {
+                report.finished += 1;
             }
             judge(round, &mut check)?;
         }

@@ -91,6 +91,10 @@ pub use consumer::Consumer;
 pub use handler::{Context, Handler, Registry};
 pub use open::{OpenError, SchemeError, Schemes, open};
 pub use queue::Queue;
+#[cfg(feature = "periodic")]
+pub use queue::{CatchUp, Periodic};
+#[cfg(feature = "periodic")]
+pub use schedule::Schedule;
 pub use task::Task;
 pub use txn::{Transaction, TransactionManager, Work};
 

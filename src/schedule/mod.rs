@@ -62,7 +62,10 @@ pub struct Schedule(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    Cron { pattern: Pattern, zone: TimeZone },
+    Cron {
+        pattern: Box<Pattern>,
+        zone: TimeZone,
+    },
     Every(Interval),
 }
 
@@ -80,7 +83,7 @@ impl Schedule {
     /// The text is no pattern, or names days that never come, such as the 30th of February.
     pub fn cron(pattern: &str) -> Result<Self, ScheduleError> {
         Ok(Self(Kind::Cron {
-            pattern: Pattern::parse(pattern)?,
+            pattern: Box::new(Pattern::parse(pattern)?),
             zone: TimeZone::UTC,
         }))
     }

@@ -219,10 +219,9 @@ fn wrong(field: &str, known: &Field) -> Option<String> {
     if let Some(word) = known.foreign_word(field) {
         return Some(format!("`{word}` does not belong there"));
     }
-    let alone = FIELDS.iter().map(|other| match other.name == known.name {
-        true => field,
-        false => "*",
-    });
+    let alone = FIELDS
+        .iter()
+        .map(|other| if other.name == known.name { field } else { "*" });
     let alone = alone.collect::<Vec<_>>().join(" ");
     let error = alone.parse::<Cron>().err()?;
     let text = error.to_string();

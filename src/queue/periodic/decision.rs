@@ -58,12 +58,14 @@ pub(super) fn decide(
         ..wanted.clone()
     };
     if found.schedule != wanted.schedule {
-        return match new {
-            true => move_to(Cursor {
-                fired_for,
-                ..wanted
-            }),
-            false => Decision::StandDown,
+        let replaced = Cursor {
+            fired_for,
+            ..wanted
+        };
+        return if new {
+            move_to(replaced)
+        } else {
+            Decision::StandDown
         };
     }
     if found.dealt_until > now.saturating_add(BACK_MAX) {

@@ -46,6 +46,7 @@ pub fn rehearse<T: Task>(
         kind: record.kind.clone(),
         number: 1,
         conflict_count: 0,
+        not_before: record.options.not_before,
         deadline: record
             .options
             .timeout

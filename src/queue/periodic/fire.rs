@@ -1,5 +1,6 @@
 //! Does about an entry what was decided: one read of its mark, and at most one batch.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,6 +163,14 @@ impl Entry {
         let (kind, payload) = (self.kind.clone(), self.payload.clone());
         let record = Record::new(TaskId::new(now), self.queue.name(), kind, payload, now);
         Change::Insert(Box::new(record.with_options(options.shared())))
+    }
+}
+
+/// The name, the schedule and the queue.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, schedule, queue) = (&self.name, &self.schedule, self.queue.name());
+        write!(f, "{name}, {schedule}, into {queue}")
     }
 }
 

@@ -187,29 +187,29 @@ mod stores {
         format!("scene_{}", SCENES.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(super) fn memory() -> Option<Scene> {
+    pub(super) fn memory() -> Scene {
         let open = |clock| Arc::new(MemoryStore::with_clock(Arc::new(clock))) as _;
-        Some(Scene::of(open, None))
+        Scene::of(open, None)
     }
 
-    pub(super) fn sqlite() -> Option<Scene> {
+    pub(super) fn sqlite() -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tasks.db");
         let open = |clock| {
             let options = sqlite::Options::default().clock(clock);
             Arc::new(SqliteStore::open(path, options).unwrap()) as _
         };
-        Some(Scene::of(open, Some(Box::new(folder))))
+        Scene::of(open, Some(Box::new(folder)))
     }
 
-    pub(super) fn file() -> Option<Scene> {
+    pub(super) fn file() -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tasks");
         let open = |clock| {
             let options = file::Options::default().clock(clock);
             Arc::new(FileStore::open(path, options).unwrap()) as _
         };
-        Some(Scene::of(open, Some(Box::new(folder))))
+        Scene::of(open, Some(Box::new(folder)))
     }
 
     pub(super) fn redis() -> Option<Scene> {
@@ -239,7 +239,8 @@ macro_rules! stories {
             $(
                 #[test]
                 fn $story() {
-                    if let Some(scene) = super::stores::$store() {
+                    let scene = super::stores::$store();
+                    if let Some(scene) = Option::<super::Scene>::from(scene) {
                         super::$story(&scene);
                     }
                 }

@@ -161,6 +161,18 @@ fn who_keeps_no_timetable_fires_nothing(scene: &Scene) {
     assert!(scene.find("report").is_none());
 }
 
+#[test]
+fn each_store_has_a_timetable_of_its_own() {
+    let scenes = [stores::memory(), stores::memory()];
+    let entry = || entry("report", "every 1m");
+    let _both = [scenes[0].keeps([entry()]), scenes[1].keeps([entry()])];
+    scenes[0].pass(60, "report", 60);
+    assert_eq!(scenes[0].times("report"), [60]);
+    scenes[1].pass(120, "report", 120);
+    assert_eq!(scenes[1].times("report"), [120]);
+    assert_eq!(scenes[0].dealt("report"), 60);
+}
+
 /// The stores, each with the clock of the scene.
 mod stores {
     use std::sync::Arc;

@@ -130,7 +130,7 @@ fn take(
             from.into(),
         ],
     )?;
-    let mut taken = Vec::with_capacity(rows.len());
+    let mut found = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut task = TaskRow::read_task(row)?;
         lifecycle::claim(&mut task.record)?;
@@ -138,11 +138,11 @@ fn take(
             incarnation: consumer.incarnation,
             count: column::<i64>(row, GIVEN)?.cast_unsigned(),
         };
-        taken.push((task, token));
+        found.push((task, token));
     }
-    taken.sort_by_key(|(task, _)| (task.rank, task.seq));
-    let first = taken.first().map(|(task, _)| task.rank);
-    let claims = taken.into_iter();
+    found.sort_by_key(|(task, _): &(TaskRow, _)| (task.rank, task.seq));
+    let first = found.first().map(|(task, _)| task.rank);
+    let claims = found.into_iter();
     let claims = claims.map(|(task, token)| arrive(task, token, false, now));
     let claims: Vec<_> = claims.collect();
     free_keys(session, &claims)?;

@@ -2,9 +2,15 @@
 //! it does through the [`Context`] happens together with the task's completion, or not at all.
 
 mod context;
+mod declared;
+#[cfg(feature = "macros")]
+mod discovery;
 mod registry;
 
 pub use context::{Attempt, Context};
+pub use declared::{Declaration, Declared, Origin, Returned};
+#[cfg(feature = "macros")]
+pub use discovery::declarations;
 pub use registry::{DuplicateKind, Fallback, KindInfo, Registry};
 
 use crate::task::Task;

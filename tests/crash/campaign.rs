@@ -25,8 +25,10 @@ const CRASHES: usize = 145;
 /// How many children are to die at each point of a layout, unless `VOTIVE_KILLS` says otherwise.
 const KILLS: usize = 3;
 
-/// How many children work on the same data before it is inspected, at most.
+/// How many children work on the same data before it is inspected, at most. To begin anew in a server
+/// takes longer than many children work.
 const CHAIN_MAX: usize = 6;
+const CHAIN_MAX_IN_SERVER: usize = 16;
 
 /// A child dies at this visit of its point at the latest.
 const VISIT_MAX: usize = 4;
@@ -39,6 +41,10 @@ const THREADS: usize = 4;
 struct Report {
     /// How many died at which point.
     hits: BTreeMap<&'static str, usize>,
+    /// How many are on their way to which point.
+    underway: BTreeMap<&'static str, usize>,
+    /// Visits of a point that a child did not get to.
+    beyond: BTreeMap<&'static str, usize>,
     complaints: Vec<String>,
     /// How many chains were begun.
     chains: usize,
@@ -126,41 +132,66 @@ impl Campaign {
         let mut dice = Dice::new();
         let site = Site::new(self.layout);
         let mut history = Vec::new();
-        for _ in 0..=dice.below(CHAIN_MAX) {
-            let point = self.rarest(&mut dice);
-            let visit = 1 + dice.below(VISIT_MAX).min(dice.below(VISIT_MAX));
+        // Of two stores the one whose id comes first decides: some points are in the other's way only.
+        let mut points = self.points.clone();
+        let chain_max = if self.layout.is_in_server() {
+            CHAIN_MAX_IN_SERVER
+        } else {
+            CHAIN_MAX
+        };
+        for _ in 0..=dice.below(chain_max).min(points.len() - 1) {
+            let (point, visit) = self.report.lock().aim(&points, &mut dice);
             if let Some(earlier) = lead_in(point, &self.points) {
-                history.push(self.add_child(&site, earlier, 1));
+                self.add_child(&site, earlier, 1);
+                history.push(format!("{earlier}:1"));
             }
-            history.push(self.add_child(&site, point, visit));
+            let has_died = self.add_child(&site, point, visit);
+            history.push(format!("{point}:{visit}"));
+            points.retain(|other| has_died || visit > 1 || *other != point);
+            self.report.lock().arrived(point);
         }
         let found = child::inspect(&site).into_iter();
         let described = found.map(|what| format!("{what} after {history:?}"));
         self.report.lock().complaints.extend(described);
     }
 
-    /// Has a child work that dies at a visit of a point; returns a description.
-    fn add_child(&self, site: &Site, point: &'static str, visit: usize) -> String {
+    /// Has a child work that dies at a visit of a point; returns whether it came to that.
+    fn add_child(&self, site: &Site, point: &'static str, visit: usize) -> bool {
         let mut worker = child::command(&[], Role::Work, site);
         child::arm(&mut worker, point, visit);
-        match child::run(&mut worker) {
-            End::Crashed => *self.report.lock().hits.entry(point).or_default() += 1,
-            End::Finished => {}
-            End::Failed(how) => self.report.lock().complaints.push(how),
+        let end = child::run(&mut worker);
+        let mut report = self.report.lock();
+        let has_died = end == End::Crashed;
+        match end {
+            End::Crashed => *report.hits.entry(point).or_default() += 1,
+            End::Finished => drop(report.beyond.insert(point, visit)),
+            End::Failed(how) => report.complaints.push(how),
         }
-        format!("{point}:{visit}")
-    }
-
-    /// Draws three points, and takes the one that fewer have died at.
-    fn rarest(&self, dice: &mut Dice) -> &'static str {
-        let report = self.report.lock();
-        let drawn = [(); 3].map(|()| dice.pick(&self.points));
-        let rarest = drawn.into_iter().min_by_key(|point| report.hits(point));
-        rarest.expect("a point")
+        has_died
     }
 }
 
 impl Report {
+    /// Picks where the next child is to die: one of the points that the fewest have died at, at an early
+    /// visit, and earlier than one that a child did not get to.
+    fn aim(&mut self, points: &[&'static str], dice: &mut Dice) -> (&'static str, usize) {
+        let count = |point: &str| {
+            let underway = self.underway.get(point).copied().unwrap_or_default();
+            self.hits(point) + underway
+        };
+        let fewest = points.iter().copied().map(count).min();
+        let rare = points.iter().filter(|point| Some(count(point)) == fewest);
+        let point = dice.pick(&rare.copied().collect::<Vec<_>>());
+        *self.underway.entry(point).or_default() += 1;
+        let beyond = self.beyond.get(point).copied().unwrap_or(VISIT_MAX + 1);
+        let visits = (beyond - 1).max(1);
+        (point, 1 + dice.below(visits).min(dice.below(visits)))
+    }
+
+    fn arrived(&mut self, point: &'static str) {
+        self.underway.entry(point).and_modify(|count| *count -= 1);
+    }
+
     fn hits(&self, point: &str) -> usize {
         self.hits.get(point).copied().unwrap_or_default()
     }

@@ -138,6 +138,11 @@ impl Layout {
         }
     }
 
+    /// Whether something is in a server.
+    pub(crate) fn is_in_server(self) -> bool {
+        Program::ALL.into_iter().any(|program| self.needs(program))
+    }
+
     /// Whether all is in SQLite files.
     pub(crate) fn is_in_sqlite(self) -> bool {
         let is_there = |place| {

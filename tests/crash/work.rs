@@ -62,6 +62,8 @@ pub(crate) fn run(world: &World, site: &Site) -> Result<()> {
         }
     }
     world.wait()?;
+    // Forgets the outcomes that this process knows, without waiting for the consumer to do so.
+    world.recover()?;
     running.stop();
     Ok(())
 }

@@ -30,7 +30,7 @@ impl Registry {
     /// Two functions are declared with the same kind; the error names both.
     ///
     /// # Examples
-    /// ```
+    /// ```standalone_crate
     /// use votive::Registry;
     ///
     /// #[votive::task]

@@ -9,6 +9,8 @@
 //! | the settler | makes the settlements that have no other part, many at a time |
 //! | the watch | stops what takes too long, and replaces workers that do not come back |
 //! | upkeep | prolongs leases, and settles what crashes left in doubt |
+//!
+//! In immediate mode there is none of them: the thread that commits claims, runs and settles.
 
 mod attendance;
 mod backlog;
@@ -17,6 +19,7 @@ mod builder;
 mod core;
 mod execute;
 mod fetch;
+mod immediate;
 mod liveness;
 mod name;
 mod roll;
@@ -33,6 +36,7 @@ use std::sync::Arc;
 
 pub use banner::Banner;
 pub use builder::{Builder, StartError};
+pub use immediate::{Failed, Immediate};
 pub use shutdown::Stopped;
 pub use stats::Stats;
 

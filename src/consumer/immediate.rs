@@ -215,7 +215,7 @@ impl Busy {
     fn enter(&self) -> Option<Turn<'_>> {
         let thread = thread::current().id();
         let is_new = self.0.lock().insert(thread);
-        is_new.then_some(Turn { busy: self, thread })
+        is_new.then(|| Turn { busy: self, thread })
     }
 }
 

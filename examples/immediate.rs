@@ -30,7 +30,10 @@ fn remind(name: String) -> Result<(), String> {
 }
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let (manager, queues) = (TransactionManager::new(), Queues::new(votive::open("memory://")?));
+    let (manager, queues) = (
+        TransactionManager::new(),
+        Queues::new(votive::open("memory://")?),
+    );
     let immediate = Consumer::builder(queues.store().clone(), Registry::discovered()?)
         .manager(manager.clone())
         .immediate()?;
@@ -48,6 +51,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         println!("{failure}");
     }
     assert_eq!(failed.len(), 1);
-    assert_eq!((&*failed[0].kind, &*failed[0].chain), ("remind", &["ann has no address".to_owned()][..]));
+    assert_eq!(
+        (&*failed[0].kind, &*failed[0].chain),
+        ("remind", &["ann has no address".to_owned()][..])
+    );
     Ok(())
 }

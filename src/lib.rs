@@ -98,6 +98,8 @@ pub use queue::{Queue, Queues};
 pub use schedule::Schedule;
 pub use task::Task;
 pub use txn::{Transaction, TransactionManager, Work};
+#[cfg(all(feature = "macros", feature = "periodic"))]
+pub use votive_macros::periodic;
 #[cfg(feature = "macros")]
 pub use votive_macros::task;
 

@@ -264,12 +264,15 @@ fn the_mode_needs_the_manager_whose_commits_it_follows() {
 #[test]
 fn a_task_works_in_the_applications_database_as_under_a_consumer() {
     use votive::resource::rusqlite::Database;
+    use votive::store::Store;
+    use votive::store::sqlite::{self, SqliteStore};
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
-    let store = votive::open(&format!("sqlite://{}", path.display())).unwrap();
+    let store = Arc::new(SqliteStore::open(&path, sqlite::Options::default()).unwrap());
+    let database = Arc::new(Database::sharing(Arc::clone(&store)).unwrap());
+    let store: Arc<dyn Store> = store;
     let (manager, queues) = (TransactionManager::new(), Queues::new(Arc::clone(&store)));
-    let database = Arc::new(Database::open(&path).unwrap());
     manager
         .run(1, |txn| -> Result<(), BoxError> {
             let session = database.join(txn)?;

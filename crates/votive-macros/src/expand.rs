@@ -8,13 +8,13 @@ use syn::{Attribute, Error, Ident, ItemFn, LitStr, Type};
 
 use crate::function::{Argument, Function};
 use crate::settings::Settings;
+use crate::timing::Timing;
 
 /// Writes the function and its task.
 pub(crate) fn task(settings: &Settings, function: &Function) -> TokenStream {
     let Function { item, .. } = function;
     let name = &item.sig.ident;
-    let conditions = attributes(item, "cfg");
-    let conditions = quote!(#(#conditions)*);
+    let conditions = conditions(item);
     let parts = [
         structure(function),
         task_impl(settings, name),
@@ -34,10 +34,55 @@ pub(crate) fn task(settings: &Settings, function: &Function) -> TokenStream {
     }
 }
 
+/// Writes the function, its task, and when that comes.
+///
+/// # Errors
+/// An argument has no value.
+pub(crate) fn periodic(timing: &Timing, function: &Function) -> syn::Result<TokenStream> {
+    let (item, name) = (&function.item, &function.item.sig.ident);
+    let values = timing.values(&function.arguments)?;
+    let Timing {
+        schedule,
+        name: entry,
+        zone,
+        catch_up,
+        expires_after,
+        settings,
+        ..
+    } = timing;
+    let (entry, zone) = (entry.iter(), zone.iter());
+    let (catch_up, expires_after) = (catch_up.iter(), expires_after.iter());
+    let conditions = conditions(item);
+    let task = task(settings, function);
+    Ok(quote! {
+        #task
+        #conditions
+        impl ::votive::handler::Recurring for #name {
+            fn recurring() -> ::votive::queue::Draft<Self> {
+                Self::task(#(#values),*)
+            }
+        }
+        #conditions
+        ::votive::expansion::inventory::submit! {
+            ::votive::handler::PeriodicDeclaration::of::<#name>(#schedule)
+                #(.name(#entry))*
+                #(.zone(#zone))*
+                #(.catch_up(#catch_up))*
+                #(.expires_after(#expires_after))*
+        }
+    })
+}
+
 /// Writes the function as it is, and why it is no task.
 pub(crate) fn refused(item: &ItemFn, error: &Error) -> TokenStream {
     let error = error.to_compile_error();
     quote!(#error #item)
+}
+
+/// On what the function depends, as does all that is written for it.
+fn conditions(item: &ItemFn) -> TokenStream {
+    let conditions = attributes(item, "cfg");
+    quote!(#(#conditions)*)
 }
 
 fn attributes<'a>(item: &'a ItemFn, name: &'a str) -> impl Iterator<Item = &'a Attribute> {

@@ -4,18 +4,21 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `settings` | reads what stands in the attribute |
+//! | `timing` | reads what stands in that of a periodic task |
 //! | `function` | reads the function, and refuses what cannot be a task |
 //! | `expand` | writes the task |
 
 mod expand;
 mod function;
 mod settings;
+mod timing;
 
 use proc_macro::TokenStream;
 use syn::{ItemFn, parse_macro_input};
 
 use function::Function;
 use settings::Settings;
+use timing::Timing;
 
 /// Declares a task by its function.
 ///
@@ -80,4 +83,54 @@ pub fn task(settings: TokenStream, item: TokenStream) -> TokenStream {
         Ok(function) => expand::task(&settings, &function).into(),
         Err(error) => expand::refused(&item, &error).into(),
     }
+}
+
+/// Declares a task by its function, as [`macro@task`] does, and when it comes again and again.
+///
+/// First stands the schedule: a crontab pattern, a name such as `@daily`, or `every 1h 30m`. A consumer enqueues
+/// the task at each of its times, once per store, if it was built with `periodic_discovered`; and the task
+/// may be enqueued by hand like any other.
+///
+/// ```
+/// use votive::{Consumer, Registry};
+///
+/// #[votive::periodic("0 5 * * *", tz = "Europe/Rome", catch_up = "once", queue = "nightly")]
+/// fn clean_up() {
+///     println!("cleaning");
+/// }
+///
+/// #[votive::periodic("every 1h", args(days = 7, whom = "office@example.org"))]
+/// fn report(days: u32, whom: String) {
+///     println!("the last {days} days, for {whom}");
+/// }
+///
+/// let running = Consumer::builder(votive::open("memory://")?, Registry::discovered()?)
+///     .queue("nightly")
+///     .queue("default")
+///     .periodic_discovered()?
+///     .start()?;
+/// running.stop();
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// # Settings
+/// Those of [`macro@task`], and
+///
+/// | setting | what it sets | default |
+/// | --- | --- | --- |
+/// | `tz = "Europe/Rome"` | the time zone of a pattern | UTC |
+/// | `args(days = 7)` | the value of each argument | for functions without any |
+/// | `catch_up = "skip"`, `"once"`, `"all"`, `"bounded 24"` | what becomes of times that nobody saw | `once` |
+/// | `expires_after = "10m"` | how long after its time it may start | as late as it likes |
+/// | `name = "…"` | the name of the entry in the store's timetable | the kind |
+///
+/// A pattern with a wrong number of fields does not compile; what else may be wrong with a schedule or a
+/// time zone is told by `periodic_discovered`, with the function's file and line.
+#[proc_macro_attribute]
+pub fn periodic(timing: TokenStream, item: TokenStream) -> TokenStream {
+    let timing = parse_macro_input!(timing as Timing);
+    let item = parse_macro_input!(item as ItemFn);
+    let function = Function::read(item.clone());
+    let expanded = function.and_then(|function| expand::periodic(&timing, &function));
+    expanded.map_or_else(|error| expand::refused(&item, &error).into(), Into::into)
 }

@@ -37,18 +37,16 @@ impl Parse for Settings {
         let mut settings = Self::default();
         let mut seen = BTreeSet::new();
         for meta in Punctuated::<Meta, Token![,]>::parse_terminated(input)? {
-            let name = meta.path().to_token_stream().to_string();
-            settings.take(&name, &meta)?;
-            if !seen.insert(name.clone()) {
-                return Err(Error::new(meta.span(), format!("`{name}` is set twice")));
-            }
+            once(&mut seen, &meta)?;
+            settings.take(&meta)?;
         }
         Ok(settings)
     }
 }
 
 impl Settings {
-    fn take(&mut self, name: &str, meta: &Meta) -> Result<()> {
+    pub(crate) fn take(&mut self, meta: &Meta) -> Result<()> {
+        let name = &*name_of(meta);
         match name {
             "kind" => self.kind = Some(named(meta)?),
             "queue" => self.queue = Some(named(meta)?),
@@ -83,6 +81,20 @@ impl Settings {
     }
 }
 
+fn name_of(meta: &Meta) -> String {
+    meta.path().to_token_stream().to_string()
+}
+
+/// Refuses what is set a second time.
+pub(crate) fn once(seen: &mut BTreeSet<String>, meta: &Meta) -> Result<()> {
+    let name = name_of(meta);
+    let fault = format!("`{name}` is set twice");
+    let is_new = seen.insert(name);
+    is_new
+        .then_some(())
+        .ok_or_else(|| Error::new(meta.span(), fault))
+}
+
 fn assigned(field: &str, value: &impl ToTokens) -> TokenStream {
     let field = syn::Ident::new(field, proc_macro2::Span::call_site());
     quote!(#field: #value)
@@ -93,7 +105,7 @@ fn value(meta: &Meta) -> Result<&Expr> {
     meta.require_name_value().map(|pair| &pair.value)
 }
 
-fn text(meta: &Meta) -> Result<LitStr> {
+pub(crate) fn text(meta: &Meta) -> Result<LitStr> {
     match value(meta)? {
         Expr::Lit(ExprLit {
             lit: Lit::Str(text),
@@ -104,7 +116,7 @@ fn text(meta: &Meta) -> Result<LitStr> {
 }
 
 /// A text that may be the name of a queue, a kind or a group.
-fn named(meta: &Meta) -> Result<LitStr> {
+pub(crate) fn named(meta: &Meta) -> Result<LitStr> {
     let text = text(meta)?;
     match text.value().len() {
         0 => Err(Error::new(text.span(), "a name is not empty")),
@@ -143,7 +155,7 @@ fn path(meta: &Meta) -> Result<Path> {
 }
 
 /// A duration as people write it, as tokens of a constant.
-fn duration(meta: &Meta) -> Result<TokenStream> {
+pub(crate) fn duration(meta: &Meta) -> Result<TokenStream> {
     let text = text(meta)?;
     let duration = humantime::parse_duration(&text.value()).map_err(|error| {
         let help = "write a duration as \"30s\", \"5m\" or \"1h 30m\"";

@@ -55,14 +55,13 @@ pub(super) fn run(core: &Arc<Core>) -> bool {
             return true;
         };
         let started = instant();
-        let present = match core.queues.get(lane) {
-            Some(queue) => run_claim(core, lane, queue, claim),
-            None => {
-                core.release(claim);
-                true
-            }
+        // A lane without a queue there is not; if there were, its tasks would be for others.
+        let Some(queue) = core.queues.get(lane) else {
+            core.release(claim);
+            core.backlog.end(lane, started.elapsed());
+            continue;
         };
-        if !present {
+        if !run_claim(core, lane, queue, claim) {
             return false;
         }
         core.backlog.end(lane, started.elapsed());

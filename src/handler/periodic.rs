@@ -40,7 +40,7 @@ pub struct InvalidSchedule {
     pub origin: Origin,
     /// What is wrong with the schedule or its time zone.
     #[source]
-    pub source: ScheduleError,
+    pub source: Box<ScheduleError>,
 }
 
 /// Makes an entry of a schedule and a task that is always the same.
@@ -105,9 +105,9 @@ impl PeriodicDeclaration {
     /// # Errors
     /// The schedule or the time zone cannot be read.
     pub fn entry(&self) -> Result<Periodic, InvalidSchedule> {
-        let invalid = |source| InvalidSchedule {
+        let invalid = |source: ScheduleError| InvalidSchedule {
             origin: self.origin,
-            source,
+            source: Box::new(source),
         };
         let mut schedule: Schedule = self.schedule.parse().map_err(invalid)?;
         if let Some(zone) = self.zone {

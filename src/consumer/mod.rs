@@ -19,6 +19,7 @@ mod execute;
 mod fetch;
 mod liveness;
 mod name;
+mod report;
 mod roll;
 mod settle;
 mod shutdown;

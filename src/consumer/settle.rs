@@ -13,7 +13,7 @@ use super::stats::Stats;
 use super::timer::{Backoff, instant, jitter, later, within};
 use super::verdict::{self, End};
 use crate::queue;
-use crate::store::{self, Change, Claim, ClaimKey, Kind};
+use crate::store::{self, Claim, ClaimKey, Kind};
 use crate::txn::BoxError;
 
 /// The largest number of settlements made in one transaction.
@@ -210,7 +210,7 @@ fn commit(core: &Core, jobs: &[Job]) -> Result<(), BoxError> {
     for job in jobs {
         let settlement =
             verdict::settlement(&job.claim, job.end.clone(), job.conflicts, now, jitter());
-        queue::change(&core.store, &mut txn, Change::Settle(settlement))?;
+        queue::settle_claim(&core.store, &mut txn, &job.claim.record, settlement)?;
     }
     txn.commit()?;
     Ok(())
@@ -250,8 +250,9 @@ fn give_time(core: &Core, jobs: Vec<Job>, error: &(dyn StdError + 'static), hope
 
 fn count(stats: &mut Stats, jobs: &[Job]) {
     for job in jobs {
-        match job.end {
-            End::Done => stats.done += 1,
+        match &job.end {
+            End::Done(outcome) if outcome.is_part() => stats.chunks += 1,
+            End::Done(_) => stats.done += 1,
             End::Failed(_) => stats.failed += 1,
             End::Released(_) => stats.released += 1,
             End::Expired | End::Worn => stats.buried += 1,

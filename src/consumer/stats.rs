@@ -12,6 +12,8 @@ pub struct Stats {
     pub reclaimed: u64,
     /// Tasks settled as done.
     pub done: u64,
+    /// Chunks of tasks that were done, the last one of each task left out.
+    pub chunks: u64,
     /// Attempts settled as failed; the task is tried again, or dead if that was the last one.
     pub failed: u64,
     /// Tasks settled as dead without a run: they expired, or their consumers died too often.

@@ -82,6 +82,12 @@ impl Buffer {
         self.batch.changes.push(change);
     }
 
+    /// Whether it changes a task by an amendment.
+    pub(super) fn amends(&self, id: TaskId) -> bool {
+        let mut changes = self.batch.changes.iter();
+        changes.any(|change| matches!(change, Change::Amend { task, .. } if *task == id))
+    }
+
     pub(super) fn inserts(&self) -> impl Iterator<Item = &Record> {
         self.batch.inserts()
     }

@@ -4,22 +4,28 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `data_manager` | buffers what one transaction does to one store, and votes with it |
+//! | `handle` | waits for a task and reads its result |
+//! | `ending` | what follows from the end of a task |
 //! | `enlist` | writes into a transaction that the application itself holds |
 //! | `decision` | what recovery does with a staged batch: pure |
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
 //! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
+//! | `chain` | has tasks wait for one another |
 //! | `copy` | moves tasks to another store |
 //! | `turn` | has a fleet do a piece of work once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
+mod chain;
 mod copy;
 mod data_manager;
 mod databases;
 pub mod decision;
+mod ending;
 mod enlist;
 mod error;
 pub mod garbage;
+mod handle;
 mod operator;
 mod recovery;
 mod turn;
@@ -27,11 +33,14 @@ mod turn;
 use std::fmt;
 use std::sync::Arc;
 
+pub use chain::{Chain, Group, Grouped, RETENTION_DEFAULT};
 pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
+pub use ending::settle_claim;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
+pub use handle::{Ended, ResultError, TaskHandle, WaitError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
 pub use turn::take_turn;
@@ -39,7 +48,7 @@ pub use turn::take_turn;
 use crate::codec::CodecError;
 use crate::id::TaskId;
 use crate::store::{self, Applied, Batch, Change, Kind, Store};
-use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Record, Task};
+use crate::task::{FollowUp, Name, Options, Payload, PayloadError, PayloadLimits, Record, Task};
 use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
@@ -182,7 +191,7 @@ impl Queue {
         mint: impl FnOnce(Timestamp) -> TaskId,
     ) -> Result<Record, EnqueueError> {
         check_name("the kind of a task", &kind)?;
-        check_options(&options)?;
+        check_options(&options, &self.name)?;
         self.check_size(&kind, &payload)?;
         let now = self.store.now()?;
         let record = Record::new(mint(now), &self.name, kind, payload, now);
@@ -268,7 +277,18 @@ impl Pending for Work {
     }
 }
 
-fn check_options(options: &Options) -> Result<(), EnqueueError> {
+fn check_options(options: &Options, queue: &str) -> Result<(), EnqueueError> {
+    if !(options.waits_for.is_empty() && options.announces.is_empty()) {
+        let text =
+            "tasks wait for one another only if a `Chain` or a `Group` enqueues them together";
+        return Err(EnqueueError::Invalid(text.to_owned()));
+    }
+    for follow_up in [&options.on_success, &options.on_failure]
+        .into_iter()
+        .flatten()
+    {
+        check_follow_up(follow_up, queue)?;
+    }
     if let Some(unique) = &options.unique {
         check_name("a unique key", &unique.key)?;
     }
@@ -277,6 +297,21 @@ fn check_options(options: &Options) -> Result<(), EnqueueError> {
     }
     let mut about = options.about.iter();
     about.try_for_each(|object| check_name("the name of an object", object))
+}
+
+/// Refuses a follow-up that the store would refuse when it is too late: at the end that it follows.
+fn check_follow_up(follow_up: &FollowUp, queue: &str) -> Result<(), EnqueueError> {
+    let invalid = |text: String| EnqueueError::Invalid(format!("in a follow-up, {text}"));
+    let options = follow_up
+        .options()
+        .map_err(|error| invalid(error.to_string()))?;
+    let queue = follow_up.queue.as_deref().unwrap_or(queue);
+    check_options(&options, queue)?;
+    let (id, now) = (TaskId::from_bytes([0; 16]), Timestamp::default());
+    let (kind, payload) = (follow_up.kind.clone(), follow_up.payload.clone());
+    let record = Record::new(id, queue, kind, payload, now).with_options(options.shared());
+    let insert = Change::Insert(Box::new(record));
+    store::lifecycle::check(&insert).map_err(|kind| invalid(kind.to_string()))
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), EnqueueError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::TaskId;
-use crate::task::RetryPolicy;
+use crate::task::{FollowUp, RetryPolicy};
 use crate::time::Timestamp;
 
 /// What happens to a task whose unique key a visible task holds already.
@@ -50,13 +50,22 @@ pub struct Options {
     pub group: Option<String>,
     /// The objects that the task is about, for "which tasks concern object X?".
     pub about: Vec<String>,
-    /// Tasks that must be done first. The task waits until a `Change::Arrive` has named each of them;
-    /// the handler of that task has to add it to its transaction, the consumer does not do so by itself.
-    /// Defaults to none.
+    /// Tasks that must be done first. The task waits until a `Change::Arrive` has named each of them,
+    /// which a consumer adds to the end of a task for all that it [`announces`](Self::announces). A
+    /// queue takes a task that waits only together with those that it waits for. Defaults to none.
     pub waits_for: Vec<TaskId>,
+    /// Tasks that wait for this one. Defaults to none.
+    pub announces: Vec<TaskId>,
+    /// What is enqueued in the step in which the task is done. Defaults to none.
+    pub on_success: Option<Box<FollowUp>>,
+    /// What is enqueued in the step in which the task becomes Dead, whatever the reason. Where the task
+    /// waits for one that becomes Dead, it is cancelled in that step, and this is enqueued in its
+    /// place. Defaults to none.
+    pub on_failure: Option<Box<FollowUp>>,
     /// On whose behalf. Defaults to none.
     pub user: Option<String>,
-    /// How long the finished task stays to be looked at. Defaults to none: it leaves when it is done.
+    /// How long the finished task stays to be looked at, with its result. Defaults to none: it leaves
+    /// when it is done, and a result is not kept.
     pub retention: Option<Duration>,
 }
 
@@ -93,6 +102,9 @@ impl Default for Options {
             group: None,
             about: Vec::new(),
             waits_for: Vec::new(),
+            announces: Vec::new(),
+            on_success: None,
+            on_failure: None,
             user: None,
             retention: None,
         }

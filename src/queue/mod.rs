@@ -14,6 +14,7 @@
 //! | `chain` | has tasks wait for one another |
 //! | `copy` | moves tasks to another store |
 //! | `turn` | has a fleet do a piece of work once |
+//! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
 mod chain;
@@ -27,6 +28,8 @@ mod error;
 pub mod garbage;
 mod handle;
 mod operator;
+#[cfg(feature = "periodic")]
+mod periodic;
 mod recovery;
 mod turn;
 
@@ -42,6 +45,12 @@ pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use handle::{Ended, ResultError, TaskHandle, WaitError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
+#[cfg(feature = "periodic")]
+pub use periodic::{
+    CatchUp, PERIODIC_PREFIX, Periodic, PeriodicError, PeriodicInfo, periodic, remove_periodic,
+};
+#[cfg(feature = "periodic")]
+pub(crate) use periodic::{Entry, Next};
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
 pub use turn::take_turn;
 

@@ -111,7 +111,7 @@ pub(super) fn settlement(
         End::Expired => settlement.verdict = bury(DeadReason::Expired),
         End::Worn => {
             settlement.verdict = bury(DeadReason::Reclaimed);
-            settlement.account = Some(noting(claim, worn(counts, now)));
+            settlement.account = Some(Box::new(noting(claim, worn(counts, now))));
         }
     }
     settlement
@@ -132,8 +132,8 @@ fn done(settlement: &mut Settlement, claim: &Claim, outcome: Outcome, now: Times
         }
     }
     let is_kept = settlement.verdict != Verdict::Done || record.options.retention.is_some();
-    let is_new = record.account.as_deref().cloned().unwrap_or_default() != *account;
-    settlement.account = (is_kept && is_new).then_some(account);
+    let is_new = self::account(claim) != account;
+    settlement.account = (is_kept && is_new).then(|| Box::new(account));
 }
 
 fn failed(
@@ -156,7 +156,7 @@ fn failed(
         },
     );
     let is_halved = chunk_size.is_some_and(|size| halve(&mut account, size, timed_out));
-    settlement.account = Some(account);
+    settlement.account = Some(Box::new(account));
     settlement.counts.conflicts = 0;
     let delay = if is_halved {
         Some(retry.delay(1, jitter).unwrap_or_default())
@@ -194,12 +194,12 @@ fn bury(reason: DeadReason) -> Verdict {
     Verdict::Bury { reason }
 }
 
-fn account(claim: &Claim) -> Box<Account> {
-    claim.record.account.clone().unwrap_or_default()
+fn account(claim: &Claim) -> Account {
+    claim.record.account.as_deref().cloned().unwrap_or_default()
 }
 
 /// Returns the account of a task with one failure more.
-fn noting(claim: &Claim, failure: Failure) -> Box<Account> {
+fn noting(claim: &Claim, failure: Failure) -> Account {
     let mut account = account(claim);
     account.note(failure);
     account

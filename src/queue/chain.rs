@@ -157,6 +157,10 @@ impl Group {
     }
 
     /// Adds a task with the options of its kind.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it takes a task by reference, of any type"
+    )]
     pub fn add<T: Task>(self, task: &T) -> Self {
         self.add_with(task, T::options())
     }
@@ -227,9 +231,9 @@ impl Group {
         let callback = self.callback.records(queue, mint)?;
         match (callback.into_iter().next(), self.on_failure) {
             (Some(mut callback), on_failure) => {
-                records
-                    .iter_mut()
-                    .for_each(|record| link(record, &mut callback));
+                for record in &mut records {
+                    link(record, &mut callback);
+                }
                 fail_into(&mut callback, on_failure, queue)?;
                 records.push(callback);
             }

@@ -56,7 +56,8 @@ impl Account {
     pub fn note(&mut self, mut failure: Failure) {
         for text in &mut failure.chain {
             if text.len() > TEXT_MAX {
-                text.truncate(text.floor_char_boundary(TEXT_MAX));
+                let cut = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at));
+                text.truncate(cut.unwrap_or_default());
                 text.push('…');
             }
         }

@@ -97,7 +97,9 @@ fn begin(application: &Database, queue: &Queue, work: &mut Work) -> Result<()> {
     let last = group.then(&Step(LAST)).enqueue(queue, work)?.callback;
     for task in [Some(items), last].into_iter().flatten() {
         let insert = "INSERT INTO begun VALUES (?1)";
-        application.join(work)?.execute(insert, [task.to_string()])?;
+        application
+            .join(work)?
+            .execute(insert, [task.to_string()])?;
     }
     Ok(())
 }
@@ -120,13 +122,15 @@ fn registry(application: &Database) -> Result<Registry> {
         },
     ))?;
     let effects = application.clone();
-    registry.register(move |step: Step, context: &mut Context<'_>| -> Result<u32> {
-        let results = context.prerequisites().map(|task| task.result::<u32>(LONG));
-        let sum = step.0 + results.sum::<std::result::Result<u32, _>>()?;
-        let session = effects.join(context.work())?;
-        session.execute("INSERT INTO step VALUES (?1)", [sum])?;
-        Ok(sum)
-    })?;
+    registry.register(
+        move |step: Step, context: &mut Context<'_>| -> Result<u32> {
+            let results = context.prerequisites().map(|task| task.result::<u32>(LONG));
+            let sum = step.0 + results.sum::<std::result::Result<u32, _>>()?;
+            let session = effects.join(context.work())?;
+            session.execute("INSERT INTO step VALUES (?1)", [sum])?;
+            Ok(sum)
+        },
+    )?;
     Ok(registry)
 }
 
@@ -141,7 +145,11 @@ fn column(path: &Path, query: &str) -> Result<Vec<String>> {
 fn dies(store: &str, folder: &Path, point: Option<(&str, usize)>) -> bool {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["killed::a_child_process_does_as_it_is_told", "--exact", "--nocapture"])
+        .args([
+            "killed::a_child_process_does_as_it_is_told",
+            "--exact",
+            "--nocapture",
+        ])
         .env(STORE, store)
         .env(FOLDER, folder);
     if let Some((point, visit)) = point {
@@ -165,9 +173,20 @@ fn kill_at(points: &[&str], store: impl Fn(&Path) -> String) {
         }
         assert!(!dies(&store, folder.path(), None));
         let path = application(folder.path());
-        let items = column(&path, "SELECT CAST(number AS TEXT) FROM item ORDER BY number").unwrap();
-        assert_eq!(items, (0..ITEMS).map(|item| item.to_string()).collect::<Vec<_>>());
-        let steps = column(&path, "SELECT CAST(number AS TEXT) FROM step ORDER BY number").unwrap();
+        let items = column(
+            &path,
+            "SELECT CAST(number AS TEXT) FROM item ORDER BY number",
+        )
+        .unwrap();
+        assert_eq!(
+            items,
+            (0..ITEMS).map(|item| item.to_string()).collect::<Vec<_>>()
+        );
+        let steps = column(
+            &path,
+            "SELECT CAST(number AS TEXT) FROM step ORDER BY number",
+        )
+        .unwrap();
         assert_eq!(steps, ["1", "2", "3", "4", "60"]);
     }
     assert!(kills >= 8, "only {kills} processes died");
@@ -186,20 +205,27 @@ fn with_application(points: &[&'static str]) -> Vec<&'static str> {
     let is_ours = |point: &&str| names.iter().any(|name| point.contains(name));
     let points = points.iter().copied().filter(|point| is_ours(point));
     points
-        .chain(["rusqlite.decide.before_commit", "rusqlite.decide.after_commit"])
+        .chain([
+            "rusqlite.decide.before_commit",
+            "rusqlite.decide.after_commit",
+        ])
         .collect()
 }
 
 #[test]
 fn on_sqlite_each_item_is_done_once_and_one_last_task() {
     let points = with_application(failpoint::SQLITE);
-    kill_at(&points, |folder| format!("sqlite://{}", folder.join("queue.db").display()));
+    kill_at(&points, |folder| {
+        format!("sqlite://{}", folder.join("queue.db").display())
+    });
 }
 
 #[test]
 fn in_a_folder_each_item_is_done_once_and_one_last_task() {
     let points = with_application(failpoint::FILE);
-    kill_at(&points, |folder| format!("file://{}", folder.join("queue").display()));
+    kill_at(&points, |folder| {
+        format!("file://{}", folder.join("queue").display())
+    });
 }
 
 #[test]
@@ -209,7 +235,9 @@ fn on_redis_each_item_is_done_once_and_one_last_task() {
     let Some(server) = or_skip(Redis::start(options)) else {
         return;
     };
-    kill_at(&points, |folder| format!("{}?name={}", server.url(), name_of(folder)));
+    kill_at(&points, |folder| {
+        format!("{}?name={}", server.url(), name_of(folder))
+    });
 }
 
 #[test]
@@ -219,5 +247,7 @@ fn on_postgres_each_item_is_done_once_and_one_last_task() {
     let Some(server) = or_skip(Postgres::start(options)) else {
         return;
     };
-    kill_at(&points, |folder| server.create_database(&name_of(folder)).unwrap());
+    kill_at(&points, |folder| {
+        server.create_database(&name_of(folder)).unwrap()
+    });
 }

@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 
     // Document 70 is damaged until somebody repairs it.
     let damaged = Arc::new(Mutex::new(BTreeSet::from([70])));
-    let imported = Arc::new(Mutex::new(Vec::new()));
+    let imported = Arc::new(Mutex::new(Vec::<u32>::new()));
     let (bad, seen) = (Arc::clone(&damaged), Arc::clone(&imported));
     let import = move |task: &Import, items: Range<usize>, _: &mut Context<'_>| {
         let documents = task.documents.get(items.clone()).unwrap_or_default();

@@ -3,10 +3,20 @@
 
 mod chunks;
 mod context;
+mod declared;
+#[cfg(feature = "macros")]
+mod discovery;
+#[cfg(all(feature = "macros", feature = "periodic"))]
+mod periodic;
 mod registry;
 
 pub use chunks::Chunks;
 pub use context::{Attempt, Context, Outcome, Report, Rest};
+pub use declared::{Declaration, Declared, Origin, Returned};
+#[cfg(feature = "macros")]
+pub use discovery::declarations;
+#[cfg(all(feature = "macros", feature = "periodic"))]
+pub use periodic::{InvalidSchedule, PeriodicDeclaration, Recurring, periodic_declarations};
 pub use registry::{DuplicateKind, Fallback, KindInfo, Registry};
 
 use serde::Serialize;
@@ -50,10 +60,6 @@ where
 {
     fn handle(&self, task: T, context: &mut Context<'_>) -> Result<(), BoxError> {
         let value = self(task, context).map_err(Into::into)?;
-        // One that gives nothing may have set a result itself.
-        if size_of::<R>() > 0 {
-            context.set_result(&value)?;
-        }
-        Ok(())
+        context.keep(&value)
     }
 }

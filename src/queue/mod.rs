@@ -6,6 +6,9 @@
 //! | `data_manager` | buffers what one transaction does to one store, and votes with it |
 //! | `handle` | waits for a task and reads its result |
 //! | `ending` | what follows from the end of a task |
+//! | `about` | which tasks concern an object, and whether it may be changed now |
+//! | `queues` | finds the queue of a kind in a store |
+//! | `draft` | a task with options of its own, on its way into a queue |
 //! | `enlist` | writes into a transaction that the application itself holds |
 //! | `decision` | what recovery does with a staged batch: pure |
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
@@ -17,11 +20,13 @@
 //! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
+mod about;
 mod chain;
 mod copy;
 mod data_manager;
 mod databases;
 pub mod decision;
+mod draft;
 mod ending;
 mod enlist;
 mod error;
@@ -30,16 +35,19 @@ mod handle;
 mod operator;
 #[cfg(feature = "periodic")]
 mod periodic;
+mod queues;
 mod recovery;
 mod turn;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use about::{Guarded, guard, unfinished_about};
 pub use chain::{Chain, Group, Grouped, RETENTION_DEFAULT};
 pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
+pub use draft::Draft;
 pub use ending::settle_claim;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
@@ -51,13 +59,16 @@ pub use periodic::{
 };
 #[cfg(feature = "periodic")]
 pub(crate) use periodic::{Entry, Next};
+pub use queues::{Destination, Queues};
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
 pub use turn::take_turn;
 
 use crate::codec::CodecError;
 use crate::id::TaskId;
-use crate::store::{self, Applied, Batch, Change, Kind, Store};
-use crate::task::{FollowUp, Name, Options, Payload, PayloadError, PayloadLimits, Record, Task};
+use crate::store::{self, Amendment, Applied, Batch, Change, Kind, Store};
+use crate::task::{
+    FollowUp, Name, Options, Payload, PayloadError, PayloadLimits, Record, StateSet, Task, Unique,
+};
 use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
@@ -142,6 +153,12 @@ impl Queue {
         &self.name
     }
 
+    /// Returns all queues of its store, with the same limits of payloads.
+    #[must_use]
+    pub fn siblings(&self) -> Queues {
+        Queues::new(Arc::clone(&self.store)).payload_limits(self.limits)
+    }
+
     /// Returns the store that the queue is in.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -168,8 +185,21 @@ impl Queue {
         task: &T,
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
-        let payload = Payload::encode(task, self.limits)?;
+        let (payload, options) = self.encode(task, options)?;
         self.enqueue_payload(work, Name::fixed(T::KIND), payload, options)
+    }
+
+    /// Encodes a task, and completes its options by what only its payload tells.
+    fn encode<T: Task>(
+        &self,
+        task: &T,
+        mut options: Options,
+    ) -> Result<(Payload, Options), PayloadError> {
+        let payload = Payload::encode(task, self.limits)?;
+        if let (None, Some(on_duplicate)) = (&options.unique, T::UNIQUE) {
+            options.unique = Some(Unique::by_payload(T::KIND, &payload, on_duplicate));
+        }
+        Ok((payload, options))
     }
 
     /// Enqueues a task that is encoded already.
@@ -189,6 +219,25 @@ impl Queue {
         let task = record.id;
         change(&self.store, work, Change::Insert(Box::new(record)))?;
         Ok(task)
+    }
+
+    /// Has a visible task that has not started run no earlier than `at`, or at once, as soon as `work` commits.
+    ///
+    /// # Errors
+    /// Nothing was added to the transaction. Its commit is refused, with
+    /// [`Kind::StateChanged`], if the task has started or ended by then.
+    pub fn reschedule(
+        &self,
+        work: &mut Work,
+        task: TaskId,
+        at: Option<Timestamp>,
+    ) -> Result<(), JoinError> {
+        let amend = Change::Amend {
+            task,
+            expect: StateSet::PENDING,
+            amendment: Amendment::Reschedule(at),
+        };
+        change(&self.store, work, amend)
     }
 
     /// Makes the record of a task, refusing what no store would take.

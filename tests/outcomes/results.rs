@@ -141,3 +141,21 @@ fn a_revived_task_gives_its_new_result() {
     assert_eq!(task.result::<Option<u32>>(LONG).unwrap(), None);
     running.stop();
 }
+
+#[votive::task(retention = "1h")]
+fn double(number: i64) -> Result<i64, BoxError> {
+    number.checked_mul(2).ok_or_else(|| "too large".into())
+}
+
+#[test]
+fn what_a_declared_task_returns_is_its_result() {
+    let world = World::new();
+    let mut registry = votive::Registry::new();
+    registry.declare::<double>().unwrap();
+    let task = double { number: 21 };
+    let options = <double as votive::Task>::options();
+    let task = world.enqueue(&task, options);
+    let running = world.consumer(registry).start().unwrap();
+    assert_eq!(task.result::<i64>(LONG).unwrap(), 42);
+    running.stop();
+}

@@ -11,6 +11,8 @@ mod durable;
 mod faulty;
 #[path = "consumer/flow.rs"]
 mod flow;
+#[path = "consumer/pausing.rs"]
+mod pausing;
 #[path = "consumer/stop.rs"]
 mod stop;
 #[path = "consumer/timeouts.rs"]

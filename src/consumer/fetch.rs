@@ -1,5 +1,5 @@
 //! The fetchers, one for each queue: claim what the lane has room for, and listen when the queue is
-//! drained. Room is refilled when a task ends, never on a timer.
+//! drained or paused. Room is refilled when a task ends, never on a timer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +7,22 @@ use std::time::Duration;
 use super::backlog::LaneNumber;
 use super::core::Core;
 use super::liveness;
+use super::rules::Rules;
 use super::timer::Backoff;
 use crate::id::ConsumerId;
+use crate::queue::Queue;
 use crate::store::{Arrival, Claim, ClaimRequest, Interest, Result, Want};
 
+/// The longest wait for a paused queue until its settings are read again unasked: a change right before
+/// the wait began wakes nobody.
+const PAUSED_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Fetches for a lane until the backlog is closed.
-pub(super) fn run(core: &Core, lane: LaneNumber, queue: &str) {
+pub(super) fn run(core: &Core, lane: LaneNumber, queue: Queue) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let mut rules = Rules::new(queue);
     while let Some(count) = core.backlog.room(lane) {
-        match fetch(core, lane, queue, count) {
+        match fetch(core, lane, &mut rules, count) {
             Ok(()) => backoff.reset(),
             Err(error) => {
                 core.store_failed("claim tasks", &error);
@@ -26,16 +33,27 @@ pub(super) fn run(core: &Core, lane: LaneNumber, queue: &str) {
 }
 
 /// Claims up to `count` tasks; if there were fewer, waits for more to come.
-fn fetch(core: &Core, lane: LaneNumber, queue: &str, count: usize) -> Result<()> {
-    let want = Want {
-        queue: queue.to_owned(),
-        count,
-    };
-    let claimed = claim(core, lane, want)?;
+fn fetch(core: &Core, lane: LaneNumber, rules: &mut Rules, count: usize) -> Result<()> {
+    if rules.present()?.paused.is_some() {
+        return wait_for_resume(core, lane, rules);
+    }
+    let queue = rules.queue().name().to_owned();
+    let ready = Interest::Ready(queue.clone());
+    let claimed = claim(core, lane, Want { queue, count })?;
     if claimed < count {
-        let ready = Interest::Ready(queue.to_owned());
         core.store.wait(&[ready], core.settings.poll_interval)?;
     }
+    Ok(())
+}
+
+/// Gives back what was claimed ahead, and waits until the settings change.
+fn wait_for_resume(core: &Core, lane: LaneNumber, rules: &mut Rules) -> Result<()> {
+    for claim in core.backlog.take_waiting(lane) {
+        core.release(claim);
+    }
+    let interval = core.settings.poll_interval.min(PAUSED_WAIT_MAX);
+    core.store.wait(&[rules.interest()], interval)?;
+    rules.outdate();
     Ok(())
 }
 

@@ -20,6 +20,7 @@ mod fetch;
 mod liveness;
 mod name;
 mod roll;
+mod rules;
 mod settle;
 mod shutdown;
 mod stats;

@@ -10,6 +10,7 @@
 //! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
 //! | `copy` | moves tasks to another store |
+//! | `settings` | what an operator says of a queue, for all processes at once |
 //! | `turn` | has a fleet do a piece of work once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
@@ -22,6 +23,7 @@ mod error;
 pub mod garbage;
 mod operator;
 mod recovery;
+mod settings;
 mod turn;
 
 use std::fmt;
@@ -34,6 +36,7 @@ pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
+pub use settings::{Pause, Settings, Status, all_settings};
 pub use turn::take_turn;
 
 use crate::codec::CodecError;

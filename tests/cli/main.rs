@@ -10,5 +10,6 @@ mod enqueueing;
 mod homes;
 mod in_doubt;
 mod looking;
+mod pausing;
 mod postgres;
 mod stores;

@@ -11,4 +11,5 @@ mod operator;
 mod preparing;
 mod recovery;
 mod restart;
+mod settings;
 mod turn;

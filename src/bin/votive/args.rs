@@ -57,6 +57,9 @@ pub(crate) enum Command {
     Move(Move),
     /// Delete tasks that have ended
     Purge(Selection),
+    /// What holds for a whole queue, in all processes
+    #[command(subcommand)]
+    Queue(Queue),
     /// Transactions that are staged and undecided
     #[command(subcommand)]
     InDoubt(InDoubt),
@@ -198,6 +201,25 @@ pub(crate) enum OnDuplicate {
     Merge,
     /// Nothing is enqueued
     Refuse,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// List the queues, whether they run, and why not
+    List,
+    /// Let no consumer claim from a queue any more; what runs goes on, and tasks can be enqueued
+    Pause {
+        /// The queue
+        queue: String,
+        /// Why; it is kept and shown
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Let consumers claim from a queue again
+    Resume {
+        /// The queue
+        queue: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

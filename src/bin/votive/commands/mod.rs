@@ -7,6 +7,7 @@ mod enqueue;
 mod in_doubt;
 mod list;
 mod migrate;
+mod queue;
 mod recover;
 mod show;
 mod stats;
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
             amend::run(&open()?, &deed, &typed.selection, json)
         }
         Command::Purge(typed) => amend::run(&open()?, &Deed::Purge, typed, json),
+        Command::Queue(typed) => queue::run(&open()?, typed, json),
         Command::InDoubt(typed) => in_doubt::run(&open()?, typed, json),
         Command::Recover(typed) => recover::run(&open()?, typed, json),
         Command::Copy(typed) => copy::run(typed, json),

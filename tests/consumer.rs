@@ -13,6 +13,8 @@ mod faulty;
 mod flow;
 #[path = "consumer/pausing.rs"]
 mod pausing;
+#[path = "consumer/rates.rs"]
+mod rates;
 #[path = "consumer/stop.rs"]
 mod stop;
 #[path = "consumer/timeouts.rs"]

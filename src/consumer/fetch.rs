@@ -10,12 +10,12 @@ use super::liveness;
 use super::rules::Rules;
 use super::timer::Backoff;
 use crate::id::ConsumerId;
-use crate::queue::Queue;
+use crate::queue::{Allowed, Queue};
 use crate::store::{Arrival, Claim, ClaimRequest, Interest, Result, Want};
 
-/// The longest wait for a paused queue until its settings are read again unasked: a change right before
+/// The longest wait for a queue that is held up until its settings are read again unasked: a change right before
 /// the wait began wakes nobody.
-const PAUSED_WAIT_MAX: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Fetches for a lane until the backlog is closed.
 pub(super) fn run(core: &Core, lane: LaneNumber, queue: Queue) {
@@ -37,9 +37,12 @@ fn fetch(core: &Core, lane: LaneNumber, rules: &mut Rules, count: usize) -> Resu
     if rules.present()?.paused.is_some() {
         return wait_for_resume(core, lane, rules);
     }
-    let queue = rules.queue().name().to_owned();
-    let ready = Interest::Ready(queue.clone());
-    let claimed = claim(core, lane, Want { queue, count })?;
+    let count = match allowed(rules, count)? {
+        Allowed::Now(count) => count as usize,
+        Allowed::In(delay) => return wait_for_change(core, rules, delay),
+    };
+    let ready = Interest::Ready(rules.queue().name().to_owned());
+    let claimed = claim(core, lane, rules, count)?;
     if claimed < count {
         core.store.wait(&[ready], core.settings.poll_interval)?;
     }
@@ -51,14 +54,30 @@ fn wait_for_resume(core: &Core, lane: LaneNumber, rules: &mut Rules) -> Result<(
     for claim in core.backlog.take_waiting(lane) {
         core.release(claim);
     }
-    let interval = core.settings.poll_interval.min(PAUSED_WAIT_MAX);
-    core.store.wait(&[rules.interest()], interval)?;
+    wait_for_change(core, rules, core.settings.poll_interval)
+}
+
+/// Waits until the settings change, or for a while.
+fn wait_for_change(core: &Core, rules: &mut Rules, delay: Duration) -> Result<()> {
+    core.store.wait(&[rules.interest()], delay.min(WAIT_MAX))?;
     rules.outdate();
     Ok(())
 }
 
-/// Claims what a lane wants, keeps it, and returns how many tasks came.
-fn claim(core: &Core, lane: LaneNumber, want: Want) -> Result<usize> {
+/// Says how many of `count` tasks may start as far as the queue's rate goes.
+fn allowed(rules: &mut Rules, count: usize) -> Result<Allowed> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let Some(rate) = rules.present()?.rate else {
+        return Ok(Allowed::Now(count));
+    };
+    Ok(match rules.queue().starts_allowed(&rate)? {
+        Allowed::Now(allowed) => Allowed::Now(allowed.min(count)),
+        wait @ Allowed::In(_) => wait,
+    })
+}
+
+/// Claims up to `count` tasks, keeps those that may start, and returns how many came.
+fn claim(core: &Core, lane: LaneNumber, rules: &mut Rules, count: usize) -> Result<usize> {
     liveness::let_depart(core);
     let Some(presence) = core.attendance.present() else {
         return Ok(0);
@@ -69,7 +88,10 @@ fn claim(core: &Core, lane: LaneNumber, want: Want) -> Result<usize> {
     };
     let request = ClaimRequest {
         consumer,
-        wants: vec![want],
+        wants: vec![Want {
+            queue: rules.queue().name().to_owned(),
+            count,
+        }],
         lease: core.settings.lease,
     };
     let claimed = core.store.claim(&request, core.store.now()?);
@@ -79,8 +101,24 @@ fn claim(core: &Core, lane: LaneNumber, want: Want) -> Result<usize> {
     }
     let claims = claimed?;
     let count = claims.len();
-    keep(core, lane, claims);
+    keep(core, lane, take_starts(core, rules, claims)?);
     Ok(count)
+}
+
+/// Takes a start for each task where they are limited, and gives back the tasks for which there is none,
+/// because other consumers were faster.
+fn take_starts(core: &Core, rules: &mut Rules, mut claims: Vec<Claim>) -> Result<Vec<Claim>> {
+    let (Some(rate), false) = (rules.last().rate, claims.is_empty()) else {
+        return Ok(claims);
+    };
+    let wanted = u32::try_from(claims.len()).unwrap_or(u32::MAX);
+    let taken = rules.queue().take_starts(&core.manager, &rate, wanted);
+    let started = taken.as_ref().map_or(0, |taken| *taken as usize);
+    let surplus = claims.split_off(started.min(claims.len()));
+    for claim in surplus {
+        core.release(Arc::new(claim));
+    }
+    taken.map(|_| claims)
 }
 
 fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {

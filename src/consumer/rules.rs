@@ -42,6 +42,11 @@ impl Rules {
         Ok(&self.settings)
     }
 
+    /// Returns the settings as they were read last.
+    pub(super) fn last(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Has the settings read again before they are used.
     pub(super) fn outdate(&mut self) {
         self.fresh_until = None;

@@ -1,17 +1,25 @@
 //! The settings of a queue: what an operator says of it, for all processes at once. They are a mark in the
 //! store, so they change by compare-and-set and hold for consumers and producers that start later.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::queue::{Queue, apply};
-use crate::store::{self, Batch, Change, Kind};
+use crate::queue::{Queue, Rate, apply};
+use crate::store::{self, Batch, Change, Kind, QueueStats};
+use crate::task::State;
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
 
 /// The marks under which settings are kept: this, then the name of the queue.
 const PREFIX: &str = "queue/";
+
+/// How long a producer goes by what it read, by the store's clock.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// How often a change is made anew because somebody else was faster.
 const CHANGES_MAX: usize = 16;
@@ -24,6 +32,18 @@ pub struct Settings {
     /// Why and since when no consumer claims from the queue; `None` if they do. Defaults to none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// The largest number of pending tasks: a transaction whose tasks would exceed it is refused. 0 takes
+    /// no tasks at all. Defaults to none: as many as there is room for on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// The kinds of task that go first: those that are enqueued from now on get priority 0. Defaults to
+    /// none.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub top_kinds: BTreeSet<String>,
+    /// How many tasks may start, over all consumers together. Defaults to none: as many as there are
+    /// workers for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// What a later version says of the queue: kept as it is.
     #[serde(flatten)]
     unknown: serde_json::Map<String, serde_json::Value>,
@@ -46,7 +66,9 @@ pub struct Pause {
 pub enum Status {
     /// Tasks are taken, and run.
     Ready,
-    /// Tasks are taken, but none is started.
+    /// Tasks are taken no more; those that are there are run.
+    Resuming,
+    /// Nothing is run: the queue is paused, or it takes no tasks and none are left.
     Disabled,
 }
 
@@ -54,19 +76,76 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Ready => "ready",
+            Self::Resuming => "resuming",
             Self::Disabled => "disabled",
         })
     }
 }
 
 impl Settings {
-    /// Returns what the queue is good for.
+    /// Returns what the queue is good for, given what is in it.
     #[must_use]
-    pub fn status(&self) -> Status {
-        match self.paused {
-            Some(_) => Status::Disabled,
-            None => Status::Ready,
+    pub fn status(&self, counts: &QueueStats) -> Status {
+        let is_left = |(state, _): &&(State, u64)| !state.is_ended();
+        let left: u64 = counts
+            .counts
+            .iter()
+            .filter(is_left)
+            .map(|(_, count)| count)
+            .sum();
+        match (&self.paused, self.capacity) {
+            (None, Some(0)) if left > 0 => Status::Resuming,
+            (Some(_), _) | (None, Some(0)) => Status::Disabled,
+            (None, _) => Status::Ready,
         }
+    }
+
+    /// Whether tasks of this kind go first.
+    pub(super) fn is_top(&self, kind: &str) -> bool {
+        self.top_kinds.contains(kind)
+    }
+
+    fn check(&self, backend: &'static str) -> store::Result<()> {
+        if self.rate.is_none_or(|rate| rate.is_sound()) {
+            return Ok(());
+        }
+        let text = "a rate needs at least one start, a burst of one, and a microsecond for each";
+        let kind = Kind::Invalid(text.to_owned());
+        Err(store::Error::new(
+            kind,
+            backend,
+            "change a queue's settings",
+        ))
+    }
+}
+
+/// What a producer knows of the settings of its queue. Shared by the clones of a [`Queue`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known(Arc<Mutex<Option<Reading>>>);
+
+/// What was read, and when.
+#[derive(Debug, Clone)]
+struct Reading {
+    at: Timestamp,
+    settings: Arc<Settings>,
+}
+
+impl Known {
+    fn at(&self, now: Timestamp) -> Option<Arc<Settings>> {
+        let known = self.0.lock();
+        let Reading { at, settings } = known.as_ref()?;
+        let is_fresh = *at <= now && now < at.saturating_add(KNOWN_FOR);
+        is_fresh.then(|| Arc::clone(settings))
+    }
+
+    fn set(&self, at: Timestamp, settings: Settings) -> Arc<Settings> {
+        let settings = Arc::new(settings);
+        let reading = Reading {
+            at,
+            settings: Arc::clone(&settings),
+        };
+        *self.0.lock() = Some(reading);
+        settings
     }
 }
 
@@ -92,6 +171,14 @@ impl Queue {
     pub fn settings(&self) -> store::Result<Settings> {
         let found = self.store.mark(&self.settings_key())?;
         self.read_settings(found.as_deref())
+    }
+
+    /// Returns the settings as they are or were a moment ago, for a task that is enqueued at `now`.
+    pub(super) fn known_settings(&self, now: Timestamp) -> store::Result<Arc<Settings>> {
+        match self.known.at(now) {
+            Some(settings) => Ok(settings),
+            None => Ok(self.known.set(now, self.settings()?)),
+        }
     }
 
     /// Lets no consumer of any process claim from the queue any more, until it is
@@ -130,8 +217,12 @@ impl Queue {
     /// Changes the queue's settings for all processes, in a transaction of its own, and returns them as
     /// they are now. `change` may be called again, with what somebody else changed meanwhile.
     ///
+    /// This queue and its clones go by them at once, other producers within a second, and consumers as
+    /// with [`pause`](Self::pause).
+    ///
     /// # Errors
-    /// As [`pause`](Self::pause). [`Kind::Invalid`] if the queue's name is longer than 249 bytes.
+    /// As [`pause`](Self::pause). [`Kind::Invalid`] if a rate makes no sense, or the queue's name is longer
+    /// than 249 bytes.
     ///
     /// # Durability
     /// The change is on disk.
@@ -159,12 +250,13 @@ impl Queue {
         let before = self.read_settings(found.as_deref())?;
         let mut settings = before.clone();
         change(&mut settings);
+        let backend = self.store.capabilities().backend;
+        settings.check(backend)?;
         if settings == before {
             return Ok(settings);
         }
         let value = (settings != Settings::default()).then(|| serde_json::to_vec(&settings));
         let value = value.transpose().map_err(|error| {
-            let backend = self.store.capabilities().backend;
             store::Error::new(Kind::Other, backend, "write a queue's settings").with_source(error)
         })?;
         let mark = Change::Mark {
@@ -173,6 +265,7 @@ impl Queue {
             value,
         };
         apply(&self.store, manager, &Batch::new(vec![mark]))?;
+        self.known.set(self.store.now()?, settings.clone());
         Ok(settings)
     }
 

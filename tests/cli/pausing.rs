@@ -42,3 +42,48 @@ fn a_queue_needs_a_name_to_be_paused() {
     let desk = Desk::new();
     assert_eq!(desk.run(&["queue", "pause", ""]).exit, 2);
 }
+
+#[test]
+fn a_full_queue_takes_no_task_and_says_so() {
+    let desk = Desk::new();
+    let set = desk.json(&[
+        "queue",
+        "set",
+        "default",
+        "--capacity",
+        "1",
+        "--rate",
+        "10/1s",
+    ]);
+    assert_eq!(set["queues"][0]["capacity"], 1);
+    assert_eq!(set["queues"][0]["rate"]["starts"], 10);
+    desk.enqueue(&["index", "{}"]);
+    let said = desk.run(&["enqueue", "index", "{}"]);
+    assert_eq!(said.exit, 5, "{}", said.error);
+    assert!(said.error.contains("is full"), "{}", said.error);
+    let set = desk.json(&["queue", "set", "default", "--capacity", "none"]);
+    assert_eq!(set["queues"][0]["capacity"], Value::Null);
+    assert_eq!(set["queues"][0]["rate"]["burst"], 1);
+    desk.enqueue(&["index", "{}"]);
+}
+
+#[test]
+fn a_queue_that_takes_nothing_more_is_resuming_until_it_is_empty() {
+    let desk = Desk::new();
+    desk.enqueue(&["index", "{}"]);
+    let set = desk.json(&["queue", "set", "default", "--capacity", "0"]);
+    assert_eq!(set["queues"][0]["status"], "resuming");
+    desk.run(&["cancel", "--all", "--yes"]);
+    assert_eq!(desk.json(&["stats"])["queues"][0]["status"], "disabled");
+}
+
+#[test]
+fn a_kind_that_goes_first_is_enqueued_with_priority_0() {
+    let desk = Desk::new();
+    desk.run(&["queue", "set", "default", "--top", "mail,password"]);
+    let task = desk.enqueue(&["mail", "{}"]);
+    assert_eq!(desk.json(&["show", &task])["priority"], 0);
+    let said = desk.run(&["queue", "list"]);
+    assert!(said.text.contains("mail,password"), "{}", said.text);
+    assert_eq!(desk.run(&["queue", "set", "default"]).exit, 2);
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use votive::queue::{Settings, all_settings};
+use votive::queue::{Settings, Status, all_settings};
 use votive::store::{self, QueueStats, Store};
 
 /// A queue that holds tasks, or of which something was said.
@@ -11,6 +11,13 @@ pub(crate) struct QueueState {
     pub(crate) counts: QueueStats,
     /// What was said of it.
     pub(crate) settings: Settings,
+}
+
+impl QueueState {
+    /// Returns what the queue is good for.
+    pub(crate) fn status(&self) -> Status {
+        self.settings.status(&self.counts)
+    }
 }
 
 /// Returns every queue, in the order of their names.

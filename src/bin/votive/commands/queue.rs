@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use votive::Queue;
-use votive::queue::{Settings, Status};
+use votive::queue::{Rate, Settings, Status};
+use votive::store::QueueStats;
 use votive::time::Timestamp;
 
-use crate::args;
+use crate::args::{self, Said, SetQueue};
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::status;
+use crate::status::{self, QueueState};
 use crate::table::{Table, relative};
 use crate::target::Target;
 use crate::view::Text;
@@ -30,16 +31,51 @@ struct QueueView {
     status: Status,
     paused_since: Option<Text<Timestamp>>,
     paused_because: Option<String>,
+    capacity: Option<u64>,
+    rate: Option<RateView>,
+    top_kinds: Vec<String>,
 }
 
-impl QueueView {
-    fn new(queue: String, settings: &Settings) -> Self {
-        let paused = settings.paused.as_ref();
+#[derive(Debug, Serialize)]
+struct RateView {
+    starts: u32,
+    period_seconds: f64,
+    burst: u32,
+    #[serde(skip)]
+    text: String,
+}
+
+impl From<Rate> for RateView {
+    fn from(rate: Rate) -> Self {
+        let even = format!(
+            "{}/{}",
+            rate.starts,
+            humantime::format_duration(rate.period)
+        );
+        let text = match rate.burst {
+            1 => even,
+            burst => format!("{even}, {burst} at once"),
+        };
         Self {
-            queue,
-            status: settings.status(),
-            paused_since: paused.map(|pause| Text(pause.since)),
-            paused_because: paused.map(|pause| pause.reason.clone()),
+            starts: rate.starts,
+            period_seconds: rate.period.as_secs_f64(),
+            burst: rate.burst,
+            text,
+        }
+    }
+}
+
+impl From<QueueState> for QueueView {
+    fn from(state: QueueState) -> Self {
+        let (status, settings) = (state.status(), state.settings);
+        Self {
+            queue: state.counts.queue,
+            status,
+            paused_since: settings.paused.as_ref().map(|pause| Text(pause.since)),
+            paused_because: settings.paused.map(|pause| pause.reason),
+            capacity: settings.capacity,
+            rate: settings.rate.map(RateView::from),
+            top_kinds: settings.top_kinds.into_iter().collect(),
         }
     }
 }
@@ -50,11 +86,18 @@ pub(super) fn run(target: &Target, typed: &args::Queue, json: bool) -> Result<Ex
         args::Queue::List => list(target, json),
         args::Queue::Pause { queue, reason } => {
             let queue = named(target, queue)?;
-            show(target, &queue, &queue.pause(&target.manager, reason)?, json)
+            queue.pause(&target.manager, reason)?;
+            show(target, &queue, json)
         }
         args::Queue::Resume { queue } => {
             let queue = named(target, queue)?;
-            show(target, &queue, &queue.resume(&target.manager)?, json)
+            queue.resume(&target.manager)?;
+            show(target, &queue, json)
+        }
+        args::Queue::Set(typed) => {
+            let queue = named(target, &typed.queue)?;
+            queue.change_settings(&target.manager, |settings| set(settings, typed))?;
+            show(target, &queue, json)
         }
     }
 }
@@ -64,19 +107,35 @@ fn named(target: &Target, name: &str) -> Result<Queue, Failure> {
     queue.map_err(|error| Failure::of(error).exiting(Exit::Usage))
 }
 
-fn list(target: &Target, json: bool) -> Result<Exit, Failure> {
-    let all = status::of_all_queues(&*target.store)?;
-    let queues = all.iter();
-    print(
-        target,
-        queues.map(|queue| QueueView::new(queue.counts.queue.clone(), &queue.settings)),
-        json,
-    )
+fn set(settings: &mut Settings, typed: &SetQueue) {
+    if let Some(Said(capacity)) = typed.capacity {
+        settings.capacity = capacity;
+    }
+    if let Some(Said(rate)) = typed.rate {
+        settings.rate = rate.map(|rate| rate.burst(typed.burst.unwrap_or(1)));
+    }
+    if let Some(kinds) = &typed.top {
+        settings.top_kinds.clone_from(&kinds.0);
+    }
 }
 
-fn show(target: &Target, queue: &Queue, settings: &Settings, json: bool) -> Result<Exit, Failure> {
-    let view = QueueView::new(queue.name().to_owned(), settings);
-    print(target, [view].into_iter(), json)
+fn list(target: &Target, json: bool) -> Result<Exit, Failure> {
+    let all = status::of_all_queues(&*target.store)?;
+    print(target, all.into_iter().map(QueueView::from), json)
+}
+
+fn show(target: &Target, queue: &Queue, json: bool) -> Result<Exit, Failure> {
+    let mut all = status::of_all_queues(&*target.store)?.into_iter();
+    let found = all.find(|state| state.counts.queue == queue.name());
+    let unknown = || QueueState {
+        counts: QueueStats {
+            queue: queue.name().to_owned(),
+            ..QueueStats::default()
+        },
+        settings: Settings::default(),
+    };
+    let state = found.unwrap_or_else(unknown);
+    print(target, [QueueView::from(state)].into_iter(), json)
 }
 
 fn print(
@@ -97,12 +156,25 @@ impl fmt::Display for Listing {
         if self.queues.is_empty() {
             return writeln!(f, "no queues");
         }
-        let mut table = Table::new(["queue", "status", "paused", "because"]);
+        let headings = [
+            "queue", "status", "capacity", "rate", "top", "paused", "because",
+        ];
+        let mut table = Table::new(headings);
         for queue in &self.queues {
             let since = queue.paused_since.map(|at| relative(at.0, self.now));
             table.row([
                 queue.queue.clone(),
                 queue.status.to_string(),
+                queue
+                    .capacity
+                    .map(|most| most.to_string())
+                    .unwrap_or_default(),
+                queue
+                    .rate
+                    .as_ref()
+                    .map(|rate| rate.text.clone())
+                    .unwrap_or_default(),
+                queue.top_kinds.join(","),
                 since.unwrap_or_default(),
                 queue.paused_because.clone().unwrap_or_default(),
             ]);

@@ -63,19 +63,19 @@ pub(super) fn run(target: &Target, json: bool) -> Result<Exit, Failure> {
 }
 
 impl From<QueueState> for QueueReport {
-    fn from(state: QueueState) -> Self {
-        let (status, stats) = (state.settings.status(), state.counts);
-        let counted = stats.counts.iter();
+    fn from(queue: QueueState) -> Self {
+        let (status, numbers) = (queue.status(), queue.counts);
+        let counted = numbers.counts.iter();
         let counts: BTreeMap<_, _> = counted
             .map(|(state, count)| (state.name(), *count))
             .collect();
         let mut report = Self {
-            queue: stats.queue,
+            queue: numbers.queue,
             status,
             pending: 0,
             scheduled: 0,
             counts,
-            oldest_ready_at: stats.oldest_ready_at.map(Text),
+            oldest_ready_at: numbers.oldest_ready_at.map(Text),
         };
         report.pending = report.count(State::Waiting) + report.count(State::Ready);
         report.scheduled = report.count(State::Scheduled);

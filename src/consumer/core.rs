@@ -11,11 +11,15 @@ use super::builder::Settings;
 use super::roll::{Role, Roll};
 use super::settle::Settler;
 use super::stats::Counters;
+#[cfg(feature = "periodic")]
+use super::timetable;
 use super::verdict::{End, chain};
 use super::watch::Watch;
 use super::{execute, fetch, liveness, settle, watch};
 use crate::handler::Registry;
 use crate::id::{ConsumerId, TaskId};
+#[cfg(feature = "periodic")]
+use crate::queue::Entry;
 use crate::queue::Queue;
 use crate::store::{Claim, Store};
 use crate::task::Record;
@@ -37,6 +41,8 @@ pub(super) struct Core {
     pub(super) settler: Settler,
     pub(super) counters: Counters,
     pub(super) roll: Roll,
+    #[cfg(feature = "periodic")]
+    pub(super) timetable: Vec<Entry>,
 }
 
 impl Core {
@@ -48,6 +54,10 @@ impl Core {
         self.spawn(Role::Settler, |core| settle::run(core))?;
         self.spawn(Role::Watch, watch::run)?;
         self.spawn(Role::Upkeep, liveness::run)?;
+        #[cfg(feature = "periodic")]
+        if !self.timetable.is_empty() {
+            self.spawn(Role::Timetable, |core| timetable::run(core))?;
+        }
         for _ in 0..self.settings.threads {
             self.hire_one()?;
         }

@@ -13,6 +13,7 @@
 //! | `rate` | how many tasks of a queue may start, over all consumers together |
 //! | `settings` | what an operator says of a queue, for all processes at once |
 //! | `turn` | has a fleet do a piece of work once |
+//! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
 mod copy;
@@ -23,6 +24,8 @@ mod enlist;
 mod error;
 pub mod garbage;
 mod operator;
+#[cfg(feature = "periodic")]
+mod periodic;
 mod rate;
 mod recovery;
 mod settings;
@@ -37,6 +40,12 @@ pub use databases::InDatabases;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
+#[cfg(feature = "periodic")]
+pub use periodic::{
+    CatchUp, PERIODIC_PREFIX, Periodic, PeriodicError, PeriodicInfo, periodic, remove_periodic,
+};
+#[cfg(feature = "periodic")]
+pub(crate) use periodic::{Entry, Next};
 pub(crate) use rate::Allowed;
 pub use rate::Rate;
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};

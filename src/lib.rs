@@ -60,6 +60,7 @@
 //! - `periodic` (default): schedules and tasks that come again and again, which brings the world's time zones.
 //! - `cli`: the command line `votive`, which brings an argument parser.
 //! - `conformance`: the suite that every store passes, for those who write one.
+//! - `testing`: the kit for the tests of applications.
 //! - `failpoints`: lets crash tests kill the process at every durable step; not for production.
 //! - `full`: all that an application may want.
 
@@ -85,6 +86,8 @@ pub mod resource;
 pub mod schedule;
 pub mod store;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod txn;
 

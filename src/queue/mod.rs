@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `data_manager` | buffers what one transaction does to one store, and votes with it |
+//! | `about` | which tasks concern an object, and whether it may be changed now |
 //! | `queues` | finds the queue of a kind in a store |
 //! | `draft` | a task with options of its own, on its way into a queue |
 //! | `enlist` | writes into a transaction that the application itself holds |
@@ -18,6 +19,7 @@
 //! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
+mod about;
 mod copy;
 mod data_manager;
 mod databases;
@@ -38,6 +40,7 @@ mod turn;
 use std::fmt;
 use std::sync::Arc;
 
+pub use about::{Guarded, guard, unfinished_about};
 pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;

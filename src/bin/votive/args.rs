@@ -102,6 +102,9 @@ pub(crate) struct Filter {
     /// Only tasks older than this, such as `90s`, `2h` or `7days`; one that ended is as old as its end
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) older_than: Option<Duration>,
+    /// Ghosts too: tasks that stay out of listings otherwise
+    #[arg(long)]
+    pub(crate) ghosts: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -239,6 +242,9 @@ pub(crate) struct TaskOptions {
     /// An object that the task is about; may be repeated
     #[arg(long)]
     pub(crate) about: Vec<String>,
+    /// Keep the task out of listings, unless they ask for ghosts
+    #[arg(long)]
+    pub(crate) ghost: bool,
     /// On whose behalf
     #[arg(long)]
     pub(crate) user: Option<String>,

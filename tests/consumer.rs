@@ -11,6 +11,10 @@ mod durable;
 mod faulty;
 #[path = "consumer/flow.rs"]
 mod flow;
+#[path = "consumer/pausing.rs"]
+mod pausing;
+#[path = "consumer/rates.rs"]
+mod rates;
 #[path = "consumer/stop.rs"]
 mod stop;
 #[path = "consumer/timeouts.rs"]

@@ -25,6 +25,7 @@ mod liveness;
 mod name;
 mod report;
 mod roll;
+mod rules;
 mod settle;
 mod shutdown;
 mod stats;

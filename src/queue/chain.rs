@@ -1,10 +1,12 @@
 //! Tasks that wait for one another: one after the other, or one after all of a group.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::TaskId;
-use crate::queue::{Enlist, EnlistError, Enlisted, EnqueueError, Queue, change};
+use crate::queue::data_manager::Buffer;
+use crate::queue::{Enlist, EnlistError, Enlisted, EnqueueError, Queue};
 use crate::store::{Batch, Change};
 use crate::task::{FollowUp, Name, OnDuplicate, Options, Payload, PayloadLimits, Record, Task};
 use crate::time::Timestamp;
@@ -73,6 +75,12 @@ struct Members {
     failed: Option<EnqueueError>,
 }
 
+/// A task that is about to be inserted, and how many may be pending in its queue.
+struct Planned {
+    record: Record,
+    capacity: Option<u64>,
+}
+
 #[derive(Debug)]
 struct Member {
     /// Where it goes, if not where the whole goes.
@@ -136,15 +144,15 @@ impl Chain {
         self,
         queue: &Queue,
         mint: &mut dyn FnMut(Timestamp) -> TaskId,
-    ) -> Result<Vec<Record>, EnqueueError> {
+    ) -> Result<Vec<Planned>, EnqueueError> {
         let mut records = self.members.records(queue, mint)?;
         for next in 1..records.len() {
             if let Some([before, after]) = records.get_mut(next - 1..=next) {
-                link(before, after);
+                link(&mut before.record, &mut after.record);
             }
         }
         if let Some(last) = records.last_mut() {
-            fail_into(last, self.on_failure, queue)?;
+            fail_into(&mut last.record, self.on_failure, queue)?;
         }
         Ok(records)
     }
@@ -226,15 +234,15 @@ impl Group {
         self,
         queue: &Queue,
         mint: &mut dyn FnMut(Timestamp) -> TaskId,
-    ) -> Result<Vec<Record>, EnqueueError> {
+    ) -> Result<Vec<Planned>, EnqueueError> {
         let mut records = self.members.records(queue, mint)?;
         let callback = self.callback.records(queue, mint)?;
         match (callback.into_iter().next(), self.on_failure) {
             (Some(mut callback), on_failure) => {
-                for record in &mut records {
-                    link(record, &mut callback);
+                for member in &mut records {
+                    link(&mut member.record, &mut callback.record);
                 }
-                fail_into(&mut callback, on_failure, queue)?;
+                fail_into(&mut callback.record, on_failure, queue)?;
                 records.push(callback);
             }
             (None, Some(_)) => {
@@ -257,8 +265,8 @@ impl Grouped {
 impl Members {
     fn add<T: Task>(&mut self, queue: Option<&Queue>, task: &T, options: Options) {
         let limits = queue.map_or_else(PayloadLimits::default, |queue| queue.limits);
-        match Payload::encode(task, limits) {
-            Ok(payload) => self.encoded.push(Member {
+        match super::encode(task, options, limits) {
+            Ok((payload, options)) => self.encoded.push(Member {
                 queue: queue.cloned(),
                 kind: Name::fixed(T::KIND),
                 payload,
@@ -274,7 +282,7 @@ impl Members {
         self,
         queue: &Queue,
         mint: &mut dyn FnMut(Timestamp) -> TaskId,
-    ) -> Result<Vec<Record>, EnqueueError> {
+    ) -> Result<Vec<Planned>, EnqueueError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -288,7 +296,7 @@ impl Member {
         self,
         whole: &Queue,
         mint: &mut dyn FnMut(Timestamp) -> TaskId,
-    ) -> Result<Record, EnqueueError> {
+    ) -> Result<Planned, EnqueueError> {
         let queue = self.queue.as_ref().unwrap_or(whole);
         let (found, expected) = (queue.store().id(), whole.store().id());
         if found != expected {
@@ -300,7 +308,9 @@ impl Member {
                         for: let its unique key refuse";
             return Err(EnqueueError::Invalid(text.to_owned()));
         }
-        queue.record(self.kind, self.payload, self.options, mint)
+        let planned = queue.record(self.kind, self.payload, self.options, mint)?;
+        let (record, capacity) = planned;
+        Ok(Planned { record, capacity })
     }
 }
 
@@ -337,24 +347,31 @@ fn minting(work: &mut Work) -> impl FnMut(Timestamp) -> TaskId {
 fn insert_all(
     queue: &Queue,
     work: &mut Work,
-    records: Vec<Record>,
+    planned: Vec<Planned>,
 ) -> Result<Vec<TaskId>, EnqueueError> {
-    let tasks = records.iter().map(|record| record.id).collect();
-    for record in records {
-        change(queue.store(), work, Change::Insert(Box::new(record)))?;
+    let tasks = planned.iter().map(|task| task.record.id).collect();
+    let buffer = Buffer::join(queue.store(), work)?;
+    for Planned { record, capacity } in planned {
+        buffer.limit(&record.queue, capacity);
+        buffer.push(Change::Insert(Box::new(record)));
     }
     Ok(tasks)
 }
 
 fn write_all<E: Enlist>(
     enlisted: &mut Enlisted<E>,
-    records: Vec<Record>,
+    planned: Vec<Planned>,
 ) -> Result<Vec<TaskId>, EnlistError> {
-    let tasks = records.iter().map(|record| record.id).collect();
-    let changes = records
-        .into_iter()
-        .map(|record| Change::Insert(Box::new(record)));
-    let batch = Batch::new(changes.collect());
+    let tasks = planned.iter().map(|task| task.record.id).collect();
+    let mut rooms = BTreeMap::new();
+    let mut batch = Batch::default();
+    for Planned { record, capacity } in planned {
+        rooms.extend(capacity.map(|pending_max| (record.queue.to_string(), pending_max)));
+        batch.changes.push(Change::Insert(Box::new(record)));
+    }
+    let rooms = rooms.into_iter();
+    let rooms = rooms.map(|(queue, pending_max)| Change::Room { queue, pending_max });
+    batch.changes.extend(rooms);
     if !batch.is_empty() {
         let store = Arc::clone(enlisted.queue.store());
         enlisted.transaction.write(&*store, batch)?;

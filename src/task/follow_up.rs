@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
-use crate::task::{Name, OnDuplicate, Options, Payload, PayloadError, PayloadLimits, Task};
+use crate::task::{Name, OnDuplicate, Options, Payload, PayloadError, PayloadLimits, Task, Unique};
 
 /// A task that is enqueued when another one ends, in the same step as that end.
 ///
@@ -32,12 +32,15 @@ impl FollowUp {
     /// Encodes a task with options of its own.
     ///
     /// A follow-up never stands in the way of the end that it follows: if its unique key is taken, it
-    /// merges, even where the options say that it refuses.
+    /// merges, even where the options say that it refuses; and the capacity of its queue is not asked.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with_options<T: Task>(task: &T, options: Options) -> Result<Self, PayloadError> {
+    pub fn with_options<T: Task>(task: &T, mut options: Options) -> Result<Self, PayloadError> {
         let payload = Payload::encode(task, PayloadLimits::default())?;
+        if let (None, Some(on_duplicate)) = (&options.unique, T::UNIQUE) {
+            options.unique = Some(Unique::by_payload(T::KIND, &payload, on_duplicate));
+        }
         Self::of_payload(Name::fixed(T::KIND), payload, options)
     }
 

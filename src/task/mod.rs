@@ -2,6 +2,7 @@
 
 mod account;
 mod follow_up;
+mod key;
 mod name;
 mod options;
 mod payload;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 pub use account::{Account, FAILURES_MAX, Failure, Position};
 pub use follow_up::FollowUp;
+pub use key::kind_key;
 pub use name::Name;
 pub(crate) use options::shared as shared_options;
 pub use options::{OnDuplicate, Options, Unique};

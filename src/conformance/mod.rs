@@ -280,6 +280,7 @@ cases! { $
         listings_come_in_pages_and_in_order
         listings_are_filtered
         listings_are_filtered_by_object
+        ghosts_are_listed_only_if_asked_for
         stats_count_by_queue_and_state
         stats_name_the_task_that_waits_longest
         stats_count_what_is_in_doubt

@@ -10,7 +10,7 @@ use super::timer::{instant, jitter};
 use super::verdict::{self, End, chain};
 use super::watch::{self, Reason};
 use crate::handler::{Attempt, Context};
-use crate::queue;
+use crate::queue::{self, Queue};
 use crate::store::{self, Change, Claim, Kind};
 use crate::txn::{BoxError, Cancellation, CommitError, Transaction};
 
@@ -55,16 +55,27 @@ pub(super) fn run(core: &Arc<Core>) -> bool {
             return true;
         };
         let started = instant();
-        if !run_claim(core, lane, claim) {
+        // A lane without a queue there is not; if there were, its tasks would be for others.
+        let Some(queue) = core.queues.get(lane) else {
+            core.release(claim);
+            core.backlog.end(lane, started.elapsed());
+            continue;
+        };
+        if !run_claim(core, lane, queue, claim) {
             return false;
         }
         core.backlog.end(lane, started.elapsed());
     }
 }
 
+/// Runs one claim on the caller's thread, which nobody watches.
+pub(super) fn run_here(core: &Core, queue: &Queue, claim: Arc<Claim>) {
+    run_claim(core, LaneNumber::default(), queue, claim);
+}
+
 /// Runs one claim to its end; returns whether this worker was not given up meanwhile.
-fn run_claim(core: &Core, lane: LaneNumber, claim: Arc<Claim>) -> bool {
-    let mut runner = match Runner::new(core, lane, Arc::clone(&claim)) {
+fn run_claim(core: &Core, lane: LaneNumber, queue: &Queue, claim: Arc<Claim>) -> bool {
+    let mut runner = match Runner::new(core, queue, Arc::clone(&claim)) {
         Ok(runner) => runner,
         Err(end) => {
             let conflicts = claim.record.counts.conflicts;
@@ -90,14 +101,14 @@ fn run_claim(core: &Core, lane: LaneNumber, claim: Arc<Claim>) -> bool {
 struct Runner<'c> {
     core: &'c Core,
     claim: Arc<Claim>,
-    lane: LaneNumber,
+    queue: &'c Queue,
     timeout: Option<Duration>,
     attempt: Attempt,
 }
 
 impl<'c> Runner<'c> {
     /// Prepares a run, unless the claim ends without one.
-    fn new(core: &'c Core, lane: LaneNumber, claim: Arc<Claim>) -> Result<Self, End> {
+    fn new(core: &'c Core, queue: &'c Queue, claim: Arc<Claim>) -> Result<Self, End> {
         let record = &claim.record;
         let now = core.store.now().map_err(|error| {
             core.store_failed("tell the time", &error);
@@ -121,7 +132,7 @@ impl<'c> Runner<'c> {
         Ok(Self {
             core,
             claim,
-            lane,
+            queue,
             timeout,
             attempt,
         })
@@ -189,10 +200,7 @@ impl<'c> Runner<'c> {
     }
 
     fn handle(&self, txn: &mut Transaction, cancellation: &Cancellation) -> Result<(), BoxError> {
-        let Some(queue) = self.core.queues.get(self.lane) else {
-            return Err("the task came from a queue that is not consumed".into());
-        };
-        let mut context = Context::new(txn, &self.attempt, queue, cancellation);
+        let mut context = Context::new(txn, &self.attempt, self.queue, cancellation);
         let run = || self.core.registry.run(&self.claim.record, &mut context);
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             self.core.counters.count(|stats| stats.panics += 1);

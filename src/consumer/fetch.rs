@@ -41,8 +41,11 @@ fn fetch(core: &Core, lane: LaneNumber, rules: &mut Rules, count: usize) -> Resu
         Allowed::Now(count) => count as usize,
         Allowed::In(delay) => return wait_for_change(core, rules, delay),
     };
-    let ready = Interest::Ready(rules.queue().name().to_owned());
-    let claimed = claim(core, lane, rules, count)?;
+    let queue = rules.queue().name().to_owned();
+    let ready = Interest::Ready(queue.clone());
+    let claims = claim(core, Want { queue, count })?;
+    let claimed = claims.len();
+    keep(core, lane, take_starts(core, rules, claims)?);
     if claimed < count {
         core.store.wait(&[ready], core.settings.poll_interval)?;
     }
@@ -76,35 +79,6 @@ fn allowed(rules: &mut Rules, count: usize) -> Result<Allowed> {
     })
 }
 
-/// Claims up to `count` tasks, keeps those that may start, and returns how many came.
-fn claim(core: &Core, lane: LaneNumber, rules: &mut Rules, count: usize) -> Result<usize> {
-    liveness::let_depart(core);
-    let Some(presence) = core.attendance.present() else {
-        return Ok(0);
-    };
-    let consumer = ConsumerId {
-        incarnation: presence.incarnation(),
-        name: core.id.name.clone(),
-    };
-    let request = ClaimRequest {
-        consumer,
-        wants: vec![Want {
-            queue: rules.queue().name().to_owned(),
-            count,
-        }],
-        lease: core.settings.lease,
-    };
-    let claimed = core.store.claim(&request, core.store.now()?);
-    if claimed.as_ref().is_err_and(|error| !error.is_definite()) {
-        let (store, lease) = (&*core.store, core.settings.lease);
-        core.attendance.renew(&presence, store, lease)?;
-    }
-    let claims = claimed?;
-    let count = claims.len();
-    keep(core, lane, take_starts(core, rules, claims)?);
-    Ok(count)
-}
-
 /// Takes a start for each task where they are limited, and gives back the tasks for which there is none,
 /// because other consumers were faster.
 fn take_starts(core: &Core, rules: &mut Rules, mut claims: Vec<Claim>) -> Result<Vec<Claim>> {
@@ -121,13 +95,37 @@ fn take_starts(core: &Core, rules: &mut Rules, mut claims: Vec<Claim>) -> Result
     taken.map(|_| claims)
 }
 
-fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
+/// Claims what is wanted.
+pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Claim>> {
+    liveness::let_depart(core);
+    let Some(presence) = core.attendance.present() else {
+        return Ok(Vec::new());
+    };
+    let consumer = ConsumerId {
+        incarnation: presence.incarnation(),
+        name: core.id.name.clone(),
+    };
+    let request = ClaimRequest {
+        consumer,
+        wants: vec![want],
+        lease: core.settings.lease,
+    };
+    let claimed = core.store.claim(&request, core.store.now()?);
+    if claimed.as_ref().is_err_and(|error| !error.is_definite()) {
+        let (store, lease) = (&*core.store, core.settings.lease);
+        core.attendance.renew(&presence, store, lease)?;
+    }
+    let claims = claimed?;
     let taken_over = |claim: &&Claim| claim.arrival == Arrival::Reclaimed;
     let (all, reclaimed) = (claims.len(), claims.iter().filter(taken_over).count());
     core.counters.count(|stats| {
         stats.claimed += all as u64;
         stats.reclaimed += reclaimed as u64;
     });
+    Ok(claims)
+}
+
+fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
     for claim in core
         .backlog
         .put(lane, claims.into_iter().map(Arc::new).collect())

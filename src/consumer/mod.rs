@@ -10,6 +10,8 @@
 //! | the watch | stops what takes too long, and replaces workers that do not come back |
 //! | the timetable, if there is one | turns the times of periodic entries into tasks |
 //! | upkeep | prolongs leases, and settles what crashes left in doubt |
+//!
+//! In immediate mode there is none of them: the thread that commits claims, runs and settles.
 
 mod attendance;
 mod backlog;
@@ -18,6 +20,7 @@ mod builder;
 mod core;
 mod execute;
 mod fetch;
+mod immediate;
 mod liveness;
 mod name;
 mod roll;
@@ -37,6 +40,7 @@ use std::sync::Arc;
 
 pub use banner::Banner;
 pub use builder::{Builder, StartError};
+pub use immediate::{Failed, Immediate};
 pub use shutdown::Stopped;
 pub use stats::Stats;
 

@@ -4,6 +4,9 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `data_manager` | buffers what one transaction does to one store, and votes with it |
+//! | `about` | which tasks concern an object, and whether it may be changed now |
+//! | `queues` | finds the queue of a kind in a store |
+//! | `draft` | a task with options of its own, on its way into a queue |
 //! | `enlist` | writes into a transaction that the application itself holds |
 //! | `decision` | what recovery does with a staged batch: pure |
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
@@ -16,16 +19,19 @@
 //! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
+mod about;
 mod copy;
 mod data_manager;
 mod databases;
 pub mod decision;
+mod draft;
 mod enlist;
 mod error;
 pub mod garbage;
 mod operator;
 #[cfg(feature = "periodic")]
 mod periodic;
+mod queues;
 mod rate;
 mod recovery;
 mod settings;
@@ -34,9 +40,11 @@ mod turn;
 use std::fmt;
 use std::sync::Arc;
 
+pub use about::{Guarded, guard, unfinished_about};
 pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
+pub use draft::Draft;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
@@ -46,6 +54,7 @@ pub use periodic::{
 };
 #[cfg(feature = "periodic")]
 pub(crate) use periodic::{Entry, Next};
+pub use queues::{Destination, Queues};
 pub(crate) use rate::Allowed;
 pub use rate::Rate;
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
@@ -54,8 +63,10 @@ pub use turn::take_turn;
 
 use crate::codec::CodecError;
 use crate::id::TaskId;
-use crate::store::{self, Applied, Batch, Change, Kind, Store};
-use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Record, Task};
+use crate::store::{self, Amendment, Applied, Batch, Change, Kind, Store};
+use crate::task::{
+    Name, Options, Payload, PayloadError, PayloadLimits, Record, StateSet, Task, Unique,
+};
 use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
@@ -143,6 +154,12 @@ impl Queue {
         &self.name
     }
 
+    /// Returns all queues of its store, with the same limits of payloads.
+    #[must_use]
+    pub fn siblings(&self) -> Queues {
+        Queues::new(Arc::clone(&self.store)).payload_limits(self.limits)
+    }
+
     /// Returns the store that the queue is in.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -170,8 +187,21 @@ impl Queue {
         task: &T,
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
-        let payload = Payload::encode(task, self.limits)?;
+        let (payload, options) = self.encode(task, options)?;
         self.enqueue_payload(work, Name::fixed(T::KIND), payload, options)
+    }
+
+    /// Encodes a task, and completes its options by what only its payload tells.
+    fn encode<T: Task>(
+        &self,
+        task: &T,
+        mut options: Options,
+    ) -> Result<(Payload, Options), PayloadError> {
+        let payload = Payload::encode(task, self.limits)?;
+        if let (None, Some(on_duplicate)) = (&options.unique, T::UNIQUE) {
+            options.unique = Some(Unique::by_payload(T::KIND, &payload, on_duplicate));
+        }
+        Ok((payload, options))
     }
 
     /// Enqueues a task that is encoded already.
@@ -193,6 +223,25 @@ impl Queue {
         buffer.push(Change::Insert(Box::new(record)));
         buffer.limit(&self.name, capacity);
         Ok(task)
+    }
+
+    /// Has a visible task that has not started run no earlier than `at`, or at once, as soon as `work` commits.
+    ///
+    /// # Errors
+    /// Nothing was added to the transaction. Its commit is refused, with
+    /// [`Kind::StateChanged`], if the task has started or ended by then.
+    pub fn reschedule(
+        &self,
+        work: &mut Work,
+        task: TaskId,
+        at: Option<Timestamp>,
+    ) -> Result<(), JoinError> {
+        let amend = Change::Amend {
+            task,
+            expect: StateSet::PENDING,
+            amendment: Amendment::Reschedule(at),
+        };
+        change(&self.store, work, amend)
     }
 
     /// Makes the record of a task, refusing what no store would take; and says how many may be pending.

@@ -1,7 +1,7 @@
 //! The settings of a queue: what an operator says of it, for all processes at once. They are a mark in the
 //! store, so they change by compare-and-set and hold for consumers and producers that start later.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::queue::{Queue, Rate, apply};
 use crate::store::{self, Batch, Change, Kind, QueueStats};
-use crate::task::State;
+use crate::task::{Name, State};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
 
@@ -119,9 +119,10 @@ impl Settings {
     }
 }
 
-/// What a producer knows of the settings of its queue. Shared by the clones of a [`Queue`].
+/// What a producer knows of the settings of its queues. Shared by the clones of a [`Queue`], and by the queues
+/// of one [`Queues`](crate::queue::Queues).
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known(Arc<Mutex<Option<Reading>>>);
+pub(super) struct Known(Arc<Mutex<BTreeMap<Name, Reading>>>);
 
 /// What was read, and when.
 #[derive(Debug, Clone)]
@@ -131,20 +132,20 @@ struct Reading {
 }
 
 impl Known {
-    fn at(&self, now: Timestamp) -> Option<Arc<Settings>> {
+    fn at(&self, queue: &Name, now: Timestamp) -> Option<Arc<Settings>> {
         let known = self.0.lock();
-        let Reading { at, settings } = known.as_ref()?;
+        let Reading { at, settings } = known.get(queue)?;
         let is_fresh = *at <= now && now < at.saturating_add(KNOWN_FOR);
         is_fresh.then(|| Arc::clone(settings))
     }
 
-    fn set(&self, at: Timestamp, settings: Settings) -> Arc<Settings> {
+    fn set(&self, queue: &Name, at: Timestamp, settings: Settings) -> Arc<Settings> {
         let settings = Arc::new(settings);
         let reading = Reading {
             at,
             settings: Arc::clone(&settings),
         };
-        *self.0.lock() = Some(reading);
+        self.0.lock().insert(queue.clone(), reading);
         settings
     }
 }
@@ -175,9 +176,9 @@ impl Queue {
 
     /// Returns the settings as they are or were a moment ago, for a task that is enqueued at `now`.
     pub(super) fn known_settings(&self, now: Timestamp) -> store::Result<Arc<Settings>> {
-        match self.known.at(now) {
+        match self.known.at(&self.name, now) {
             Some(settings) => Ok(settings),
-            None => Ok(self.known.set(now, self.settings()?)),
+            None => Ok(self.known.set(&self.name, now, self.settings()?)),
         }
     }
 
@@ -265,7 +266,8 @@ impl Queue {
             value,
         };
         apply(&self.store, manager, &Batch::new(vec![mark]))?;
-        self.known.set(self.store.now()?, settings.clone());
+        let now = self.store.now()?;
+        self.known.set(&self.name, now, settings.clone());
         Ok(settings)
     }
 

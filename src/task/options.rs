@@ -4,9 +4,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::id::TaskId;
-use crate::task::RetryPolicy;
+use crate::task::{Payload, RetryPolicy};
 use crate::time::Timestamp;
 
 /// What happens to a task whose unique key a visible task holds already.
@@ -29,6 +30,35 @@ pub struct Unique {
     pub on_duplicate: OnDuplicate,
 }
 
+impl Unique {
+    /// Makes the key from the kind and the payload, so that of equal tasks there is only one: the kind,
+    /// and a UUID of version 5 (RFC 9562) of the payload with its version and format.
+    ///
+    /// Equal values have equal payloads if they were encoded in the same way. A `HashMap` is not: its
+    /// entries come in any order.
+    #[must_use]
+    pub fn by_payload(kind: &str, payload: &Payload, on_duplicate: OnDuplicate) -> Self {
+        let shape = format!("{kind}/{}/{}", payload.version, payload.format.name());
+        let space = Uuid::new_v5(&PAYLOADS, shape.as_bytes());
+        let digest = Uuid::new_v5(&space, &payload.bytes);
+        let shown = if kind.len() > KIND_SHOWN_MAX {
+            ""
+        } else {
+            kind
+        };
+        Self {
+            key: format!("{shown}#{}", digest.as_simple()),
+            on_duplicate,
+        }
+    }
+}
+
+/// The name space of the digests of payloads.
+const PAYLOADS: Uuid = Uuid::from_u128(0x6a52_1f0e_93c7_4d18_b1a4_5e7d_0c29_f386);
+
+/// The longest kind, in bytes, that is shown in a key, which has at most 255.
+const KIND_SHOWN_MAX: usize = 200;
+
 /// What a producer says about a task beside its payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -48,7 +78,8 @@ pub struct Options {
     pub unique: Option<Unique>,
     /// Tasks of one group never run at the same time. Defaults to none.
     pub group: Option<String>,
-    /// The objects that the task is about, for "which tasks concern object X?".
+    /// The objects that the task is about, for "which tasks concern object X?". By custom the first is its
+    /// context: the object that it works on.
     pub about: Vec<String>,
     /// Tasks that must be done first. The task waits until a `Change::Arrive` has named each of them;
     /// the handler of that task has to add it to its transaction, the consumer does not do so by itself.
@@ -58,6 +89,9 @@ pub struct Options {
     pub user: Option<String>,
     /// How long the finished task stays to be looked at. Defaults to none: it leaves when it is done.
     pub retention: Option<Duration>,
+    /// Whether the task stays out of listings, and out of what concerns an object, unless ghosts are asked
+    /// for. It runs like any other. Defaults to false.
+    pub ghost: bool,
 }
 
 impl Options {
@@ -66,6 +100,33 @@ impl Options {
     pub fn usual() -> Arc<Self> {
         static USUAL: LazyLock<Arc<Options>> = LazyLock::new(Arc::default);
         Arc::clone(&USUAL)
+    }
+
+    /// Has the task wait this long after the commit. Defaults to no delay.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        Self {
+            delay: Some(delay),
+            ..self
+        }
+    }
+
+    /// Has the task run no earlier than this. Defaults to at once.
+    #[must_use]
+    pub fn not_before(self, at: Timestamp) -> Self {
+        Self {
+            not_before: Some(at),
+            ..self
+        }
+    }
+
+    /// Has the task become Dead, instead of starting, after this. Defaults to never.
+    #[must_use]
+    pub fn expires_at(self, at: Timestamp) -> Self {
+        Self {
+            expires_at: Some(at),
+            ..self
+        }
     }
 
     /// Shares the options; those that are the default ones take no room of their own.
@@ -95,6 +156,7 @@ impl Default for Options {
             waits_for: Vec::new(),
             user: None,
             retention: None,
+            ghost: false,
         }
     }
 }
@@ -124,6 +186,7 @@ pub(crate) mod shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Format;
 
     #[test]
     fn default_options_are_shared() {
@@ -137,5 +200,37 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(*options.clone().shared(), options);
+    }
+
+    fn key(kind: &str, version: u32, bytes: &[u8]) -> String {
+        let payload = Payload {
+            format: Format::Postcard,
+            version,
+            bytes: bytes.into(),
+        };
+        Unique::by_payload(kind, &payload, OnDuplicate::Merge).key
+    }
+
+    #[test]
+    fn a_key_by_payload_is_the_same_in_every_program() {
+        assert_eq!(
+            key("mail", 0, b"a"),
+            "mail#f16694ebdfa355ad9e0b6abb818d557e"
+        );
+    }
+
+    #[test]
+    fn a_key_by_payload_differs_with_kind_version_and_bytes() {
+        let keys = [
+            key("mail", 0, b"a"),
+            key("fax", 0, b"a"),
+            key("mail", 1, b"a"),
+            key("mail", 0, b"b"),
+            key(&"k".repeat(255), 0, b"a"),
+            key(&"l".repeat(255), 0, b"a"),
+        ];
+        let different: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert!(keys.iter().all(|key| key.len() <= 255));
     }
 }

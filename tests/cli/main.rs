@@ -13,3 +13,4 @@ mod looking;
 mod pausing;
 mod postgres;
 mod stores;
+mod timing;

@@ -1,6 +1,7 @@
 //! What a queue promises, told as stories over its public interface.
 #![cfg(test)]
 
+mod about;
 mod database;
 mod enqueue;
 mod faults;

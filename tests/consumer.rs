@@ -11,9 +11,13 @@ mod durable;
 mod faulty;
 #[path = "consumer/flow.rs"]
 mod flow;
+#[path = "consumer/hooks.rs"]
+mod hooks;
 #[path = "consumer/stop.rs"]
 mod stop;
 #[path = "consumer/timeouts.rs"]
 mod timeouts;
+#[path = "consumer/workers.rs"]
+mod workers;
 #[path = "consumer/world.rs"]
 mod world;

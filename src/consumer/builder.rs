@@ -1,7 +1,7 @@
 //! The settings of a consumer, and its start.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::Running;
@@ -9,6 +9,7 @@ use super::attendance::Attendance;
 use super::backlog::Backlog;
 use super::banner::Banner;
 use super::core::Core;
+use super::hooks::{Event, Hooks};
 use super::name::Name;
 use super::roll::Roll;
 use super::settle::Settler;
@@ -82,19 +83,21 @@ pub enum StartError {
 #[must_use = "a consumer runs once it is started"]
 pub struct Builder {
     store: Arc<dyn Store>,
-    registry: Registry,
+    registry: Arc<Registry>,
     manager: Option<TransactionManager>,
     threads: Option<usize>,
+    hooks: Hooks,
     settings: Settings,
 }
 
 impl Builder {
-    pub(super) fn new(store: Arc<dyn Store>, registry: Registry) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, registry: Arc<Registry>) -> Self {
         Self {
             store,
             registry,
             manager: None,
             threads: None,
+            hooks: Hooks::default(),
             settings: Settings {
                 name: "consumer".to_owned(),
                 lanes: Vec::new(),
@@ -217,6 +220,35 @@ impl Builder {
         self
     }
 
+    /// Has `hook` told what the consumer does; call it again for each further one, in whose order they
+    /// are told.
+    ///
+    /// A hook runs on the thread of the consumer that it tells about, while no lock is held: one that
+    /// is slow holds up that thread, and one that panics is logged. It can change nothing of what
+    /// becomes of a task. Defaults to nobody.
+    ///
+    /// # Examples
+    /// ```
+    /// use votive::consumer::Event;
+    /// use votive::{Consumer, Registry};
+    ///
+    /// let store = votive::open("memory://")?;
+    /// let running = Consumer::builder(store, Registry::new())
+    ///     .on(|event| match event {
+    ///         Event::Dead { record, reason, .. } => eprintln!("{}: {reason:?}", record.id),
+    ///         other => println!("{}", other.name()),
+    ///     })
+    ///     .start()?;
+    /// assert!(running.stop().is_clean());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "signal")]
+    #[doc(alias = "hook")]
+    pub fn on(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.add(hook);
+        self
+    }
+
     /// Starts the consumer.
     ///
     /// # Errors
@@ -259,6 +291,8 @@ impl Builder {
             settler: Settler::new(),
             counters: Counters::default(),
             roll: Roll::default(),
+            hooks: self.hooks,
+            closing: OnceLock::new(),
             manager,
             store: self.store,
             registry: self.registry,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::backlog::LaneNumber;
 use super::core::Core;
+use super::hooks::Event;
 use super::liveness;
 use super::timer::Backoff;
 use crate::id::ConsumerId;
@@ -72,6 +73,10 @@ fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
         stats.claimed += all as u64;
         stats.reclaimed += reclaimed as u64;
     });
+    for claim in claims.iter().filter(taken_over) {
+        let record = &claim.record;
+        core.hooks.tell(&Event::Reclaimed { record });
+    }
     for claim in core
         .backlog
         .put(lane, claims.into_iter().map(Arc::new).collect())

@@ -57,6 +57,7 @@
 //! # Features
 //! - `sqlite` (default): the SQLite store and databases by rusqlite, which brings a C compiler's work.
 //! - `cli`: the command line `votive`, which brings an argument parser.
+//! - `consume`: the command `consume` for applications, with settings, signals and a log file. Unix only.
 //! - `conformance`: the suite that every store passes, for those who write one.
 //! - `failpoints`: lets crash tests kill the process at every durable step; not for production.
 //! - `full`: all that an application may want.
@@ -64,6 +65,8 @@
 pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "consume")]
+pub mod consume;
 pub mod consumer;
 #[cfg(any(
     feature = "sqlite",
@@ -98,6 +101,9 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}
+    #[cfg(feature = "consume")]
+    #[doc = include_str!("../docs/running.md")]
+    mod running {}
     #[cfg(feature = "conformance")]
     #[doc = include_str!("../docs/writing-a-store.md")]
     mod writing_a_store {}

@@ -30,6 +30,10 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     ("handler", "base task txn queue"),
     (
+        "consume",
+        "base task txn store queue open resource handler consumer",
+    ),
+    (
         "consumer testing",
         "base task txn store queue open resource handler",
     ),

@@ -56,6 +56,7 @@
 //!
 //! # Features
 //! - `sqlite` (default): the SQLite store and databases by rusqlite, which brings a C compiler's work.
+//! - `periodic` (default): schedules and tasks that come again and again, which brings the world's time zones.
 //! - `cli`: the command line `votive`, which brings an argument parser.
 //! - `consume`: the command `consume` for applications, with settings, signals and a log file. Unix only.
 //! - `conformance`: the suite that every store passes, for those who write one.
@@ -82,6 +83,8 @@ mod open;
 pub mod queue;
 pub mod register;
 pub mod resource;
+#[cfg(feature = "periodic")]
+pub mod schedule;
 pub mod store;
 pub mod task;
 pub mod time;
@@ -91,6 +94,10 @@ pub use consumer::Consumer;
 pub use handler::{Context, Handler, Registry};
 pub use open::{OpenError, SchemeError, Schemes, open};
 pub use queue::Queue;
+#[cfg(feature = "periodic")]
+pub use queue::{CatchUp, Periodic};
+#[cfg(feature = "periodic")]
+pub use schedule::Schedule;
 pub use task::Task;
 pub use txn::{Transaction, TransactionManager, Work};
 

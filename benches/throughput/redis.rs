@@ -134,7 +134,8 @@ pub(crate) fn raw_latencies(count: u64) -> Result<Vec<f64>> {
     })
 }
 
-/// Tasks kept by hand: a body, a hash of fields, a place in a sorted set.
+/// Tasks kept by hand: a body, a hash of fields, a place in a sorted set. Nothing remembers who committed, lists what is
+/// there, counts it, wakes anybody or refuses an id that is taken.
 struct Raw {
     prefix: String,
     enqueue: Script,

@@ -177,8 +177,22 @@ impl ConsumerSettings {
         if let Some(timeout) = self.stop_timeout {
             builder = builder.stop_timeout(timeout);
         }
+        if self.no_periodic {
+            builder = without_periodic(builder);
+        }
         builder
     }
+}
+
+#[cfg(feature = "periodic")]
+fn without_periodic(builder: Builder) -> Builder {
+    builder.no_periodic()
+}
+
+/// Without the feature there are no periodic tasks to leave to others.
+#[cfg(not(feature = "periodic"))]
+fn without_periodic(builder: Builder) -> Builder {
+    builder
 }
 
 impl fmt::Debug for Opened {

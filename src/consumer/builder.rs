@@ -18,6 +18,8 @@ use super::watch::Watch;
 use crate::handler::Registry;
 use crate::id::{ConsumerId, Incarnation};
 use crate::queue::{EnqueueError, Queue};
+#[cfg(feature = "periodic")]
+use crate::queue::{Periodic, PeriodicError};
 use crate::store::{self, Presence, Store};
 use crate::txn::{BoxError, TransactionManager};
 
@@ -74,6 +76,10 @@ pub enum StartError {
     /// The name could not be taken.
     #[error("the consumer's name could not be taken")]
     Name(#[source] BoxError),
+    /// A periodic entry makes no sense.
+    #[cfg(feature = "periodic")]
+    #[error(transparent)]
+    Periodic(#[from] PeriodicError),
     /// The operating system gave no thread.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
@@ -82,12 +88,16 @@ pub enum StartError {
 /// Sets up a consumer. Made by [`Consumer::builder`](super::Consumer::builder).
 #[must_use = "a consumer runs once it is started"]
 pub struct Builder {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     registry: Arc<Registry>,
     manager: Option<TransactionManager>,
     threads: Option<usize>,
     hooks: Hooks,
     settings: Settings,
+    #[cfg(feature = "periodic")]
+    pub(super) periodic: Vec<Periodic>,
+    #[cfg(feature = "periodic")]
+    pub(super) no_periodic: bool,
 }
 
 impl Builder {
@@ -98,6 +108,10 @@ impl Builder {
             manager: None,
             threads: None,
             hooks: Hooks::default(),
+            #[cfg(feature = "periodic")]
+            periodic: Vec::new(),
+            #[cfg(feature = "periodic")]
+            no_periodic: false,
             settings: Settings {
                 name: "consumer".to_owned(),
                 lanes: Vec::new(),
@@ -256,6 +270,8 @@ impl Builder {
     pub fn start(mut self) -> Result<Running, StartError> {
         self.serve_default();
         self.check()?;
+        #[cfg(feature = "periodic")]
+        let timetable = self.timetable()?;
         let limits = self.settings.lanes.iter().map(|lane| lane.concurrent_limit);
         self.settings.threads = self.threads.unwrap_or_else(|| limits.sum());
         let manager = self.manager.take().unwrap_or_default();
@@ -267,7 +283,11 @@ impl Builder {
         };
         let presence = self.store.attend(id.incarnation, self.settings.lease)?;
         let banner = Banner::new(&id, &*self.store, &self.registry, &self.settings);
-        let core = Arc::new(self.core(id, manager, presence)?);
+        #[cfg_attr(not(feature = "periodic"), expect(unused_mut))]
+        let mut core = self.core(id, manager, presence)?;
+        #[cfg(feature = "periodic")]
+        core.timetable.extend(timetable);
+        let core = Arc::new(core);
         banner.announce();
         Running::start(core, name, banner).map_err(StartError::Thread)
     }
@@ -293,6 +313,8 @@ impl Builder {
             roll: Roll::default(),
             hooks: self.hooks,
             closing: OnceLock::new(),
+            #[cfg(feature = "periodic")]
+            timetable: Vec::new(),
             manager,
             store: self.store,
             registry: self.registry,

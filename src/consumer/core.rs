@@ -13,11 +13,15 @@ use super::hooks::Hooks;
 use super::roll::{Role, Roll};
 use super::settle::Settler;
 use super::stats::Counters;
+#[cfg(feature = "periodic")]
+use super::timetable;
 use super::verdict::{End, chain};
 use super::watch::Watch;
 use super::{execute, fetch, liveness, settle, watch};
 use crate::handler::Registry;
 use crate::id::{ConsumerId, TaskId};
+#[cfg(feature = "periodic")]
+use crate::queue::Entry;
 use crate::queue::Queue;
 use crate::store::{Claim, Store};
 use crate::task::Record;
@@ -42,6 +46,8 @@ pub(super) struct Core {
     pub(super) hooks: Hooks,
     /// Until when a stop that has begun waits for what runs.
     pub(super) closing: OnceLock<Instant>,
+    #[cfg(feature = "periodic")]
+    pub(super) timetable: Vec<Entry>,
 }
 
 impl Core {
@@ -53,6 +59,10 @@ impl Core {
         self.spawn(Role::Settler, |core| settle::run(core))?;
         self.spawn(Role::Watch, watch::run)?;
         self.spawn(Role::Upkeep, liveness::run)?;
+        #[cfg(feature = "periodic")]
+        if !self.timetable.is_empty() {
+            self.spawn(Role::Timetable, |core| timetable::run(core))?;
+        }
         for _ in 0..self.settings.threads {
             self.hire_one()?;
         }

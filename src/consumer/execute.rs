@@ -163,6 +163,7 @@ impl<'c> Runner<'c> {
             kind: record.kind.clone(),
             number: record.counts.attempts.saturating_add(1),
             conflict_count: record.counts.conflicts,
+            not_before: record.options.not_before,
             deadline: timeout.map(|timeout| now.saturating_add(timeout)),
         };
         Ok(Self {

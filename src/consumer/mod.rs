@@ -8,6 +8,7 @@
 //! | workers | run each task in a transaction of its own, which the task's completion joins |
 //! | the settler | makes the settlements that have no other part, many at a time |
 //! | the watch | stops what takes too long, and replaces workers that do not come back |
+//! | the timetable, if there is one | turns the times of periodic entries into tasks |
 //! | upkeep | prolongs leases, and settles what crashes left in doubt |
 
 mod attendance;
@@ -25,6 +26,8 @@ mod settle;
 mod shutdown;
 mod stats;
 mod timer;
+#[cfg(feature = "periodic")]
+mod timetable;
 mod verdict;
 mod watch;
 

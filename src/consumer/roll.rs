@@ -13,6 +13,7 @@ pub(super) enum Role {
     Settler,
     Watch,
     Upkeep,
+    Timetable,
 }
 
 impl Role {
@@ -23,6 +24,7 @@ impl Role {
             Self::Settler => "settle",
             Self::Watch => "watch",
             Self::Upkeep => "upkeep",
+            Self::Timetable => "timetable",
         }
     }
 }

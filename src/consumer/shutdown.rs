@@ -66,7 +66,7 @@ pub(super) fn stop(core: &Core, hurried: &dyn Fn() -> bool) -> Stopped {
     core.roll.gone_by(Role::Settler, later(last, NOTICE));
     core.watch.close();
     core.roll.stop();
-    for role in [Role::Worker, Role::Watch, Role::Upkeep] {
+    for role in [Role::Timetable, Role::Worker, Role::Watch, Role::Upkeep] {
         core.roll.gone_by(role, within(NOTICE));
     }
     report(core)

@@ -49,6 +49,8 @@ pub struct Stats {
     pub lost: u64,
     /// Commits whose outcome could not be learnt.
     pub undecided: u64,
+    /// Tasks enqueued for times of periodic entries.
+    pub fired: u64,
     /// Calls to the store that failed and were made again.
     pub store_errors: u64,
 }

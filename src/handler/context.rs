@@ -19,6 +19,9 @@ pub struct Attempt {
     pub number: u32,
     /// How often this attempt had to start over because of a conflict.
     pub conflict_count: u32,
+    /// The earliest time that the producer asked for, whatever has become of the task since. Of a periodic task
+    /// it is the time that it was due.
+    pub not_before: Option<Timestamp>,
     /// When the attempt times out; `None` if it may take as long as it likes.
     pub deadline: Option<Timestamp>,
 }

@@ -11,6 +11,7 @@
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
 //! | `copy` | moves tasks to another store |
 //! | `turn` | has a fleet do a piece of work once |
+//! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
 mod copy;
@@ -21,6 +22,8 @@ mod enlist;
 mod error;
 pub mod garbage;
 mod operator;
+#[cfg(feature = "periodic")]
+mod periodic;
 mod recovery;
 mod turn;
 
@@ -33,6 +36,12 @@ pub use databases::InDatabases;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
+#[cfg(feature = "periodic")]
+pub use periodic::{
+    CatchUp, PERIODIC_PREFIX, Periodic, PeriodicError, PeriodicInfo, periodic, remove_periodic,
+};
+#[cfg(feature = "periodic")]
+pub(crate) use periodic::{Entry, Next};
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
 pub use turn::take_turn;
 

@@ -9,6 +9,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("failpoint", ""),
     ("id time codec register", "base"),
     ("task", "base"),
+    ("schedule", "time"),
     ("txn", "id time register"),
     ("store", "base task"),
     ("store::ledger", "base task store"),
@@ -17,7 +18,7 @@ const LAYERS: &[(&str, &str)] = &[
         "base task store store::ledger failpoint",
     ),
     ("store::* conformance", "base task store failpoint"),
-    ("queue", "base task txn store"),
+    ("queue", "base task schedule txn store"),
     ("open", "base task txn store queue store::*"),
     ("resource", "base task txn store queue"),
     (
@@ -35,7 +36,7 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     (
         "consumer testing",
-        "base task txn store queue open resource handler",
+        "base task schedule txn store queue open resource handler",
     ),
 ];
 const BASE: [&str; 4] = ["id", "time", "codec", "register"];

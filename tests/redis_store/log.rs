@@ -95,6 +95,30 @@ fn a_claim_that_was_written_down_with_the_memory_is_kept_and_can_be_settled() {
     );
 }
 
+/// The file to which the server appends.
+fn read_log(server: &Redis) -> Vec<u8> {
+    let log = "appendonlydir/appendonly.aof.1.incr.aof";
+    std::fs::read(server.folder().join(log)).unwrap()
+}
+
+#[test]
+fn a_task_that_comes_alone_is_logged_in_six_commands() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    client.enqueue();
+    let before = read_log(&server).len();
+    client.enqueue();
+    let written = read_log(&server).split_off(before);
+    let written = String::from_utf8_lossy(&written);
+    let keys = written.split("\n{votive:default}:").skip(1);
+    let keys: Vec<_> = keys.filter_map(|rest| rest.lines().next()).collect();
+    // The thread that renews leases may have written between.
+    let own = keys
+        .iter()
+        .filter(|key| !["leases", "managers"].contains(*key));
+    assert_eq!(own.count(), 6, "{keys:?}");
+}
+
 #[test]
 fn a_claim_does_not_wait_for_the_disk() {
     let Some(server) = server() else { return };
@@ -102,12 +126,9 @@ fn a_claim_does_not_wait_for_the_disk() {
     client.enqueue();
     client.enqueue();
     client.claim(1).unwrap();
-    let log = server
-        .folder()
-        .join("appendonlydir/appendonly.aof.1.incr.aof");
-    let before = std::fs::read(&log).unwrap().len();
+    let before = read_log(&server).len();
     assert_eq!(client.claim(1).unwrap().len(), 1);
-    let written = std::fs::read(&log).unwrap().split_off(before);
+    let written = read_log(&server).split_off(before);
     let written = String::from_utf8(written).unwrap();
     // The thread that renews leases may have written between.
     for key in [":task:", ":meta", ":held:", ":ready:"] {

@@ -183,6 +183,8 @@ impl Kind for Program {
             ("save", ""),
             ("appendonly", "yes"),
             ("appendfsync", "always"),
+            // A script of a large batch may wait long for a processor that others use.
+            ("busy-reply-threshold", "600000"),
             (
                 "requirepass",
                 self.options.password.as_deref().unwrap_or_default(),

@@ -69,13 +69,11 @@ fn units(file: &str) -> Vec<Unit<'_>> {
         .collect()
 }
 
-/// The words of a text outside of the lines that are comments. That strings have words too makes a script
-/// longer at worst.
+/// The words of a text outside of its comments and its strings, which are in single quotation marks.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    let lines = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("--"));
-    let words = lines.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    let code = text.lines().filter_map(|line| line.split("--").next());
+    let code = code.flat_map(|line| line.split('\'').step_by(2));
+    let words = code.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'));
     words.filter(|word| !word.is_empty())
 }
 
@@ -102,6 +100,12 @@ mod tests {
         assert!(!code.contains("function unused()"), "{code}");
         assert!(!code.contains("local table"), "{code}");
         assert!(code.ends_with("return outer()\n"), "{code}");
+    }
+
+    #[test]
+    fn what_is_in_strings_and_comments_is_not_mentioned() {
+        let own = "return 'unused', outer() -- not inner, but unused\n";
+        assert!(!assemble(&[FILE], &[], own).contains("function unused()"));
     }
 
     #[test]

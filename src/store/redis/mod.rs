@@ -7,7 +7,7 @@
 //! | file | what for |
 //! | --- | --- |
 //! | `options` `connection` `server` | reaching the server, and what it promises |
-//! | `script` `reply` `wire` `error` | how operations get there and answers come back |
+//! | `script` `reply` `wire` `plain` `error` | how operations get there and answers come back |
 //! | `scripts/` | the operations, and the rules that they share |
 //! | `stage` `register` | two-phase commit, and who committed |
 //! | `dispatch` `notify` `presence` | claims, wake-ups, proof of life |
@@ -21,6 +21,7 @@ mod inspect;
 mod library;
 mod notify;
 mod options;
+mod plain;
 mod presence;
 mod register;
 mod reply;

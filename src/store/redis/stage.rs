@@ -1,6 +1,9 @@
 //! Two-phase commit of batches.
 
+use redis::Value;
+
 use super::error::{Fault, Result};
+use super::plain::{self, Plain};
 use super::script::{self, Arguments, Step};
 use super::wire::{Shape, WireBatch};
 use super::{RedisStore, reply};
@@ -16,6 +19,10 @@ const FORGETTABLE: Step = Step::promise(
     "redis.forgettable.before_commit",
     "redis.forgettable.after_commit",
 );
+
+/// How many records of outcomes are forgotten together, at least and at most.
+const FORGOTTEN_MIN: usize = 16;
+const FORGOTTEN_MAX: usize = 256;
 
 impl Stage for RedisStore {
     fn stage(
@@ -111,7 +118,7 @@ impl RedisStore {
     }
 
     /// Nobody but its owner ever asks for an outcome that no other store has a part in, and once this
-    /// returns the owner knows it: the record goes with the next write of this process.
+    /// returns the owner knows it: the record goes with a later write of this process.
     fn apply_batch(
         &self,
         txn: TxnId,
@@ -119,19 +126,14 @@ impl RedisStore {
         prepared: &[ResourceId],
         now: Timestamp,
     ) -> Result<Applied> {
-        let batch = WireBatch::new(batch)?;
-        let script = match batch.shape {
-            Shape::Inserts => &script::APPLY_INSERTS,
-            Shape::Done => &script::APPLY_DONE,
-            Shape::Settlement => &script::APPLY_SETTLEMENT,
-            Shape::Mixed => &script::APPLY,
+        let known = self.take_known();
+        let head = || {
+            Arguments::default()
+                .with(txn.to_string())
+                .with(joined(prepared))
+                .with(joined(&known))
         };
-        let known = std::mem::take(&mut *self.known.lock());
-        let arguments = Arguments::default()
-            .with(txn.to_string())
-            .with(joined(prepared))
-            .with(joined(&known));
-        let answer = self.link.write(script, APPLY, now, batch.add_to(arguments));
+        let answer = self.send_batch(batch, head, now);
         let mut to_forget = self.known.lock();
         match &answer {
             Ok(_) if prepared.is_empty() => to_forget.push(txn),
@@ -140,6 +142,40 @@ impl RedisStore {
         }
         drop(to_forget);
         applied(&reply::texts(answer?)?)
+    }
+
+    /// Sends a batch to the script that is made for its like. `head` makes the arguments before it.
+    fn send_batch(
+        &self,
+        batch: &Batch,
+        head: impl Fn() -> Arguments,
+        now: Timestamp,
+    ) -> Result<Value> {
+        if let Some(plain) = Plain::of(batch)? {
+            let arguments = plain.add_to(head())?;
+            let answer = self.link.write(&script::INSERT, APPLY, now, arguments)?;
+            if plain::is_done(&answer) {
+                return Ok(answer);
+            }
+        }
+        let batch = WireBatch::new(batch)?;
+        let script = match batch.shape {
+            Shape::Inserts => &script::APPLY_INSERTS,
+            Shape::Done => &script::APPLY_DONE,
+            Shape::Settlement => &script::APPLY_SETTLEMENT,
+            Shape::Mixed => &script::APPLY,
+        };
+        self.link.write(script, APPLY, now, batch.add_to(head()))
+    }
+
+    /// Takes the outcomes whose records are to go, when enough have gathered for one command.
+    fn take_known(&self) -> Vec<TxnId> {
+        let mut known = self.known.lock();
+        if known.len() < FORGOTTEN_MIN {
+            return Vec::new();
+        }
+        let count = known.len().min(FORGOTTEN_MAX);
+        known.drain(..count).collect()
     }
 }
 
@@ -164,7 +200,7 @@ fn applied(words: &[String]) -> Result<Applied> {
     })
 }
 
-fn read_in_doubt(value: redis::Value) -> Result<InDoubt> {
+fn read_in_doubt(value: Value) -> Result<InDoubt> {
     let parts = reply::list(value)?;
     let [txn, register, at, count, size] = &parts[..] else {
         return Err(Fault::corrupt("a staged batch is incomplete"));

@@ -95,12 +95,13 @@ impl Shared {
         channel.subscribe(link.channel()).map_err(lost)?;
         channel.set_read_timeout(None).map_err(lost)?;
         self.connected.store(true, Ordering::SeqCst);
+        self.bell.ring();
         loop {
-            self.bell.ring();
-            channel.get_message().map_err(lost)?;
+            let message = channel.get_message().map_err(lost)?;
             if self.is_stopped_within(Duration::ZERO) {
                 return Ok(());
             }
+            self.bell.tell(message.get_payload_bytes());
         }
     }
 

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use bell::Rings;
+
 pub(super) use bell::Bell;
 pub(super) use clock::{StoreClock, instant};
 pub(super) use listener::Listener;
@@ -81,6 +83,9 @@ impl RedisStore {
                 return Ok(None);
             }
             self.bell.wait_for_more(rings, quiet.min(left));
+            if let Some(told) = told.iter().find(|told| self.is_announced(told, rings)) {
+                return Ok(Some(told.interest.clone()));
+            }
         }
     }
 
@@ -110,6 +115,13 @@ impl RedisStore {
             });
         }
         Ok((told, values))
+    }
+
+    /// Whether a message said that something can be claimed. That is believed, for a claim looks itself, and another
+    /// trip would come before every task that somebody waits for.
+    fn is_announced(&self, told: &Told<'_>, since: Rings) -> bool {
+        let topic = || format!("{}:{}", told.kind, told.name);
+        told.kind == "ready" && self.bell.has_heard(&topic(), since)
     }
 
     fn look(&self, interests: &str, values: &[Vec<u8>], now: Timestamp) -> Result<Look> {

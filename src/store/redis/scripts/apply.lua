@@ -4,9 +4,8 @@ local batch = cjson.decode(ARGV[6])
 local function blob(number) return ARGV[6 + number] end
 
 return answer(function()
-  if redis.call('EXISTS', staged_key(txn)) == 1 then refuse('StagedOtherwise', txn) end
-  refuse_ended(txn)
-  if standing(incarnation_of(txn)) ~= 'open' then refuse('IncarnationGone', incarnation_of(txn)) end
+  refuse_known_txn(txn)
+  refuse_gone(incarnation_of(txn))
   local merged = perform(batch, blob)
   for _, change in ipairs(batch) do
     if change.change == 'insert' and load(change.task) then

@@ -59,19 +59,20 @@ end
 
 -- The members of every line lead to tasks, and are counted.
 function looks.lines()
-  local counted, total = redis.call('HGETALL', counts), 0
-  for i = 1, #counted, 2 do
-    local state, queue = string.match(counted[i], '^(%a+):(.*)$')
-    total = total + counted[i + 1]
+  local fields, total = redis.call('HGETALL', meta), 0
+  for i = 1, #fields, 2 do
+    local state, queue = string.match(fields[i], '^(%a+):(.*)$')
+    local number = state and tonumber(fields[i + 1]) or 0
+    total = total + number
     local in_line = 0
     if state == 'ready' then
       for _, priority in ipairs(redis.call('SMEMBERS', bands_key(queue))) do
         in_line = in_line + redis.call('ZCARD', ready_key(queue, priority))
       end
-      expect(in_line <= tonumber(counted[i + 1]), 'the line of `', queue, '` is longer than its tasks')
+      expect(in_line <= number, 'the line of `', queue, '` is longer than its tasks')
     elseif state == 'scheduled' then
       in_line = redis.call('ZCARD', due_key(queue))
-      expect(in_line <= tonumber(counted[i + 1]), 'more is due in `', queue, '` than is scheduled')
+      expect(in_line <= number, 'more is due in `', queue, '` than is scheduled')
     end
   end
   expect(total == redis.call('ZCARD', tasks), 'the counts differ from the tasks')

@@ -25,11 +25,15 @@ local function record(txn, outcome, stores)
   redis.call('ZADD', outcomes, 0, row_of(txn, outcome, stores))
 end
 
+local function refuse_gone(incarnation)
+  if standing(incarnation) ~= 'open' then refuse('IncarnationGone', incarnation) end
+end
+
 -- Forgets transactions that committed and in which no other store has a part.
 local function forget_lone_commits(txns)
-  for txn in string.gmatch(txns, '[^,]+') do
-    redis.call('ZREM', outcomes, row_of(txn, 'commit', ''))
-  end
+  local rows = {}
+  for txn in string.gmatch(txns, '[^,]+') do rows[#rows + 1] = row_of(txn, 'commit', '') end
+  if #rows > 0 then redis.call('ZREM', outcomes, unpack(rows)) end
 end
 
 -- Forgets those of the transactions that committed; returns how many.

@@ -56,11 +56,11 @@ local function is_empty(zset)
   return redis.call('EXISTS', zset) == 0
 end
 
--- Answers with what `body` returns, or with what refused it after `undo`.
-local function answer(body, undo)
+-- Answers with what `body` returns, or with what refused it after `mend`.
+local function answer(body, mend)
   local done, result = pcall(body)
   if done then return { text(server_time()), 'Ok', result } end
-  if undo then undo() end
+  if mend then mend() end
   if type(result) == 'table' and not result.err then
     return { text(server_time()), unpack(result) }
   end

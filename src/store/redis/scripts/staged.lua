@@ -15,6 +15,16 @@ local function refuse_ended(txn)
   if is_ended or decision(txn) then refuse('Decided', txn) end
 end
 
+-- Refuses to apply what is known of already. Where nothing was staged lately, one question tells that for all.
+local function refuse_known_txn(txn)
+  if redis.call('EXISTS', staged_key(txn), published, discarded) > 0 then
+    if redis.call('EXISTS', staged_key(txn)) == 1 then refuse('StagedOtherwise', txn) end
+    refuse_ended(txn)
+  elseif decision(txn) then
+    refuse('Decided', txn)
+  end
+end
+
 -- Returns what is staged for a transaction, as a table of fields; nil if nothing is.
 local function load_staged(txn)
   local flat = redis.call('HGETALL', staged_key(txn))

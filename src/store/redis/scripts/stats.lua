@@ -21,7 +21,7 @@ local function claimed(queue)
 end
 
 local function number(state, queue)
-  return tonumber(redis.call('HGET', counts, state .. ':' .. queue) or '0')
+  return tonumber(redis.call('HGET', meta, counted(state, queue)) or '0')
 end
 
 -- The counts of a queue, Ready and Claimed as they are.
@@ -37,17 +37,20 @@ local function numbers(queue)
 end
 
 return answer(function()
-  local queues, counted, oldest = {}, {}, {}
-  for _, field in ipairs(redis.call('HKEYS', counts)) do queues[string.match(field, ':(.*)$')] = true end
+  local queues, found, oldest = {}, {}, {}
+  for _, field in ipairs(redis.call('HKEYS', meta)) do
+    local queue = string.match(field, ':(.*)$')
+    if queue then queues[queue] = true end
+  end
   for queue in pairs(queues) do
     for state, count_of in pairs(numbers(queue)) do
       if count_of > 0 then
-        counted[#counted + 1] = state .. ':' .. queue
-        counted[#counted + 1] = text(count_of)
+        found[#found + 1] = counted(state, queue)
+        found[#found + 1] = text(count_of)
       end
     end
     oldest[#oldest + 1] = { queue, unpack(heads(queue)) }
   end
   local since = redis.call('ZRANGE', in_doubt_since, 0, 0, 'WITHSCORES')[2]
-  return { counted, oldest, redis.call('ZCARD', staged), since or '' }
+  return { found, oldest, redis.call('ZCARD', staged), since or '' }
 end)

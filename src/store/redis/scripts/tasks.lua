@@ -14,7 +14,6 @@ local aliases = store .. 'aliases'
 local unique_keys = store .. 'unique'
 local groups = store .. 'groups'
 local leaving = store .. 'leaving'
-local counts = store .. 'counts'
 local leases = store .. 'leases'
 local marks = store .. 'marks'
 local waiting = store .. 'waiting'
@@ -36,6 +35,9 @@ local function holds_key(holder) return store .. 'holds:' .. holder end
 local function held_key(holder, queue) return store .. 'held:' .. holder .. ':' .. queue end
 local function group_key(group) return store .. 'group:' .. group end
 local function about_key(object) return store .. 'about:' .. object end
+
+-- The field of `meta` that counts the tasks of a queue in one state.
+local function counted(state, queue) return state .. ':' .. queue end
 
 -- A member of a line: those of equal rank stand in the order of the store's sequence.
 local function place(id, task) return string.format('%016.0f:%s', task.seq, id) end
@@ -105,12 +107,13 @@ local function leave_line(id, task)
   end
 end
 
--- As what a task is counted: pinned claims apart from others, which tells how many are not logged.
+-- As what a task is counted: pinned claims apart from others, which tells how many are not logged. The counts
+-- are beside the clock, so that one command writes both.
 local function count(task, by)
   local state = task.state == 'claimed' and task.pin and 'pinned' or task.state
-  local field = state .. ':' .. task.queue
-  if redis.call('HINCRBY', counts, field, by) > 0 then return end
-  redis.call('HDEL', counts, field)
+  local field = counted(state, task.queue)
+  if redis.call('HINCRBY', meta, field, by) > 0 then return end
+  redis.call('HDEL', meta, field)
   if state == 'ready' then redis.call('UNLINK', bands_key(task.queue)) end
 end
 

@@ -1,0 +1,183 @@
+//! Does about an entry what was decided: one read of its mark, and at most one batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cursor::{self, Cursor};
+use super::decision::{Decision, decide};
+use super::{CatchUp, PERIODIC_PREFIX, Periodic, PeriodicError};
+use crate::id::TaskId;
+use crate::queue::{EnqueueError, Queue, apply, check_name, check_options};
+use crate::schedule::Schedule;
+use crate::store::{self, Batch, Change, Kind, Store};
+use crate::task::{Name, OnDuplicate, Options, Payload, Record, Unique};
+use crate::time::Timestamp;
+use crate::txn::TransactionManager;
+
+/// An entry that is fit for use, in its store.
+pub(crate) struct Entry {
+    name: String,
+    /// The name of the mark and of the object that the tasks are about.
+    key: String,
+    queue: Queue,
+    schedule: Schedule,
+    kind: Name,
+    payload: Payload,
+    /// Those of every task, but for what depends on its time.
+    options: Options,
+    catch_up: CatchUp,
+    expires_after: Option<Duration>,
+}
+
+/// What follows for an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing is due before this instant; `None` is never.
+    At(Option<Timestamp>),
+    /// There is more to do, or somebody else did something.
+    AtOnce,
+    /// Somebody who started later has another schedule for this name.
+    StoodDown,
+}
+
+impl Entry {
+    /// Checks all that may be wrong with an entry.
+    pub(crate) fn new(entry: Periodic, store: &Arc<dyn Store>) -> Result<Self, PeriodicError> {
+        let name = entry.name.clone();
+        let key = format!("{PERIODIC_PREFIX}{name}");
+        Self::checked(entry, key, store).map_err(|source| PeriodicError { name, source })
+    }
+
+    fn checked(entry: Periodic, key: String, store: &Arc<dyn Store>) -> Result<Self, EnqueueError> {
+        check_name("the name of a periodic entry", &entry.name)?;
+        check_name("the mark of a periodic entry", &key)?;
+        check_name("the kind of a task", &entry.kind)?;
+        if entry.catch_up == CatchUp::Bounded(0) {
+            let text = "to make up for none of the missed times, use `CatchUp::Skip`";
+            return Err(EnqueueError::Invalid(text.to_owned()));
+        }
+        let queue = Queue::new(Arc::clone(store), entry.queue)?;
+        let payload = entry.payload?;
+        queue.check_size(&entry.kind, &payload)?;
+        let is_unique = entry.unique.unwrap_or(!entry.catch_up.wants_each());
+        let options = options(entry.options, &key, is_unique);
+        check_options(&options)?;
+        Ok(Self {
+            name: entry.name,
+            schedule: entry.schedule,
+            kind: entry.kind,
+            catch_up: entry.catch_up,
+            expires_after: entry.expires_after,
+            key,
+            queue,
+            payload,
+            options,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Deals with what is due of the entry now, at most a batch. Whoever has just started is `new`. Returns
+    /// how many tasks were enqueued, and what follows.
+    ///
+    /// # Errors
+    /// Nothing was done; or, after [`Kind::Unknown`], perhaps it was, and the next call sees that.
+    ///
+    /// # Durability
+    /// What was enqueued is on disk, and so is the mark that says so.
+    pub(crate) fn step(
+        &self,
+        manager: &TransactionManager,
+        new: bool,
+    ) -> store::Result<(usize, Next)> {
+        let store = self.queue.store();
+        // The mark before the clock: what somebody else has dealt with is then never in the future of it.
+        let mark = store.mark(&self.key)?;
+        let now = store.now()?;
+        let found = mark.as_deref().and_then(cursor::read);
+        let wanted = self.cursor(now, manager);
+        let schedule = &self.schedule;
+        match decide(found, wanted, schedule, self.catch_up, new) {
+            Decision::Wait(until) => Ok((0, Next::At(until))),
+            Decision::StandDown => Ok((0, Next::StoodDown)),
+            Decision::Move { cursor, fire } => {
+                let next = schedule.next_after(cursor.dealt_until);
+                let next = match next {
+                    Some(at) if at <= now => Next::AtOnce,
+                    later => Next::At(later),
+                };
+                let batch = self.batch(mark, &cursor, &fire, now)?;
+                match apply(store, manager, &batch) {
+                    Ok(_) => Ok((fire.len(), next)),
+                    Err(error) if is_race(&error) => Ok((0, Next::AtOnce)),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The cursor that has dealt with all times until now.
+    fn cursor(&self, now: Timestamp, manager: &TransactionManager) -> Cursor {
+        Cursor {
+            schedule: self.schedule.to_string(),
+            kind: self.kind.to_string(),
+            queue: self.queue.name().to_owned(),
+            catch_up: self.catch_up.to_string(),
+            dealt_until: now,
+            fired_for: None,
+            written_by: manager.incarnation().to_string(),
+        }
+    }
+
+    /// The mark goes first: who is too late is told so, and not of a task that is there already.
+    fn batch(
+        &self,
+        expect: Option<Vec<u8>>,
+        cursor: &Cursor,
+        fire: &[Timestamp],
+        now: Timestamp,
+    ) -> store::Result<Batch> {
+        let value = serde_json::to_vec(cursor).map_err(|error| {
+            let backend = self.queue.store().capabilities().backend;
+            store::Error::new(Kind::Other, backend, "write a mark").with_source(error)
+        })?;
+        let mark = Change::Mark {
+            key: self.key.clone(),
+            expect,
+            value: Some(value),
+        };
+        let inserts = fire.iter().map(|at| self.insert(*at, now));
+        Ok([mark].into_iter().chain(inserts).collect())
+    }
+
+    /// The task of the time `at`.
+    fn insert(&self, at: Timestamp, now: Timestamp) -> Change {
+        let mut options = self.options.clone();
+        options.not_before = Some(at);
+        if let Some(delay) = self.expires_after {
+            options.expires_at = Some(at.saturating_add(delay));
+        }
+        let (kind, payload) = (self.kind.clone(), self.payload.clone());
+        let record = Record::new(TaskId::new(now), self.queue.name(), kind, payload, now);
+        Change::Insert(Box::new(record.with_options(options.shared())))
+    }
+}
+
+/// The options of every task of an entry. A task that is refused would hold up its entry, so it merges.
+fn options(mut options: Options, key: &str, is_unique: bool) -> Options {
+    options.about.push(key.to_owned());
+    let own = is_unique.then(|| key.to_owned());
+    let unique = options.unique.map(|unique| unique.key).or(own);
+    options.unique = unique.map(|key| Unique {
+        key,
+        on_duplicate: OnDuplicate::Merge,
+    });
+    options
+}
+
+/// Whether somebody else was faster.
+fn is_race(error: &store::Error) -> bool {
+    matches!(error.kind, Kind::MarkChanged(_) | Kind::Conflict)
+}

@@ -1,0 +1,154 @@
+//! The commonest batch: new tasks of one queue that nothing keeps from being Ready at once. It has a script of
+//! its own, which is told no more than it needs.
+
+use std::collections::HashSet;
+
+use redis::Value;
+
+use super::error::Result;
+use super::script::Arguments;
+use crate::codec;
+use crate::store::{Batch, Change, lifecycle};
+use crate::task::{Options, Record, State};
+
+/// The most tasks of such a batch: the script names them all in one command.
+const TASKS_MAX: usize = 1_000;
+
+/// A batch of nothing but such tasks.
+pub(super) struct Plain<'b> {
+    queue: &'b str,
+    records: Vec<&'b Record>,
+}
+
+impl<'b> Plain<'b> {
+    /// Takes a batch for one of these, if it is one.
+    pub(super) fn of(batch: &'b Batch) -> Result<Option<Self>> {
+        let Some(Change::Insert(first)) = batch.changes.first() else {
+            return Ok(None);
+        };
+        let queue = &first.queue;
+        let records: Option<Vec<_>> = batch
+            .changes
+            .iter()
+            .map(|change| match change {
+                Change::Insert(record) if record.queue == *queue && is_plain(record) => {
+                    Some(&**record)
+                }
+                _ => None,
+            })
+            .collect();
+        let Some(records) = records.filter(|records| is_each_once(records)) else {
+            return Ok(None);
+        };
+        batch.changes.iter().try_for_each(lifecycle::check)?;
+        Ok(Some(Self { queue, records }))
+    }
+
+    /// Adds the batch to the arguments of its script, after which there are no others.
+    pub(super) fn add_to(&self, arguments: Arguments) -> Result<Arguments> {
+        let mut arguments = arguments.with(self.queue);
+        for record in &self.records {
+            let retention = record.options.retention;
+            let retention = retention.map(|retention| retention.as_micros().to_string());
+            arguments = arguments
+                .with(record.id.to_string())
+                .number(record.options.priority)
+                .with(retention.unwrap_or_default())
+                .with(codec::encode(record)?);
+        }
+        Ok(arguments)
+    }
+}
+
+/// Whether the script did what it was told. Otherwise it has found something that it does not know, and has
+/// changed nothing.
+pub(super) fn is_done(answer: &Value) -> bool {
+    matches!(answer, Value::Array(_))
+}
+
+/// Whether a task has nothing but what is the same for all, beside its priority, queue, retention and body.
+fn is_plain(record: &Record) -> bool {
+    let Options {
+        delay,
+        unique,
+        group,
+        about,
+        waits_for,
+        ..
+    } = &*record.options;
+    let is_new = record.state == State::Staged && record.published_at.is_none();
+    is_new
+        && record.not_before.is_none()
+        && (delay.is_none() && unique.is_none() && group.is_none())
+        && (about.is_empty() && waits_for.is_empty())
+}
+
+fn is_each_once(records: &[&Record]) -> bool {
+    if records.len() > TASKS_MAX {
+        return false;
+    }
+    let mut ids = HashSet::with_capacity(records.len());
+    records.len() == 1 || records.iter().all(|record| ids.insert(record.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TaskId;
+    use crate::task::{Format, Payload};
+    use crate::time::Timestamp;
+
+    fn record(number: u8, queue: &'static str, options: Options) -> Record {
+        let payload = Payload {
+            format: Format::Json,
+            version: 1,
+            bytes: b"{}"[..].into(),
+        };
+        let id = TaskId::from_bytes([number; 16]);
+        Record::new(id, queue, "kind", payload, Timestamp::EPOCH).with_options(options)
+    }
+
+    fn is_taken(records: Vec<Record>) -> bool {
+        let changes = records
+            .into_iter()
+            .map(|record| Change::Insert(Box::new(record)));
+        let batch: Batch = changes.collect();
+        Plain::of(&batch).unwrap().is_some()
+    }
+
+    #[test]
+    fn new_tasks_of_one_queue_are_plain_whatever_their_priorities() {
+        let urgent = Options {
+            priority: 0,
+            ..Options::default()
+        };
+        let usual = Options::default();
+        assert!(is_taken(vec![
+            record(1, "a", urgent),
+            record(2, "a", usual)
+        ]));
+    }
+
+    #[test]
+    fn tasks_of_two_queues_or_of_one_id_are_not() {
+        let usual = Options::default;
+        let of_two = vec![record(1, "a", usual()), record(2, "b", usual())];
+        let of_one_id = vec![record(1, "a", usual()), record(1, "a", usual())];
+        assert!(!is_taken(of_two) && !is_taken(of_one_id));
+    }
+
+    #[test]
+    fn a_task_that_something_may_hold_back_is_not() {
+        let grouped = Options {
+            group: Some("group".into()),
+            ..Options::default()
+        };
+        assert!(!is_taken(vec![record(1, "a", grouped)]));
+        let mut later = record(1, "a", Options::default());
+        later.not_before = Some(Timestamp::from_micros(1));
+        assert!(!is_taken(vec![later]));
+        let mut moved = record(1, "a", Options::default());
+        moved.published_at = Some(Timestamp::EPOCH);
+        assert!(!is_taken(vec![moved]));
+    }
+}

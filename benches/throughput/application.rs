@@ -77,7 +77,8 @@ fn open(url: &str) -> Result<Arc<PostgresStore>> {
     Ok(Arc::new(PostgresStore::open(url, Options::default())?))
 }
 
-/// Writes the rows that a task is, by one statement that is prepared once.
+/// Writes the rows that a task is, by one statement that is prepared once, as one would by hand: what differs
+/// from task to task is a parameter. Nobody looks whether an id is taken, and nobody who waits is told.
 fn raw_enlisted(setting: &Setting) -> Result<Run> {
     let url = database("raw")?;
     let made: Arc<dyn Store> = open(&url)?;
@@ -85,32 +86,36 @@ fn raw_enlisted(setting: &Setting) -> Result<Run> {
     let mut client = Client::connect(&url, NoTls)?;
     let task = task_insert(&mut client)?;
     let row = client.prepare(ROW)?;
-    let count = setting.transactions;
+    let (count, payload) = (setting.transactions, [b'x'; 100]);
     setting.measure(count, || {
         for number in 0..count {
             let mut txn = client.transaction()?;
             txn.execute(&row, &[])?;
-            txn.execute(&task, &[&u128::from(number).to_be_bytes().as_slice()])?;
+            let id = u128::from(number).to_be_bytes();
+            let published_at = i64::try_from(number)?;
+            txn.execute(&task, &[&id.as_slice(), &payload.as_slice(), &published_at])?;
             txn.commit()?;
         }
         Ok(())
     })
 }
 
-/// A statement that inserts a task like the one that is there, with another id.
+/// A statement that inserts a task like the one that is there, with another id, payload and time.
 fn task_insert(client: &mut Client) -> Result<Statement> {
     let columns = "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum),
              string_agg(format('quote_nullable(%I)', attname), ' || '', '' || ' ORDER BY attnum)
          FROM pg_attribute WHERE attrelid = 'votive.task'::regclass AND attnum > 0
-             AND NOT attisdropped AND attname NOT IN ('seq', 'id')";
+             AND NOT attisdropped
+             AND attname NOT IN ('seq', 'id', 'payload', 'rank', 'enqueued_at', 'published_at')";
     let found = client.query_one(columns, &[])?;
     let (names, values): (String, String) = (found.get(0), found.get(1));
     let literals = format!("SELECT {values} FROM votive.task");
     let literals: String = client.query_one(&literals, &[])?.get(0);
     Ok(client.prepare(&format!(
         "WITH task AS (
-             INSERT INTO votive.task (seq, id, {names})
-             VALUES (nextval('votive.task_seq'), $1, {literals}) RETURNING seq, rank, queue)
+             INSERT INTO votive.task (seq, id, payload, rank, enqueued_at, published_at, {names})
+             VALUES (nextval('votive.task_seq'), $1, $2, $3, $3, $3, {literals})
+             RETURNING seq, rank, queue)
          INSERT INTO votive.ready (queue, rank, seq) SELECT queue, rank, seq FROM task"
     ))?)
 }

@@ -23,6 +23,8 @@ pub struct Banner {
     kinds: Vec<KindInfo>,
     fallback: bool,
     settings: Settings,
+    /// What the consumer keeps of a timetable, an entry each.
+    timetable: Vec<String>,
 }
 
 impl Banner {
@@ -41,6 +43,16 @@ impl Banner {
             kinds: registry.infos().collect(),
             fallback: registry.has_fallback(),
             settings: settings.clone(),
+            timetable: Vec::new(),
+        }
+    }
+
+    /// Adds the entries of the timetable.
+    #[cfg(feature = "periodic")]
+    pub(super) fn with_timetable(self, entries: impl Iterator<Item = String>) -> Self {
+        Self {
+            timetable: entries.collect(),
+            ..self
         }
     }
 
@@ -129,6 +141,9 @@ impl fmt::Display for Banner {
         let kinds: Vec<&str> = self.kinds.iter().map(|info| info.kind).collect();
         let others = if self.fallback { " and all others" } else { "" };
         writeln!(f, "  kinds    {}{others}", kinds.join(", "))?;
+        for entry in &self.timetable {
+            writeln!(f, "  periodic {entry}")?;
+        }
         writeln!(f, "  threads  {}", settings.threads)?;
         let timeout = settings
             .timeout

@@ -283,6 +283,8 @@ impl Builder {
         };
         let presence = self.store.attend(id.incarnation, self.settings.lease)?;
         let banner = Banner::new(&id, &*self.store, &self.registry, &self.settings);
+        #[cfg(feature = "periodic")]
+        let banner = banner.with_timetable(timetable.iter().map(ToString::to_string));
         #[cfg_attr(not(feature = "periodic"), expect(unused_mut))]
         let mut core = self.core(id, manager, presence)?;
         #[cfg(feature = "periodic")]

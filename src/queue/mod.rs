@@ -47,8 +47,8 @@ pub use turn::take_turn;
 
 use crate::codec::CodecError;
 use crate::id::TaskId;
-use crate::store::{self, Applied, Batch, Change, Kind, Store};
-use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Record, Task};
+use crate::store::{self, Amendment, Applied, Batch, Change, Kind, Store};
+use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Record, StateSet, Task};
 use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
@@ -180,6 +180,25 @@ impl Queue {
         let task = record.id;
         change(&self.store, work, Change::Insert(Box::new(record)))?;
         Ok(task)
+    }
+
+    /// Has a visible task that has not started run no earlier than `at`, or at once, as soon as `work` commits.
+    ///
+    /// # Errors
+    /// Nothing was added to the transaction. Its commit is refused, with
+    /// [`Kind::StateChanged`], if the task has started or ended by then.
+    pub fn reschedule(
+        &self,
+        work: &mut Work,
+        task: TaskId,
+        at: Option<Timestamp>,
+    ) -> Result<(), JoinError> {
+        let amend = Change::Amend {
+            task,
+            expect: StateSet::PENDING,
+            amendment: Amendment::Reschedule(at),
+        };
+        change(&self.store, work, amend)
     }
 
     /// Makes the record of a task, refusing what no store would take.

@@ -68,6 +68,33 @@ impl Options {
         Arc::clone(&USUAL)
     }
 
+    /// Has the task wait this long after the commit. Defaults to no delay.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        Self {
+            delay: Some(delay),
+            ..self
+        }
+    }
+
+    /// Has the task run no earlier than this. Defaults to at once.
+    #[must_use]
+    pub fn not_before(self, at: Timestamp) -> Self {
+        Self {
+            not_before: Some(at),
+            ..self
+        }
+    }
+
+    /// Has the task become Dead, instead of starting, after this. Defaults to never.
+    #[must_use]
+    pub fn expires_at(self, at: Timestamp) -> Self {
+        Self {
+            expires_at: Some(at),
+            ..self
+        }
+    }
+
     /// Shares the options; those that are the default ones take no room of their own.
     #[must_use]
     pub fn shared(self) -> Arc<Self> {

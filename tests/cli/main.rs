@@ -12,3 +12,4 @@ mod in_doubt;
 mod looking;
 mod postgres;
 mod stores;
+mod timing;

@@ -176,9 +176,8 @@ impl Process {
         let (say, said) = crossbeam_channel::unbounded();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let listen = move || {
-            lines
-                .map_while(Result::ok)
-                .for_each(|line| drop(say.send(line)))
+            let lines = lines.map_while(Result::ok);
+            lines.for_each(|line| drop(say.send(line)));
         };
         std::thread::Builder::new().spawn(listen).unwrap();
         Self { child, said }

@@ -55,8 +55,17 @@ pub(crate) enum Command {
     Cancel(Selection),
     /// Move tasks that have not started to another queue
     Move(Move),
+    /// Have tasks that have not started run at another time
+    Reschedule(Reschedule),
     /// Delete tasks that have ended
     Purge(Selection),
+    /// The timetable: periodic entries, and what a schedule means
+    #[command(args_conflicts_with_subcommands = true)]
+    Periodic {
+        /// What to do; lists the entries if nothing is said
+        #[command(subcommand)]
+        deed: Option<Periodic>,
+    },
     /// Transactions that are staged and undecided
     #[command(subcommand)]
     InDoubt(InDoubt),
@@ -127,6 +136,51 @@ pub(crate) struct Move {
     pub(crate) selection: Selection,
 }
 
+/// When tasks are to run.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("when").required(true))]
+pub(crate) struct Reschedule {
+    /// No earlier than this, such as `2026-11-21T09:30:00Z`
+    #[arg(long, group = "when", value_name = "TIME", value_parser = instant)]
+    pub(crate) at: Option<Timestamp>,
+    /// No earlier than so long from now, such as `90s` or `2h`
+    #[arg(long, group = "when", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) delay: Option<Duration>,
+    /// At once
+    #[arg(long, group = "when")]
+    pub(crate) now: bool,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Periodic {
+    /// List the entries, when they come next and when they came last
+    List,
+    /// Say what a schedule means, and when it comes next; needs no store
+    Next(NextTimes),
+    /// Forget an entry that no consumer has any more; its tasks stay
+    Remove {
+        /// The entry's name
+        name: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NextTimes {
+    /// The schedule, such as `0 5 * * *`, `@daily`, `0 5 * * * in Europe/Rome` or `every 90s`
+    pub(crate) schedule: String,
+    /// The time zone, such as `Europe/Rome` [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) tz: Option<String>,
+    /// How many times to show
+    #[arg(long, default_value_t = 5)]
+    pub(crate) count: usize,
+    /// Show those after this instant [default: now]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub(crate) after: Option<Timestamp>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Enqueue {
     /// The task's kind, which finds its handler
@@ -157,10 +211,10 @@ pub(crate) struct TaskOptions {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) delay: Option<Duration>,
     /// Run no earlier than this, such as `2026-11-21T09:30:00Z`
-    #[arg(long, value_name = "TIME", value_parser = instant)]
+    #[arg(long, visible_alias = "at", value_name = "TIME", value_parser = instant)]
     pub(crate) not_before: Option<Timestamp>,
     /// Do not start after this; the task becomes dead instead
-    #[arg(long, value_name = "TIME", value_parser = instant)]
+    #[arg(long, visible_alias = "expires", value_name = "TIME", value_parser = instant)]
     pub(crate) expires_at: Option<Timestamp>,
     /// How long one attempt may take
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]

@@ -1,5 +1,6 @@
 //! Does about an entry what was decided: one read of its mark, and at most one batch.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::store::{self, Batch, Change, Kind, Store};
 use crate::task::{Name, OnDuplicate, Options, Payload, Record, Unique};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
+
+/// How long another transaction that is in the way is left alone.
+const CONFLICT_DELAY: Duration = Duration::from_millis(100);
 
 /// An entry that is fit for use, in its store.
 pub(crate) struct Entry {
@@ -111,8 +115,7 @@ impl Entry {
                 let batch = self.batch(mark, &cursor, &fire, now)?;
                 match apply(store, manager, &batch) {
                     Ok(_) => Ok((fire.len(), next)),
-                    Err(error) if is_race(&error) => Ok((0, Next::AtOnce)),
-                    Err(error) => Err(error),
+                    Err(error) => outrun(error, now).map(|next| (0, next)),
                 }
             }
         }
@@ -165,6 +168,14 @@ impl Entry {
     }
 }
 
+/// The name, the schedule and the queue.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, schedule, queue) = (&self.name, &self.schedule, self.queue.name());
+        write!(f, "{name}, {schedule}, into {queue}")
+    }
+}
+
 /// The options of every task of an entry. A task that is refused would hold up its entry, so it merges.
 fn options(mut options: Options, key: &str, is_unique: bool) -> Options {
     options.about.push(key.to_owned());
@@ -177,7 +188,12 @@ fn options(mut options: Options, key: &str, is_unique: bool) -> Options {
     options
 }
 
-/// Whether somebody else was faster.
-fn is_race(error: &store::Error) -> bool {
-    matches!(error.kind, Kind::MarkChanged(_) | Kind::Conflict)
+/// What follows if somebody else was faster, or is in the way.
+fn outrun(error: store::Error, now: Timestamp) -> store::Result<Next> {
+    match error.kind {
+        Kind::MarkChanged(_) => Ok(Next::AtOnce),
+        // It may be a transaction in doubt, which stays for as long as its register cannot be asked.
+        Kind::Conflict => Ok(Next::At(Some(now.saturating_add(CONFLICT_DELAY)))),
+        _ => Err(error),
+    }
 }

@@ -5,7 +5,9 @@ use postgres::{Client, GenericClient, Transaction};
 
 use crate::queue::{Enlist, EnlistError};
 use crate::store::postgres::session::Foreign;
-use crate::store::postgres::{BACKEND, PostgresStore, enlist, is_one_insert, write_batch};
+use crate::store::postgres::{
+    BACKEND, PostgresStore, enlist, is_one_insert, write_batch, write_one,
+};
 use crate::store::{self, Applied, Batch, Error, Kind, Store};
 
 /// Tasks are in the transaction, or in the savepoint that a nested one is, and those who wait are told
@@ -100,7 +102,11 @@ fn write<C: GenericClient>(
     batch: Batch,
 ) -> store::Result<Applied> {
     let now = store::Inspect::now(store)?;
-    write_batch(&mut Foreign::new(client, store.tables(), None), batch, now)
+    let mut session = Foreign::new(client, store.tables(), None);
+    if is_one_insert(&batch) {
+        return write_one(&mut session, &batch, now);
+    }
+    write_batch(&mut session, batch, now)
 }
 
 pub(super) fn failed(error: postgres::Error) -> Error {

@@ -29,39 +29,44 @@ pub(super) fn only_ends(batch: &Batch) -> bool {
     })
 }
 
-/// Ends claims of tasks on which nothing hangs and that leave. What follows sees as `ended` which it was.
+/// Ends claims of tasks on which nothing hangs and that leave, if nobody has pinned them or `pinned` says
+/// so. What follows sees as `ended` which it was.
+///
+/// It goes from what is asked to the task and to its claim, whatever the server takes the tables' sizes
+/// for. A claim is never changed but by its deletion, so it can be deleted by the place where it was found.
 macro_rules! ending {
-    () => {
-        "WITH asked AS MATERIALIZED (
-             SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS a (id, holder, token)),
-         ended AS (
-             DELETE FROM @.claim c USING asked a, @.task t
-             WHERE c.id = a.id AND c.holder = a.holder AND c.token = a.token
-                 AND t.id = a.id AND t.is_plain
-                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq)
-             RETURNING c.seq, c.id),
-         gone AS (DELETE FROM @.task t USING ended e WHERE t.seq = e.seq) "
+    ($pinned:literal) => {
+        concat!(
+            "WITH found AS MATERIALIZED (
+                 SELECT c.place
+                 FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS a (id, holder, token)
+                 CROSS JOIN LATERAL (
+                     SELECT t.seq FROM @.task t WHERE t.id = a.id AND t.is_plain LIMIT 1) t
+                 CROSS JOIN LATERAL (
+                     SELECT c.ctid AS place FROM @.claim c
+                     WHERE c.id = a.id AND c.holder = a.holder AND c.token = a.token LIMIT 1) c
+                 WHERE (SELECT p.txn FROM @.pin p WHERE p.seq = t.seq) ",
+            $pinned,
+            "),
+             ended AS (
+                 DELETE FROM @.claim c WHERE c.ctid = ANY (ARRAY(SELECT f.place FROM found f))
+                 RETURNING c.seq, c.id),
+             gone AS (DELETE FROM @.task t WHERE t.seq = ANY (ARRAY(SELECT e.seq FROM ended e))) "
+        )
     };
 }
 
 pub(super) use ending;
 
 /// Returns whose claim it was.
-const DONE: &str = concat!(ending!(), "SELECT id FROM ended");
+const DONE: &str = concat!(ending!("IS NULL"), "SELECT id FROM ended");
 
 /// The same for tasks that a staged transaction has pinned.
-const DONE_PINNED: &str = "\
-WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS a (id, holder, token)),
-ended AS (
-    DELETE FROM @.claim c USING asked a, @.task t
-    WHERE c.id = a.id AND c.holder = a.holder AND c.token = a.token
-        AND t.id = a.id AND t.is_plain
-        AND EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq AND p.txn = $4)
-    RETURNING c.seq, c.id),
-unpinned AS (DELETE FROM @.pin p USING ended e WHERE p.seq = e.seq),
-gone AS (DELETE FROM @.task t USING ended e WHERE t.seq = e.seq)
-SELECT id FROM ended";
+const DONE_PINNED: &str = concat!(
+    ending!("= $4"),
+    ", unpinned AS (DELETE FROM @.pin p WHERE p.seq = ANY (ARRAY(SELECT e.seq FROM ended e)))
+     SELECT id FROM ended"
+);
 
 /// Where and when a batch is performed.
 pub(super) struct Performer<'s> {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::Row;
-
 use super::error::{Fault, Result};
 use super::keys;
 use super::row::{self, column, format_number, state_number};
@@ -16,50 +14,28 @@ use crate::store::{self, Kind};
 use crate::task::{Counts, Record};
 use crate::time::Timestamp;
 
-/// New tasks, a list for each column.
-macro_rules! many {
-    () => {
-        "SELECT nextval('@.task_seq') AS seq, n.* FROM unnest(
-             $1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
-             $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
-             $13::bytea[], $14::bigint[], $15::bigint[]
-         ) AS n (id, queue, kind, state, rank, not_before, enqueued_at, group_key, unique_key, options,
-                 format, version, payload, published_at, is_plain)"
-    };
-}
-
-/// One new task. A server that is not told to would plan anew for lists each time, whose lengths it cannot
-/// know before.
-macro_rules! one {
-    () => {
-        "SELECT nextval('@.task_seq') AS seq, $1::bytea AS id, $2::text AS queue, $3::text AS kind,
-             $4::bigint AS state, $5::bigint AS rank, $6::bigint AS not_before,
-             $7::bigint AS enqueued_at, $8::text AS group_key, $9::text AS unique_key,
-             $10::bytea AS options, $11::bigint AS format, $12::bigint AS version,
-             $13::bytea AS payload, $14::bigint AS published_at, $15::bigint AS is_plain"
-    };
-}
-
-/// Inserts new tasks, and places in the line for those that are Ready, in the order in which they are
-/// given. What follows sees as `task` those that were not there yet.
+/// Inserts new tasks, of which there is a list for each column, and places in the line for those that are
+/// Ready, in the order in which they are given. What follows sees as `task` those that were not there yet.
 macro_rules! inserting {
-    ($new:ident) => {
-        concat!(
-            "WITH new AS MATERIALIZED (",
-            $new!(),
-            "),
-             task AS (
-                 INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at,
-                     published_at, group_key, unique_key, options, format, version, payload, is_plain,
-                     attempts, conflicts, reclaims)
-                 SELECT seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
-                     group_key, unique_key, options, format, version, payload, is_plain = 1, 0, 0, 0
-                 FROM new ON CONFLICT (id) DO NOTHING
-                 RETURNING seq, rank, queue, state),
-             line AS (
-                 INSERT INTO @.ready (queue, rank, seq)
-                 SELECT queue, rank, seq FROM task WHERE state = 3) "
-        )
+    () => {
+        "WITH new AS MATERIALIZED (
+             SELECT pg_catalog.nextval('@.task_seq') AS seq, n.* FROM unnest(
+                 $1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
+                 $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
+                 $13::bytea[], $14::bigint[], $15::bigint[]
+             ) AS n (id, queue, kind, state, rank, not_before, enqueued_at, group_key, unique_key,
+                     options, format, version, payload, published_at, is_plain)),
+         task AS (
+             INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at,
+                 published_at, group_key, unique_key, options, format, version, payload, is_plain,
+                 attempts, conflicts, reclaims)
+             SELECT seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
+                 group_key, unique_key, options, format, version, payload, is_plain = 1, 0, 0, 0
+             FROM new ON CONFLICT (id) DO NOTHING
+             RETURNING seq, rank, queue, state),
+         line AS (
+             INSERT INTO @.ready (queue, rank, seq)
+             SELECT queue, rank, seq FROM task WHERE state = 3) "
     };
 }
 
@@ -78,22 +54,34 @@ macro_rules! taken {
 
 /// Returns how many tasks were not there yet, and an id that is taken.
 const INSERT: &str = concat!(
-    inserting!(many),
+    inserting!(),
     "SELECT (SELECT count(*) FROM task), ",
     taken!("ANY ($1::bytea[])")
 );
 
-/// Does the same for one task, and has those who wait in other processes told by the commit.
-const INSERT_AND_TELL: &str = concat!(
-    inserting!(one),
-    "SELECT (SELECT count(*) FROM task), ",
-    taken!("$1::bytea"),
-    ", pg_catalog.pg_notify('votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '') IS NULL"
-);
+/// Inserts one task on which nothing hangs, unless its id is taken, and has those who wait in other processes
+/// told by the commit. Returns a row if it did. Without lists, and with few parts: a server that is not told
+/// to would plan anew for lists each time, whose lengths it cannot know before, and each part costs time to
+/// begin.
+const INSERT_AND_TELL: &str = "\
+WITH task AS (
+    INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
+        options, format, version, payload, is_plain, attempts, conflicts, reclaims)
+    SELECT pg_catalog.nextval('@.task_seq'), $1::bytea, $2::text, $3::text, $4::bigint, $5::bigint,
+        $6::bigint, $7::bigint, $8::bigint, $9::bytea, $10::bigint, $11::bigint, $12::bytea, true, 0, 0, 0
+    WHERE (SELECT 1 FROM @.alias a WHERE a.id = $1::bytea) IS NULL
+        AND (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea) IS NULL
+    ON CONFLICT (id) DO NOTHING
+    RETURNING seq),
+line AS (
+    INSERT INTO @.ready (queue, rank, seq)
+    SELECT $2::text, $5::bigint, seq FROM task WHERE $4::bigint = 3)
+SELECT pg_catalog.pg_notify(
+    'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '') IS NULL FROM task";
 
 /// Inserts all of the tasks, or fails by a division.
 const INSERT_ALL: &str = concat!(
-    inserting!(many),
+    inserting!(),
     "SELECT 1 / CASE WHEN (SELECT count(*) FROM task) = cardinality($1::bytea[])
          AND NOT EXISTS ",
     taken!("ANY ($1::bytea[])"),
@@ -129,26 +117,6 @@ pub(super) fn published_at(record: &Record) -> Timestamp {
 /// instead.
 pub(super) fn insert(session: &mut dyn Session, records: &[Record], judged: bool) -> Result<()> {
     let row = session.first(INSERT, columns(records)?)?;
-    judge(session, row, records, judged)
-}
-
-/// Inserts a task on which nothing hangs, and tells those who wait when it is committed: in one statement.
-///
-/// # Errors
-/// As [`insert`].
-pub(super) fn insert_and_tell(session: &mut dyn Session, record: Record) -> Result<()> {
-    let records = [record];
-    let values = columns(&records)?.into_iter().map(Value::only).collect();
-    let row = session.first(INSERT_AND_TELL, values)?;
-    judge(session, row, &records, false)
-}
-
-fn judge(
-    session: &mut dyn Session,
-    row: Option<Row>,
-    records: &[Record],
-    judged: bool,
-) -> Result<()> {
     let row = row.ok_or_else(|| Fault::corrupt("an insert said nothing"))?;
     let inserted = usize::try_from(column::<i64>(&row, 0)?).unwrap_or(0);
     if let Some(taken) = row::optional_id(&row, 1)?.filter(|_| !judged) {
@@ -163,6 +131,33 @@ fn judge(
         return Ok(());
     }
     Err(Kind::TaskExists(which_is_there(session, records)?).into())
+}
+
+/// Inserts a task [on which nothing hangs](is_plain), and tells those who wait when it is committed: in one
+/// statement.
+///
+/// # Errors
+/// [`Kind::TaskExists`] if its id is taken; nothing was written.
+pub(super) fn insert_and_tell(session: &mut dyn Session, record: &Record) -> Result<()> {
+    let published_at = published_at(record);
+    let values = vec![
+        record.id.into(),
+        (&*record.queue).into(),
+        (&*record.kind).into(),
+        state_number(record.state).into(),
+        store::rank(record, published_at).into(),
+        record.not_before.into(),
+        record.enqueued_at.into(),
+        published_at.into(),
+        codec::encode(&*record.options)?.into(),
+        format_number(record.payload.format).into(),
+        record.payload.version.into(),
+        record.payload.bytes.to_vec().into(),
+    ];
+    if session.exists(INSERT_AND_TELL, values)? {
+        return Ok(());
+    }
+    Err(Kind::TaskExists(record.id).into())
 }
 
 /// Inserts tasks that were just published, when the next statement is sent; whatever [`insert`] would

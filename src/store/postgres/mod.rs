@@ -313,7 +313,7 @@ pub(crate) fn write_one(
         batch::check(batch)?;
         for mut record in batch.inserts().cloned() {
             lifecycle::publish(&mut record, false, now)?;
-            insert::insert_and_tell(session, record)?;
+            insert::insert_and_tell(session, &record)?;
         }
         Ok(Applied::default())
     };

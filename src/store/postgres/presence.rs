@@ -141,7 +141,7 @@ pub(super) fn clean(session: &mut dyn Session, now: Timestamp) -> Result<()> {
     const KEPT: Duration = Duration::from_secs(24 * 3_600);
     session.execute(
         "DELETE FROM @.lease l WHERE l.expires_at <= $1
-         AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE c.holder = l.incarnation)",
+         AND (SELECT 1 FROM @.claim c WHERE c.holder = l.incarnation LIMIT 1) IS NULL",
         vec![now.saturating_sub(KEPT).into()],
     )?;
     session
@@ -164,7 +164,7 @@ pub(super) fn departed(
     let rows = session.query(
         "SELECT l.incarnation FROM @.lease l
          WHERE l.expires_at <= $1 AND l.incarnation <> ALL ($2)
-             AND EXISTS (SELECT 1 FROM @.claim c WHERE c.holder = l.incarnation)",
+             AND (SELECT 1 FROM @.claim c WHERE c.holder = l.incarnation LIMIT 1) IS NOT NULL",
         vec![now.into(), super::register::numbers(own)],
     )?;
     rows.iter()

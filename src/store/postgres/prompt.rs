@@ -36,7 +36,7 @@ const COMMIT: &str = concat!(
 
 /// Ends all of the claims, or fails by a division.
 const DONE: &str = concat!(
-    ending!(),
+    ending!("IS NULL"),
     "SELECT 1 / CASE WHEN count(*) = cardinality($1::bytea[]) THEN 1 ELSE 0 END FROM ended"
 );
 

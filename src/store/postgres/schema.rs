@@ -83,7 +83,7 @@ CREATE TABLE @.claim (
     queue      text   NOT NULL,
     name       text   NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX claim_holder ON @.claim (holder, queue, rank, seq);
+CREATE INDEX claim_holder ON @.claim (holder);
 
 CREATE TABLE @.pin (
     seq bigint NOT NULL PRIMARY KEY,

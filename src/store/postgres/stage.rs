@@ -292,7 +292,8 @@ fn end(session: &mut dyn Session, txn: TxnId, state: i64) -> Result<()> {
 
 fn pinned_by(session: &mut dyn Session, txn: TxnId) -> Result<Vec<TaskId>> {
     let rows = session.query(
-        "SELECT t.id FROM @.pin p JOIN @.task t ON t.seq = p.seq WHERE p.txn = $1 ORDER BY t.seq",
+        "SELECT t.id FROM @.task t
+         WHERE t.seq = ANY (ARRAY(SELECT p.seq FROM @.pin p WHERE p.txn = $1)) ORDER BY t.seq",
         vec![txn.into()],
     )?;
     rows.iter()

@@ -368,9 +368,9 @@ pub(super) fn drop_expired(session: &mut dyn Session, now: Timestamp) -> Result<
              SELECT t.seq, t.id FROM @.task t WHERE t.kept_until <= $1
                  AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
              ORDER BY t.kept_until LIMIT 16 FOR UPDATE OF t SKIP LOCKED),
-         about AS (DELETE FROM @.about a USING old o WHERE a.seq = o.seq),
-         alias AS (DELETE FROM @.alias a USING old o WHERE a.task = o.id)
-         DELETE FROM @.task t USING old o WHERE t.seq = o.seq",
+         about AS (DELETE FROM @.about a WHERE a.seq = ANY (ARRAY(SELECT o.seq FROM old o))),
+         alias AS (DELETE FROM @.alias a WHERE a.task = ANY (ARRAY(SELECT o.id FROM old o)))
+         DELETE FROM @.task t WHERE t.seq = ANY (ARRAY(SELECT o.seq FROM old o))",
         vec![now.into()],
     )
 }

@@ -38,20 +38,6 @@ impl Value {
         }
     }
 
-    /// The only one of a list; what is no list stays what it is.
-    pub(super) fn only(self) -> Self {
-        match self {
-            Self::Integers(values) => Self::Integer(values.into_iter().next().flatten()),
-            Self::Texts(values) => Self::Text(values.into_iter().next().flatten()),
-            Self::Blobs(values) => {
-                let only = values.into_iter().next().flatten();
-                Self::Bytes(only.map(|bytes| bytes.to_vec()))
-            }
-            Self::Ids(values) => Self::Bytes(values.first().map(|id| id.to_vec())),
-            other => other,
-        }
-    }
-
     /// A number of rows, as far as Postgres can count.
     pub(super) fn count(count: usize) -> Self {
         Self::Integer(Some(i64::try_from(count).unwrap_or(i64::MAX)))

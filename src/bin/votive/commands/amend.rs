@@ -1,4 +1,4 @@
-//! `votive retry`, `cancel`, `move` and `purge`: changes to tasks that nobody has claimed.
+//! `votive retry`, `cancel`, `move`, `reschedule` and `purge`: changes to tasks that nobody has claimed.
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use serde::Serialize;
 use votive::id::TaskId;
 use votive::store::{self, Amendment, Change, Kind};
 use votive::task::{State, StateSet};
+use votive::time::Timestamp;
 
 use crate::args::Selection;
 use crate::exit::{Exit, Failure};
@@ -26,6 +27,8 @@ pub(super) enum Deed {
     Cancel,
     /// They go to this queue.
     Move(String),
+    /// They run no earlier than this, or at once.
+    Reschedule(Option<Timestamp>),
     /// They are deleted.
     Purge,
 }
@@ -36,6 +39,7 @@ impl Deed {
             Self::Retry => "retry",
             Self::Cancel => "cancel",
             Self::Move(_) => "move",
+            Self::Reschedule(_) => "reschedule",
             Self::Purge => "purge",
         }
     }
@@ -46,7 +50,7 @@ impl Deed {
             Self::Retry => {
                 StateSet::of(&[State::Scheduled, State::Done, State::Dead, State::Cancelled])
             }
-            Self::Cancel | Self::Move(_) => StateSet::PENDING,
+            Self::Cancel | Self::Move(_) | Self::Reschedule(_) => StateSet::PENDING,
             Self::Purge => StateSet::ENDED,
         }
     }
@@ -66,6 +70,7 @@ impl Deed {
             Self::Retry => Amendment::Revive,
             Self::Cancel => Amendment::Cancel,
             Self::Move(queue) => Amendment::Move(queue.clone()),
+            Self::Reschedule(at) => Amendment::Reschedule(*at),
             Self::Purge => Amendment::Remove,
         }
     }
@@ -76,7 +81,7 @@ impl Deed {
         match self {
             Self::Purge => true,
             Self::Cancel => typed.ids.is_empty(),
-            Self::Retry | Self::Move(_) => false,
+            Self::Retry | Self::Move(_) | Self::Reschedule(_) => false,
         }
     }
 }

@@ -7,11 +7,12 @@ mod enqueue;
 mod in_doubt;
 mod list;
 mod migrate;
+mod periodic;
 mod recover;
 mod show;
 mod stats;
 
-use crate::args::{Args, Command};
+use crate::args::{self, Args, Command};
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 
@@ -32,6 +33,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
             let deed = Deed::Move(typed.to.clone());
             amend::run(&open()?, &deed, &typed.selection, json)
         }
+        Command::Reschedule(typed) => reschedule(&open()?, typed, json),
+        Command::Periodic { deed } => periodic::run(global, deed.as_ref()),
         Command::Purge(typed) => amend::run(&open()?, &Deed::Purge, typed, json),
         Command::InDoubt(typed) => in_doubt::run(&open()?, typed, json),
         Command::Recover(typed) => recover::run(&open()?, typed, json),
@@ -39,4 +42,13 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Check => check::run(&open()?, json),
         Command::Migrate(typed) => migrate::run(global, typed),
     }
+}
+
+/// Has tasks run at another time, by the store's clock.
+fn reschedule(target: &Target, typed: &args::Reschedule, json: bool) -> Result<Exit, Failure> {
+    let at = match typed.delay {
+        Some(delay) => Some(target.store.now()?.saturating_add(delay)),
+        None => typed.at,
+    };
+    amend::run(target, &Deed::Reschedule(at), &typed.selection, json)
 }

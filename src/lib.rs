@@ -56,6 +56,7 @@
 //!
 //! # Features
 //! - `sqlite` (default): the SQLite store and databases by rusqlite, which brings a C compiler's work.
+//! - `macros` (default): [`task`](macro@task), which declares a task by its function, and autodiscovery.
 //! - `periodic` (default): schedules and tasks that come again and again, which brings the world's time zones.
 //! - `cli`: the command line `votive`, which brings an argument parser.
 //! - `consume`: the command `consume` for applications, with settings, signals and a log file. Unix only.
@@ -93,13 +94,25 @@ pub mod txn;
 pub use consumer::Consumer;
 pub use handler::{Context, Handler, Registry};
 pub use open::{OpenError, SchemeError, Schemes, open};
-pub use queue::Queue;
 #[cfg(feature = "periodic")]
 pub use queue::{CatchUp, Periodic};
+pub use queue::{Queue, Queues};
 #[cfg(feature = "periodic")]
 pub use schedule::Schedule;
 pub use task::Task;
 pub use txn::{Transaction, TransactionManager, Work};
+#[cfg(all(feature = "macros", feature = "periodic"))]
+pub use votive_macros::periodic;
+#[cfg(feature = "macros")]
+pub use votive_macros::task;
+
+/// What the code that macros write needs of other crates. Not for use.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod expansion {
+    pub use inventory;
+    pub use serde;
+}
 
 /// The documents whose code is compiled and run with the tests.
 #[cfg(doctest)]

@@ -134,8 +134,9 @@ where
 
 /// Makes the `main` of an application that consumes.
 ///
-/// It takes what makes the registry: a function or closure that returns `Result<Registry, E>`. The program
-/// then has the command `consume`, whose settings `docs/running.md` lists.
+/// It takes what makes the registry: a function or closure that returns `Result<Registry, E>`; without
+/// one, every task runs that is declared by `#[votive::task]`. The program then has the command `consume`,
+/// whose settings `docs/running.md` lists.
 ///
 /// With a second function, that is run unless the first argument is `consume`, so the command is added to
 /// an application that has a `main` already.
@@ -152,6 +153,9 @@ where
 /// ```
 #[macro_export]
 macro_rules! main {
+    () => {
+        $crate::main!($crate::Registry::discovered);
+    };
     ($registry:expr $(,)?) => {
         fn main() -> ::std::process::ExitCode {
             $crate::consume::main(::std::env::args_os(), $registry).into()

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::Running;
 use super::attendance::Attendance;
 use super::backlog::Backlog;
 use super::banner::Banner;
@@ -15,16 +14,15 @@ use super::roll::Roll;
 use super::settle::Settler;
 use super::stats::Counters;
 use super::watch::Watch;
+use super::{Immediate, Running};
 use crate::handler::Registry;
 use crate::id::{ConsumerId, Incarnation};
 use crate::queue::{EnqueueError, Queue};
 #[cfg(feature = "periodic")]
 use crate::queue::{Periodic, PeriodicError};
 use crate::store::{self, Presence, Store};
+use crate::task::QUEUE_DEFAULT;
 use crate::txn::{BoxError, TransactionManager};
-
-/// The queue that a consumer serves if none is named.
-const QUEUE_DEFAULT: &str = "default";
 
 /// What can be set of a consumer.
 #[derive(Debug, Clone)]
@@ -292,6 +290,59 @@ impl Builder {
         let core = Arc::new(core);
         banner.announce();
         Running::start(core, name, banner).map_err(StartError::Thread)
+    }
+
+    /// Runs tasks on the threads that commit them, before their `commit` returns, instead of starting
+    /// threads of its own: for tests and development. Needs the [`manager`](Self::manager) whose commits
+    /// it follows, and serves all queues of the store unless some are named.
+    ///
+    /// Each task is claimed, runs in a transaction of its own, again after a conflict, and is settled as
+    /// under a consumer, in the order in which each queue gives them out; so are the tasks that it
+    /// enqueues. Tasks that are delayed, or that failed and wait for their next attempt, run after the
+    /// first commit that comes after their time, or by [`Immediate::run_ready`].
+    ///
+    /// No timeout is kept, so that a debugger may stop where it likes.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and [`StartError::Invalid`] without a manager.
+    ///
+    /// # Examples
+    /// ```
+    /// use votive::{Consumer, Context, Queues, Registry, TransactionManager};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Greet(String);
+    ///
+    /// impl votive::Task for Greet {
+    ///     const KIND: &'static str = "greet";
+    /// }
+    ///
+    /// let (manager, queues) = (TransactionManager::new(), Queues::new(votive::open("memory://")?));
+    /// let mut registry = Registry::new();
+    /// registry.register(|task: Greet, _: &mut Context<'_>| Err::<(), _>(task.0))?;
+    /// let immediate = Consumer::builder(queues.store().clone(), registry)
+    ///     .manager(manager.clone())
+    ///     .immediate()?;
+    /// manager.run(1, |txn| queues.enqueue(txn, &Greet("nobody is here".into())))?;
+    /// assert_eq!(immediate.take_failed()[0].chain, ["nobody is here"]);
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    #[doc(alias = "eager")]
+    pub fn immediate(mut self) -> Result<Immediate, StartError> {
+        let Some(manager) = self.manager.take() else {
+            let text = "immediate mode follows the commits of a manager, and none is set";
+            return Err(StartError::Invalid(text.to_owned()));
+        };
+        let lanes = self.settings.lanes.iter();
+        let only = lanes.map(|lane| lane.queue.clone()).collect();
+        self.check()?;
+        let id = ConsumerId {
+            incarnation: Incarnation::random(),
+            name: self.settings.name.clone(),
+        };
+        let presence = self.store.attend(id.incarnation, self.settings.lease)?;
+        let core = self.core(id, manager.clone(), presence)?;
+        Ok(Immediate::start(core, only, manager))
     }
 
     fn core(

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::backlog::LaneNumber;
@@ -15,7 +14,7 @@ use super::timer::{instant, jitter};
 use super::verdict::{self, End, chain};
 use super::watch::{self, Reason};
 use crate::handler::{Attempt, Context};
-use crate::queue;
+use crate::queue::{self, Queue};
 use crate::store::{self, Change, Claim, Kind};
 use crate::txn::{BoxError, Cancellation, CommitError, Transaction};
 
@@ -59,14 +58,14 @@ pub(super) fn run(core: &Arc<Core>) -> bool {
         let Some((lane, claim)) = core.backlog.take() else {
             return true;
         };
-        let hold = Hold {
-            core,
-            lane,
-            claim,
-            since: instant(),
-            watched: Cell::new(false),
+        // A lane without a queue there is not; if there were, its tasks would be for others.
+        let Some(queue) = core.queues.get(lane) else {
+            core.release(claim);
+            core.backlog.end(lane, Duration::ZERO);
+            continue;
         };
-        if !run_claim(&hold) {
+        let hold = Hold::new(core, lane, queue, claim);
+        if !hold.run() {
             return false;
         }
         core.backlog.end(lane, hold.since.elapsed());
@@ -78,15 +77,39 @@ pub(super) fn run(core: &Arc<Core>) -> bool {
 struct Hold<'c> {
     core: &'c Core,
     lane: LaneNumber,
+    queue: &'c Queue,
     claim: Arc<Claim>,
     since: Instant,
     /// Whether the watch knows of it, and may give the worker up.
     watched: Cell<bool>,
+    /// Whether the run came to its end.
+    over: Cell<bool>,
+}
+
+impl<'c> Hold<'c> {
+    fn new(core: &'c Core, lane: LaneNumber, queue: &'c Queue, claim: Arc<Claim>) -> Self {
+        Self {
+            core,
+            lane,
+            queue,
+            claim,
+            since: instant(),
+            watched: Cell::new(false),
+            over: Cell::new(false),
+        }
+    }
+
+    /// Runs the claim; returns whether this worker was not given up meanwhile.
+    fn run(&self) -> bool {
+        let present = run_claim(self);
+        self.over.set(true);
+        present
+    }
 }
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        if !thread::panicking() {
+        if self.over.get() {
             return;
         }
         let core = self.core;
@@ -103,10 +126,15 @@ impl Drop for Hold<'_> {
     }
 }
 
+/// Runs one claim on the caller's thread, which nobody watches.
+pub(super) fn run_here(core: &Core, queue: &Queue, claim: Arc<Claim>) {
+    Hold::new(core, LaneNumber::default(), queue, claim).run();
+}
+
 /// Runs one claim to its end; returns whether this worker was not given up meanwhile.
 fn run_claim(hold: &Hold<'_>) -> bool {
     let (core, lane, claim) = (hold.core, hold.lane, Arc::clone(&hold.claim));
-    let mut runner = match Runner::new(core, lane, Arc::clone(&claim)) {
+    let mut runner = match Runner::new(core, hold.queue, Arc::clone(&claim)) {
         Ok(runner) => runner,
         Err(end) => {
             let conflicts = claim.record.counts.conflicts;
@@ -138,14 +166,14 @@ fn run_claim(hold: &Hold<'_>) -> bool {
 struct Runner<'c> {
     core: &'c Core,
     claim: Arc<Claim>,
-    lane: LaneNumber,
+    queue: &'c Queue,
     timeout: Option<Duration>,
     attempt: Attempt,
 }
 
 impl<'c> Runner<'c> {
     /// Prepares a run, unless the claim ends without one.
-    fn new(core: &'c Core, lane: LaneNumber, claim: Arc<Claim>) -> Result<Self, End> {
+    fn new(core: &'c Core, queue: &'c Queue, claim: Arc<Claim>) -> Result<Self, End> {
         let record = &claim.record;
         let now = core.store.now().map_err(|error| {
             core.store_failed("tell the time", &error);
@@ -169,7 +197,7 @@ impl<'c> Runner<'c> {
         Ok(Self {
             core,
             claim,
-            lane,
+            queue,
             timeout,
             attempt,
         })
@@ -278,10 +306,7 @@ impl<'c> Runner<'c> {
     }
 
     fn handle(&self, txn: &mut Transaction, cancellation: &Cancellation) -> Result<(), BoxError> {
-        let Some(queue) = self.core.queues.get(self.lane) else {
-            return Err("the task came from a queue that is not consumed".into());
-        };
-        let mut context = Context::new(txn, &self.attempt, queue, cancellation);
+        let mut context = Context::new(txn, &self.attempt, self.queue, cancellation);
         let run = || self.core.registry.run(&self.claim.record, &mut context);
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             self.core.counters.count(|stats| stats.panics += 1);

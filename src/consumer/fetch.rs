@@ -32,7 +32,9 @@ fn fetch(core: &Core, lane: LaneNumber, queue: &str, count: usize) -> Result<()>
         queue: queue.to_owned(),
         count,
     };
-    let claimed = claim(core, lane, want)?;
+    let claims = claim(core, want)?;
+    let claimed = claims.len();
+    keep(core, lane, claims);
     if claimed < count {
         let ready = Interest::Ready(queue.to_owned());
         core.store.wait(&[ready], core.settings.poll_interval)?;
@@ -40,11 +42,11 @@ fn fetch(core: &Core, lane: LaneNumber, queue: &str, count: usize) -> Result<()>
     Ok(())
 }
 
-/// Claims what a lane wants, keeps it, and returns how many tasks came.
-fn claim(core: &Core, lane: LaneNumber, want: Want) -> Result<usize> {
+/// Claims what is wanted.
+pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Claim>> {
     liveness::let_depart(core);
     let Some(presence) = core.attendance.present() else {
-        return Ok(0);
+        return Ok(Vec::new());
     };
     let consumer = ConsumerId {
         incarnation: presence.incarnation(),
@@ -61,12 +63,6 @@ fn claim(core: &Core, lane: LaneNumber, want: Want) -> Result<usize> {
         core.attendance.renew(&presence, store, lease)?;
     }
     let claims = claimed?;
-    let count = claims.len();
-    keep(core, lane, claims);
-    Ok(count)
-}
-
-fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
     let taken_over = |claim: &&Claim| claim.arrival == Arrival::Reclaimed;
     let (all, reclaimed) = (claims.len(), claims.iter().filter(taken_over).count());
     core.counters.count(|stats| {
@@ -77,6 +73,10 @@ fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
         let record = &claim.record;
         core.hooks.tell(&Event::Reclaimed { record });
     }
+    Ok(claims)
+}
+
+fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
     for claim in core
         .backlog
         .put(lane, claims.into_iter().map(Arc::new).collect())

@@ -10,6 +10,8 @@
 //! | the watch | stops what takes too long, and replaces workers that do not come back |
 //! | the timetable, if there is one | turns the times of periodic entries into tasks |
 //! | upkeep | prolongs leases, and settles what crashes left in doubt |
+//!
+//! In immediate mode there is none of them: the thread that commits claims, runs and settles.
 
 mod attendance;
 mod backlog;
@@ -19,6 +21,7 @@ mod core;
 mod execute;
 mod fetch;
 mod hooks;
+mod immediate;
 mod liveness;
 mod name;
 mod roll;
@@ -38,6 +41,7 @@ use std::sync::Arc;
 pub use banner::Banner;
 pub use builder::{Builder, StartError};
 pub use hooks::Event;
+pub use immediate::{Failed, Immediate};
 pub use shutdown::Stopped;
 pub use stats::Stats;
 

@@ -139,6 +139,13 @@ impl Settler {
         }
     }
 
+    /// Takes what is due, without waiting for any.
+    fn take_due(&self) -> Vec<Job> {
+        let mut state = self.state.lock();
+        state.promote(instant());
+        state.take()
+    }
+
     /// Puts back what could not be settled for now.
     fn postpone(&self, jobs: Vec<Job>) {
         let now = instant();
@@ -190,6 +197,21 @@ pub(super) fn run(core: &Core) {
         if jobs.is_empty() {
             return;
         }
+        settle(core, jobs);
+        core.settler.settled();
+    }
+}
+
+/// Settles what is due, on the caller's thread; returns what that was.
+pub(super) fn settle_due(core: &Core) -> Vec<(Arc<Claim>, End)> {
+    let mut ended = Vec::new();
+    loop {
+        let jobs = core.settler.take_due();
+        if jobs.is_empty() {
+            return ended;
+        }
+        let how = |job: &Job| (Arc::clone(&job.claim), job.end.clone());
+        ended.extend(jobs.iter().map(how));
         settle(core, jobs);
         core.settler.settled();
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::builder::{Builder, StartError};
 use super::core::Core;
 use super::timer::Backoff;
+#[cfg(feature = "macros")]
+use crate::handler::{InvalidSchedule, periodic_declarations};
 use crate::queue::{Entry, Next, Periodic};
 use crate::store::Result;
 use crate::time::Timestamp;
@@ -22,6 +24,18 @@ impl Builder {
     pub fn periodic(mut self, entry: Periodic) -> Self {
         self.periodic.push(entry);
         self
+    }
+
+    /// Adds every periodic task that is declared in the program by `#[votive::periodic]`.
+    ///
+    /// # Errors
+    /// The schedule or the time zone of one cannot be read; the error names its function.
+    #[cfg(feature = "macros")]
+    pub fn periodic_discovered(mut self) -> std::result::Result<Self, InvalidSchedule> {
+        for declaration in periodic_declarations() {
+            self.periodic.push(declaration.entry()?);
+        }
+        Ok(self)
     }
 
     /// Leaves the timetable to other consumers of the store: the entries are checked, and that is all.

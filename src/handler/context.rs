@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::id::TaskId;
-use crate::queue::{EnqueueError, Queue};
+use crate::queue::{Draft, EnqueueError, Queue, Queues};
 use crate::task::{Name, Options, Task};
 use crate::time::Timestamp;
 use crate::txn::{Cancellation, Work};
@@ -68,6 +68,12 @@ impl<'a> Context<'a> {
         self.queue
     }
 
+    /// Returns the queues of the store that the task came from.
+    #[must_use]
+    pub fn queues(&self) -> Queues {
+        self.queue.siblings()
+    }
+
     /// Returns what tells the handler to stop: a timeout, or a consumer that stops.
     ///
     /// A handler that runs for long looks at [`Cancellation::is_cancelled`] now and then, and returns
@@ -97,6 +103,15 @@ impl<'a> Context<'a> {
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
         self.queue.enqueue_with(self.work, task, options)
+    }
+
+    /// Enqueues a draft in the queue of its kind, in the store that the task came from. It becomes
+    /// visible when this task is done.
+    ///
+    /// # Errors
+    /// Nothing was enqueued.
+    pub fn enqueue_draft<T: Task>(&mut self, draft: Draft<T>) -> Result<TaskId, EnqueueError> {
+        draft.enqueue(&self.queues(), self.work)
     }
 }
 

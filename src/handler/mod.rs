@@ -2,9 +2,19 @@
 //! it does through the [`Context`] happens together with the task's completion, or not at all.
 
 mod context;
+mod declared;
+#[cfg(feature = "macros")]
+mod discovery;
+#[cfg(all(feature = "macros", feature = "periodic"))]
+mod periodic;
 mod registry;
 
 pub use context::{Attempt, Context};
+pub use declared::{Declaration, Declared, Origin, Returned};
+#[cfg(feature = "macros")]
+pub use discovery::declarations;
+#[cfg(all(feature = "macros", feature = "periodic"))]
+pub use periodic::{InvalidSchedule, PeriodicDeclaration, Recurring, periodic_declarations};
 pub use registry::{DuplicateKind, Fallback, KindInfo, Registry};
 
 use crate::task::Task;

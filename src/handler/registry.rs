@@ -1,11 +1,12 @@
 //! Which handler runs which kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::time::Duration;
 
-use crate::handler::{Context, Handler};
+use crate::handler::{Context, Declared, Handler, Origin};
 use crate::task::{Payload, PayloadError, PayloadLimits, Record, Task};
 use crate::txn::BoxError;
 
@@ -45,17 +46,25 @@ pub struct KindInfo {
     pub kind: &'static str,
     /// The version of the payload that the handler takes without an upgrade.
     pub version: u32,
+    /// The queue that [`Queues`](crate::Queues) put its tasks into.
+    pub queue: &'static str,
     /// How long one attempt may take, as the kind's own options say.
     pub timeout: Option<Duration>,
+    /// Where its handler is.
+    pub origin: Origin,
 }
 
 /// A kind has a handler already; it stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the kind `{kind}` has a handler already")]
+#[error("the kind `{kind}` has a handler already, {present}: give another kind to {refused}")]
 #[non_exhaustive]
 pub struct DuplicateKind {
     /// The kind.
     pub kind: &'static str,
+    /// The handler that stays.
+    pub present: Origin,
+    /// The handler that was not registered.
+    pub refused: Origin,
 }
 
 impl Registry {
@@ -69,23 +78,50 @@ impl Registry {
     ///
     /// # Errors
     /// The kind has a handler already, which stays.
+    #[track_caller]
     pub fn register<T: Task>(
         &mut self,
         handler: impl Handler<T>,
     ) -> Result<&mut Self, DuplicateKind> {
-        if self.entries.contains_key(T::KIND) {
-            return Err(DuplicateKind { kind: T::KIND });
-        }
+        let origin = origin_of(&handler, Location::caller());
+        self.add::<T>(handler, origin)
+    }
+
+    /// Lets the function of a declared task run it, found or not.
+    ///
+    /// # Errors
+    /// The kind has a handler already, which stays.
+    pub fn declare<T: Declared>(&mut self) -> Result<&mut Self, DuplicateKind> {
+        self.add::<T>(T::run, T::ORIGIN)
+    }
+
+    fn add<T: Task>(
+        &mut self,
+        handler: impl Handler<T>,
+        origin: Origin,
+    ) -> Result<&mut Self, DuplicateKind> {
+        let vacant = match self.entries.entry(T::KIND) {
+            btree_map::Entry::Vacant(vacant) => vacant,
+            btree_map::Entry::Occupied(present) => {
+                return Err(DuplicateKind {
+                    kind: T::KIND,
+                    present: present.get().info.origin,
+                    refused: origin,
+                });
+            }
+        };
         let info = KindInfo {
             kind: T::KIND,
             version: T::VERSION,
+            queue: T::QUEUE,
             timeout: T::options().timeout,
+            origin,
         };
         let run = Box::new(Typed {
             handler,
             task: PhantomData::<fn(T)>,
         });
-        self.entries.insert(T::KIND, Entry { info, run });
+        vacant.insert(Entry { info, run });
         Ok(self)
     }
 
@@ -198,6 +234,10 @@ impl<T: Task, H: Handler<T>> Run for Typed<T, H> {
     }
 }
 
+fn origin_of<H>(_: &H, caller: &'static Location<'static>) -> Origin {
+    Origin::of::<H>(caller)
+}
+
 fn decode<T: Task>(payload: &Payload, limits: PayloadLimits) -> Result<T, PayloadError> {
     if payload.version == T::VERSION {
         payload.decode_within(limits)
@@ -240,8 +280,24 @@ mod tests {
         let mut registry = Registry::new();
         registry.register(send).unwrap();
         let error = registry.register(send).unwrap_err();
-        assert_eq!(error.to_string(), "the kind `mail` has a handler already");
+        assert_eq!(
+            (error.kind, error.present.name),
+            ("mail", error.refused.name)
+        );
         assert_eq!(registry.kinds().collect::<Vec<_>>(), ["mail"]);
+    }
+
+    #[test]
+    fn the_error_of_a_second_handler_names_both_with_file_and_line() {
+        let mut registry = Registry::new();
+        registry.register(send).unwrap();
+        let line = line!() + 1;
+        let error = registry.register(send).unwrap_err();
+        let text = error.to_string();
+        for at in [line - 2, line] {
+            let place = format!("tests::send` ({}:{at})", file!());
+            assert!(text.contains(&place), "{text} lacks {place}");
+        }
     }
 
     #[test]

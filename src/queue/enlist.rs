@@ -100,7 +100,8 @@ impl<E: Enlist> Enlisted<E> {
         task: &T,
         options: Options,
     ) -> Result<TaskId, EnlistError> {
-        let payload = Payload::encode(task, self.queue.limits).map_err(EnqueueError::from)?;
+        let encoded = self.queue.encode(task, options);
+        let (payload, options) = encoded.map_err(EnqueueError::from)?;
         self.enqueue_payload(Name::fixed(T::KIND), payload, options)
     }
 

@@ -4,6 +4,8 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `data_manager` | buffers what one transaction does to one store, and votes with it |
+//! | `queues` | finds the queue of a kind in a store |
+//! | `draft` | a task with options of its own, on its way into a queue |
 //! | `enlist` | writes into a transaction that the application itself holds |
 //! | `decision` | what recovery does with a staged batch: pure |
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
@@ -18,12 +20,14 @@ mod copy;
 mod data_manager;
 mod databases;
 pub mod decision;
+mod draft;
 mod enlist;
 mod error;
 pub mod garbage;
 mod operator;
 #[cfg(feature = "periodic")]
 mod periodic;
+mod queues;
 mod recovery;
 mod turn;
 
@@ -33,6 +37,7 @@ use std::sync::Arc;
 pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
+pub use draft::Draft;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
@@ -42,13 +47,16 @@ pub use periodic::{
 };
 #[cfg(feature = "periodic")]
 pub(crate) use periodic::{Entry, Next};
+pub use queues::{Destination, Queues};
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
 pub use turn::take_turn;
 
 use crate::codec::CodecError;
 use crate::id::TaskId;
 use crate::store::{self, Amendment, Applied, Batch, Change, Kind, Store};
-use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Record, StateSet, Task};
+use crate::task::{
+    Name, Options, Payload, PayloadError, PayloadLimits, Record, StateSet, Task, Unique,
+};
 use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
@@ -133,6 +141,12 @@ impl Queue {
         &self.name
     }
 
+    /// Returns all queues of its store, with the same limits of payloads.
+    #[must_use]
+    pub fn siblings(&self) -> Queues {
+        Queues::new(Arc::clone(&self.store)).payload_limits(self.limits)
+    }
+
     /// Returns the store that the queue is in.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -159,8 +173,21 @@ impl Queue {
         task: &T,
         options: Options,
     ) -> Result<TaskId, EnqueueError> {
-        let payload = Payload::encode(task, self.limits)?;
+        let (payload, options) = self.encode(task, options)?;
         self.enqueue_payload(work, Name::fixed(T::KIND), payload, options)
+    }
+
+    /// Encodes a task, and completes its options by what only its payload tells.
+    fn encode<T: Task>(
+        &self,
+        task: &T,
+        mut options: Options,
+    ) -> Result<(Payload, Options), PayloadError> {
+        let payload = Payload::encode(task, self.limits)?;
+        if let (None, Some(on_duplicate)) = (&options.unique, T::UNIQUE) {
+            options.unique = Some(Unique::by_payload(T::KIND, &payload, on_duplicate));
+        }
+        Ok((payload, options))
     }
 
     /// Enqueues a task that is encoded already.

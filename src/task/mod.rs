@@ -18,6 +18,9 @@ pub use record::{Counts, Failure, Record};
 pub use retry::RetryPolicy;
 pub use state::{DeadReason, Event, State, StateSet};
 
+/// The queue that is meant where none is named.
+pub const QUEUE_DEFAULT: &str = "default";
+
 /// A unit of work to run later: data with a kind.
 ///
 /// A producer needs only this; the code that a task runs is a `Handler`, registered by the consumer.
@@ -40,6 +43,13 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 
     /// The version of the payload's shape. Raise it with each change that old payloads do not fit.
     const VERSION: u32 = 0;
+
+    /// The queue that [`Queues`](crate::Queues) put tasks of this kind into. Defaults to `default`.
+    const QUEUE: &'static str = QUEUE_DEFAULT;
+
+    /// Makes every task of this kind the only one of its payload, unless its options name a key of
+    /// their own; see [`Unique::by_payload`]. Defaults to none.
+    const UNIQUE: Option<OnDuplicate> = None;
 
     /// Returns the options with which tasks of this kind are enqueued unless the caller says
     /// otherwise. Defaults to [`Options::default`].

@@ -4,9 +4,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::id::TaskId;
-use crate::task::RetryPolicy;
+use crate::task::{Payload, RetryPolicy};
 use crate::time::Timestamp;
 
 /// What happens to a task whose unique key a visible task holds already.
@@ -28,6 +29,35 @@ pub struct Unique {
     /// What happens to the second.
     pub on_duplicate: OnDuplicate,
 }
+
+impl Unique {
+    /// Makes the key from the kind and the payload, so that of equal tasks there is only one: the kind,
+    /// and a UUID of version 5 (RFC 9562) of the payload with its version and format.
+    ///
+    /// Equal values have equal payloads if they were encoded in the same way. A `HashMap` is not: its
+    /// entries come in any order.
+    #[must_use]
+    pub fn by_payload(kind: &str, payload: &Payload, on_duplicate: OnDuplicate) -> Self {
+        let shape = format!("{kind}/{}/{}", payload.version, payload.format.name());
+        let space = Uuid::new_v5(&PAYLOADS, shape.as_bytes());
+        let digest = Uuid::new_v5(&space, &payload.bytes);
+        let shown = if kind.len() > KIND_SHOWN_MAX {
+            ""
+        } else {
+            kind
+        };
+        Self {
+            key: format!("{shown}#{}", digest.as_simple()),
+            on_duplicate,
+        }
+    }
+}
+
+/// The name space of the digests of payloads.
+const PAYLOADS: Uuid = Uuid::from_u128(0x6a52_1f0e_93c7_4d18_b1a4_5e7d_0c29_f386);
+
+/// The longest kind, in bytes, that is shown in a key, which has at most 255.
+const KIND_SHOWN_MAX: usize = 200;
 
 /// What a producer says about a task beside its payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,6 +181,7 @@ pub(crate) mod shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Format;
 
     #[test]
     fn default_options_are_shared() {
@@ -164,5 +195,37 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(*options.clone().shared(), options);
+    }
+
+    fn key(kind: &str, version: u32, bytes: &[u8]) -> String {
+        let payload = Payload {
+            format: Format::Postcard,
+            version,
+            bytes: bytes.into(),
+        };
+        Unique::by_payload(kind, &payload, OnDuplicate::Merge).key
+    }
+
+    #[test]
+    fn a_key_by_payload_is_the_same_in_every_program() {
+        assert_eq!(
+            key("mail", 0, b"a"),
+            "mail#f16694ebdfa355ad9e0b6abb818d557e"
+        );
+    }
+
+    #[test]
+    fn a_key_by_payload_differs_with_kind_version_and_bytes() {
+        let keys = [
+            key("mail", 0, b"a"),
+            key("fax", 0, b"a"),
+            key("mail", 1, b"a"),
+            key("mail", 0, b"b"),
+            key(&"k".repeat(255), 0, b"a"),
+            key(&"l".repeat(255), 0, b"a"),
+        ];
+        let different: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert!(keys.iter().all(|key| key.len() <= 255));
     }
 }

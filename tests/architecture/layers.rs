@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &str)] = &[
         "resource::postgres",
         "base task txn store queue store::postgres failpoint",
     ),
-    ("handler", "base task txn queue"),
+    ("handler", "base task schedule txn queue"),
     (
         "consume",
         "base task txn store queue open resource handler consumer",

@@ -1,6 +1,14 @@
 //! Every setting by its switch, its variable and its key; and who outdoes whom.
 #![cfg(test)]
 
+use std::time::Duration;
+
+use votive::Registry;
+use votive::consume::Consumers;
+use votive::queue::Periodic;
+use votive::schedule::Schedule;
+
+use crate::child::{Order, until};
 use crate::said::{banners, file, refusal, row, settings};
 
 /// A setting, a value, and the row of the banner in which it shows.
@@ -147,4 +155,24 @@ fn whether_a_process_consumes_can_be_said() {
     let both = [("HUEY_CONSUMER", "0"), ("VOTIVE_CONSUME", "1")];
     assert!(settings(&[], &both).unwrap().is_consumer());
     assert!(refusal(&[], &[("VOTIVE_CONSUME", "maybe")]).contains("true or false"));
+}
+
+#[test]
+fn periodic_tasks_can_be_left_to_others() {
+    let start = |variables: &[(&str, &str)], switches: &[&str]| {
+        let settings = settings(&[&["--url", "memory://"], switches].concat(), variables).unwrap();
+        let entry = || {
+            let schedule = Schedule::every(Duration::from_secs(1)).unwrap();
+            Periodic::new("tick", schedule, &Order::Simple)
+        };
+        let opened = settings.open().unwrap();
+        let started = opened.start(Registry::new(), |builder| builder.periodic(entry()));
+        started.unwrap()
+    };
+    let quiet = start(&[], &["--no-periodic"]);
+    let silent = start(&[("VOTIVE_NO_PERIODIC", "true")], &[]);
+    let busy = start(&[], &[]);
+    let count = |consumers: &Consumers| consumers.running()[0].stats().fired;
+    until(|| count(&busy) >= 2);
+    assert_eq!((count(&quiet), count(&silent)), (0, 0));
 }

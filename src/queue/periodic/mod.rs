@@ -24,13 +24,10 @@ pub use operator::{PeriodicInfo, periodic, remove_periodic};
 
 use crate::queue::EnqueueError;
 use crate::schedule::Schedule;
-use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, Task};
+use crate::task::{Name, Options, Payload, PayloadError, PayloadLimits, QUEUE_DEFAULT, Task};
 
 /// The marks of periodic entries, and the objects that their tasks are about: this, then the entry's name.
 pub const PERIODIC_PREFIX: &str = "periodic/";
-
-/// The queue of entries that name none.
-const QUEUE_DEFAULT: &str = "default";
 
 /// What becomes of the times of an entry that nobody saw when they were due: because no consumer ran, or
 /// because the clock was put forward. Of times that are found due together the last one is due and the
@@ -129,6 +126,7 @@ impl Periodic {
         let payload = Payload::encode(task, PayloadLimits::default());
         let mut entry = Self::of(name.into(), schedule, Name::fixed(T::KIND), payload);
         entry.options = T::options();
+        entry.queue = Name::fixed(T::QUEUE);
         entry
     }
 
@@ -168,7 +166,8 @@ impl Periodic {
         self
     }
 
-    /// Sets the queue that the tasks go to; a consumer need not serve it. Defaults to `default`.
+    /// Sets the queue that the tasks go to; a consumer need not serve it. Defaults to that
+    /// of the kind, or to `default` if the task came encoded.
     pub fn queue(mut self, name: impl Into<Name>) -> Self {
         self.queue = name.into();
         self

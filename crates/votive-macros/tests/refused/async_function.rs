@@ -1,0 +1,6 @@
+#[votive::task]
+async fn send(to: String) {
+    drop(to);
+}
+
+fn main() {}

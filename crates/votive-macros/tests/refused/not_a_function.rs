@@ -1,0 +1,6 @@
+#[votive::task]
+struct Send {
+    to: String,
+}
+
+fn main() {}

@@ -90,7 +90,7 @@ fn the_log_has_each_run_in_a_span_and_each_failure_with_its_causes() {
         assert!(span.contains(field), "{span}");
     }
     assert!(
-        failed.contains(&bad.to_string()) && failed.contains("told to stop"),
+        failed.contains(&bad.to_string()) && failed.contains("timed out after 10ms"),
         "{failed}"
     );
 }

@@ -61,6 +61,7 @@
 //! - `cli`: the command line `votive`, which brings an argument parser.
 //! - `consume`: the command `consume` for applications, with settings, signals and a log file. Unix only.
 //! - `conformance`: the suite that every store passes, for those who write one.
+//! - `testing`: the kit for the tests of applications.
 //! - `failpoints`: lets crash tests kill the process at every durable step; not for production.
 //! - `full`: all that an application may want.
 
@@ -88,6 +89,8 @@ pub mod resource;
 pub mod schedule;
 pub mod store;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod txn;
 

@@ -13,6 +13,10 @@ mod faulty;
 mod flow;
 #[path = "consumer/hooks.rs"]
 mod hooks;
+#[path = "consumer/pausing.rs"]
+mod pausing;
+#[path = "consumer/rates.rs"]
+mod rates;
 #[path = "consumer/stop.rs"]
 mod stop;
 #[path = "consumer/timeouts.rs"]

@@ -171,6 +171,9 @@ impl Dispatch for ToyStore {
 
 fn matches(entry: &Entry, filter: &Filter) -> bool {
     let record = &entry.record;
+    if entry.record.options.ghost && !filter.ghosts {
+        return false;
+    }
     let queue = filter.queue.as_ref();
     let kind = filter.kind.as_ref();
     let about = filter.about.as_ref();

@@ -84,6 +84,27 @@ pub(super) fn listings_are_filtered_by_object(scene: &mut Scene<'_>) {
     assert!(listed(scene, &about("customer/2")).is_empty());
 }
 
+pub(super) fn ghosts_are_listed_only_if_asked_for(scene: &mut Scene<'_>) {
+    let mut enqueue = |ghost| {
+        scene.enqueue(scene.record_with(Options {
+            ghost,
+            about: vec!["invoice/1".to_owned()],
+            ..Options::default()
+        }))
+    };
+    let tasks: Vec<_> = (0..7).map(|number| enqueue(number % 3 != 0)).collect();
+    let about = Some("invoice/1".to_owned());
+    for about in [None, about] {
+        let filter = Filter {
+            about,
+            ..Filter::default()
+        };
+        assert_eq!(listed(scene, &filter), [tasks[0], tasks[3], tasks[6]]);
+        let ghosts = true;
+        assert_eq!(listed(scene, &Filter { ghosts, ..filter }), tasks);
+    }
+}
+
 pub(super) fn stats_count_by_queue_and_state(scene: &mut Scene<'_>) {
     let worker = scene.worker();
     let tasks = [(); 3].map(|()| scene.enqueue_any());

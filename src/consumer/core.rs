@@ -67,8 +67,8 @@ impl Core {
             self.hire_one()?;
         }
         for (lane, queue) in self.queues.iter().enumerate() {
-            let queue = queue.name().to_owned();
-            self.spawn(Role::Fetcher, move |core| fetch::run(core, lane, &queue))?;
+            let queue = queue.clone();
+            self.spawn(Role::Fetcher, move |core| fetch::run(core, lane, queue))?;
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ mod immediate;
 mod liveness;
 mod name;
 mod roll;
+mod rules;
 mod settle;
 mod shutdown;
 mod stats;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::id::TaskId;
-use crate::queue::{Draft, EnqueueError, Queue, Queues};
+use crate::queue::{self, Draft, EnqueueError, Guarded, Queue, Queues};
 use crate::task::{Name, Options, Task};
 use crate::time::Timestamp;
 use crate::txn::{Cancellation, Work};
@@ -81,6 +81,15 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn cancellation(&self) -> &Cancellation {
         self.cancellation
+    }
+
+    /// Answers whether an object may be changed now: not while another task about it than this one has yet
+    /// to run or runs (see [`queue::guard`](crate::queue::guard)).
+    ///
+    /// # Errors
+    /// As [`queue::guard`](crate::queue::guard).
+    pub fn guard(&self, object: &str) -> Result<(), Guarded> {
+        queue::guard(self.queue.store(), object, Some(self.attempt.task))
     }
 
     /// Enqueues a task in the task's own queue. It becomes visible when this one is done.

@@ -173,6 +173,7 @@ impl Mover<'_> {
         let filter = Filter {
             queue: self.queue.map(str::to_owned),
             states: Some(MOVABLE),
+            ghosts: true,
             ..Filter::default()
         };
         let mut cursor = None;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConsumerId, Incarnation, ResourceId, TaskId, Token, TxnId};
-use crate::task::{Record, State, StateSet};
+use crate::task::{Options, Record, State, StateSet};
 use crate::time::Timestamp;
 
 /// What `apply` and `publish` made of a batch.
@@ -157,6 +157,15 @@ pub struct Filter {
     pub about: Option<String>,
     /// Only tasks enqueued before this instant.
     pub enqueued_before: Option<Timestamp>,
+    /// Whether [ghosts](crate::task::Options::ghost) are shown too. Defaults to false.
+    pub ghosts: bool,
+}
+
+impl Filter {
+    /// Whether a task is shown as far as ghosts are concerned.
+    pub(crate) fn sees(&self, options: &Options) -> bool {
+        self.ghosts || !options.ghost
+    }
 }
 
 /// Where the next page of a listing starts. Opaque; its text form is for command lines and URLs.
@@ -166,7 +175,7 @@ pub struct Cursor(pub String);
 /// One page of a listing, in the order of enqueueing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// The tasks.
+    /// The tasks; perhaps fewer than asked for, even if there is another page.
     pub tasks: Vec<Listed>,
     /// Where the next page starts; `None` on the last one.
     pub next: Option<Cursor>,

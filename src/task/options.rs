@@ -78,7 +78,8 @@ pub struct Options {
     pub unique: Option<Unique>,
     /// Tasks of one group never run at the same time. Defaults to none.
     pub group: Option<String>,
-    /// The objects that the task is about, for "which tasks concern object X?".
+    /// The objects that the task is about, for "which tasks concern object X?". By custom the first is its
+    /// context: the object that it works on.
     pub about: Vec<String>,
     /// Tasks that must be done first. The task waits until a `Change::Arrive` has named each of them;
     /// the handler of that task has to add it to its transaction, the consumer does not do so by itself.
@@ -88,6 +89,9 @@ pub struct Options {
     pub user: Option<String>,
     /// How long the finished task stays to be looked at. Defaults to none: it leaves when it is done.
     pub retention: Option<Duration>,
+    /// Whether the task stays out of listings, and out of what concerns an object, unless ghosts are asked
+    /// for. It runs like any other. Defaults to false.
+    pub ghost: bool,
 }
 
 impl Options {
@@ -152,6 +156,7 @@ impl Default for Options {
             waits_for: Vec::new(),
             user: None,
             retention: None,
+            ghost: false,
         }
     }
 }

@@ -11,6 +11,7 @@ mod enqueueing;
 mod homes;
 mod in_doubt;
 mod looking;
+mod pausing;
 mod postgres;
 mod stores;
 mod timing;

@@ -8,7 +8,7 @@ use crossbeam_channel::{after, select, tick};
 use votive::consumer::{Consumer, Running};
 use votive::handler::{Context, Registry};
 use votive::queue::{Queue, recover_older_than};
-use votive::store::Store;
+use votive::store::{Filter, Store};
 use votive::task::State;
 use votive::txn::{BoxError, TransactionManager};
 
@@ -130,7 +130,7 @@ impl World {
             something();
             select! {
                 recv(again) -> _ => {}
-                recv(late) -> _ => return Err("some tasks are never done".into()),
+                recv(late) -> _ => return Err(self.left()?.into()),
             }
         }
         Ok(())
@@ -142,6 +142,20 @@ impl World {
         let waited = self.wait();
         running.stop();
         waited
+    }
+
+    /// Says what is never done.
+    fn left(&self) -> Result<String> {
+        let page = self.store.scan(&Filter::default(), None, 100_000)?;
+        let left = page.tasks.into_iter();
+        let left = left.filter(|listed| listed.record.state != State::Done);
+        let left: Vec<_> = left.map(|listed| format!("{listed:?}")).collect();
+        let in_doubt = self.store.in_doubt(None, 10)?;
+        let now = self.store.now()?;
+        Ok(format!(
+            "some tasks are never done, now {now}, in doubt {in_doubt:?}:\n{}",
+            left.join("\n")
+        ))
     }
 
     fn unfinished(&self) -> Result<u64> {

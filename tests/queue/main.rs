@@ -1,6 +1,7 @@
 //! What a queue promises, told as stories over its public interface.
 #![cfg(test)]
 
+mod about;
 mod database;
 mod enqueue;
 mod faults;
@@ -11,4 +12,6 @@ mod operator;
 mod preparing;
 mod recovery;
 mod restart;
+mod room;
+mod settings;
 mod turn;

@@ -34,6 +34,7 @@ pub(crate) fn filter(typed: &args::Filter, now: Timestamp) -> Filter {
         states: states(typed),
         about: typed.about.clone(),
         enqueued_before: typed.older_than.map(|age| now.saturating_sub(age)),
+        ghosts: typed.ghosts,
     }
 }
 
@@ -77,5 +78,9 @@ pub(crate) fn is_old_enough(listed: &Listed, filter: &Filter) -> bool {
 }
 
 fn is_empty(typed: &args::Filter) -> bool {
-    filter(typed, Timestamp::EPOCH) == Filter::default()
+    let all = Filter {
+        ghosts: typed.ghosts,
+        ..Filter::default()
+    };
+    filter(typed, Timestamp::EPOCH) == all
 }

@@ -276,6 +276,7 @@ fn needed(options: &Options) -> Options {
         group: options.group.clone(),
         about: options.about.clone(),
         retention: options.retention,
+        ghost: options.ghost,
         ..Options::default()
     }
 }

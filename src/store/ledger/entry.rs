@@ -268,6 +268,7 @@ impl<B> Entry<B> {
     pub(super) fn matches(&self, filter: &Filter) -> bool {
         let queue = filter.queue.as_ref();
         queue.is_none_or(|queue| self.queue == *queue)
+            && filter.sees(&self.options)
             && filter
                 .states
                 .is_none_or(|states| states.contains(self.life.state))

@@ -117,7 +117,10 @@ fn scan(
     let rows = rows.collect::<Result<Vec<_>>>()?;
     let last = rows.last().filter(|_| more);
     let next = last.map(|last| Cursor(last.seq.to_string()));
-    let tasks = rows.into_iter().map(TaskRow::listed).collect();
+    let seen = rows
+        .into_iter()
+        .filter(|row| filter.sees(&row.record.options));
+    let tasks = seen.map(TaskRow::listed).collect();
     Ok(Page { tasks, next })
 }
 

@@ -217,7 +217,8 @@ fn matches(filter: &Filter, listed: &Listed) -> bool {
         |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
     let states = filter.states;
     let before = filter.enqueued_before;
-    is(&filter.queue, &record.queue)
+    filter.sees(&record.options)
+        && is(&filter.queue, &record.queue)
         && is(&filter.kind, &record.kind)
         && states.is_none_or(|states| states.contains(record.state))
         && before.is_none_or(|before| record.enqueued_at < before)

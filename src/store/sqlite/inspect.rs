@@ -95,7 +95,10 @@ fn scan(
     rows.truncate(limit);
     let last = rows.last().filter(|_| more);
     let next = last.map(|last| Cursor(last.seq.to_string()));
-    let tasks = rows.into_iter().map(TaskRow::listed).collect();
+    let seen = rows
+        .into_iter()
+        .filter(|row| filter.sees(&row.record.options));
+    let tasks = seen.map(TaskRow::listed).collect();
     Ok(Page { tasks, next })
 }
 

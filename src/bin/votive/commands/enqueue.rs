@@ -150,6 +150,7 @@ fn options(typed: &TaskOptions) -> Options {
         about: typed.about.clone(),
         user: typed.user.clone(),
         retention: typed.retention,
+        ghost: typed.ghost,
         ..usual
     }
 }

@@ -255,6 +255,14 @@ cases! { $
         a_staged_mark_is_a_retryable_conflict
         a_discarded_mark_is_free
     }
+    room {
+        a_queue_takes_no_more_than_may_be_pending
+        a_full_queue_refuses_the_whole_batch
+        what_is_waiting_or_scheduled_takes_room_and_what_runs_or_ended_takes_none
+        a_task_that_merges_takes_no_room
+        a_stage_is_refused_if_the_queue_is_full_and_a_publish_is_not
+        of_many_threads_no_more_get_in_than_there_is_room_for
+    }
     register {
         an_abort_written_first_wins
         a_commit_written_first_wins

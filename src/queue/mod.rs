@@ -13,6 +13,8 @@
 //! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
 //! | `copy` | moves tasks to another store |
+//! | `rate` | how many tasks of a queue may start, over all consumers together |
+//! | `settings` | what an operator says of a queue, for all processes at once |
 //! | `turn` | has a fleet do a piece of work once |
 //! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
@@ -30,7 +32,9 @@ mod operator;
 #[cfg(feature = "periodic")]
 mod periodic;
 mod queues;
+mod rate;
 mod recovery;
+mod settings;
 mod turn;
 
 use std::fmt;
@@ -51,7 +55,10 @@ pub use periodic::{
 #[cfg(feature = "periodic")]
 pub(crate) use periodic::{Entry, Next};
 pub use queues::{Destination, Queues};
+pub(crate) use rate::Allowed;
+pub use rate::Rate;
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
+pub use settings::{Pause, Settings, Status, all_settings};
 pub use turn::take_turn;
 
 use crate::codec::CodecError;
@@ -63,6 +70,7 @@ use crate::task::{
 use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
+use settings::Known;
 
 /// The longest name of a queue or kind, and the longest key, in bytes.
 pub const NAME_MAX: usize = 255;
@@ -99,6 +107,7 @@ pub struct Queue {
     store: Arc<dyn Store>,
     name: Name,
     limits: PayloadLimits,
+    known: Known,
 }
 
 impl Queue {
@@ -113,6 +122,7 @@ impl Queue {
             store,
             name,
             limits: PayloadLimits::default(),
+            known: Known::default(),
         })
     }
 
@@ -158,7 +168,8 @@ impl Queue {
 
     /// Enqueues a task with the options of its kind. It becomes visible when `work` commits.
     ///
-    /// The task is encoded now: a later change of the value is not stored. The id is final.
+    /// The task is encoded now: a later change of the value is not stored. The id is final. Whether the
+    /// queue has room for it, if that is [limited](Settings::capacity), is judged at the vote.
     ///
     /// # Errors
     /// Nothing was enqueued; the transaction can go on.
@@ -206,9 +217,11 @@ impl Queue {
     ) -> Result<TaskId, EnqueueError> {
         let number = work.count_up();
         let mint = |now| TaskId::within(work.id(), number, now);
-        let record = self.record(kind.into(), payload, options, mint)?;
+        let (record, capacity) = self.record(kind.into(), payload, options, mint)?;
         let task = record.id;
-        change(&self.store, work, Change::Insert(Box::new(record)))?;
+        let buffer = Buffer::join(&self.store, work)?;
+        buffer.push(Change::Insert(Box::new(record)));
+        buffer.limit(&self.name, capacity);
         Ok(task)
     }
 
@@ -231,20 +244,24 @@ impl Queue {
         change(&self.store, work, amend)
     }
 
-    /// Makes the record of a task, refusing what no store would take.
+    /// Makes the record of a task, refusing what no store would take; and says how many may be pending.
     fn record(
         &self,
         kind: Name,
         payload: Payload,
-        options: Options,
+        mut options: Options,
         mint: impl FnOnce(Timestamp) -> TaskId,
-    ) -> Result<Record, EnqueueError> {
+    ) -> Result<(Record, Option<u64>), EnqueueError> {
         check_name("the kind of a task", &kind)?;
         check_options(&options)?;
         self.check_size(&kind, &payload)?;
         let now = self.store.now()?;
+        let settings = self.known_settings(now)?;
+        if settings.is_top(&kind) {
+            options.priority = 0;
+        }
         let record = Record::new(mint(now), &self.name, kind, payload, now);
-        Ok(record.with_options(options.shared()))
+        Ok((record.with_options(options.shared()), settings.capacity))
     }
 
     fn check_size(&self, kind: &str, payload: &Payload) -> Result<(), PayloadError> {

@@ -85,6 +85,14 @@ pub enum Change {
         /// The new value; `None` removes it.
         value: Option<Vec<u8>>,
     },
+    /// A condition: there is room in a queue for what the batch inserted before this change. What others
+    /// have staged takes room only once it is published.
+    Room {
+        /// The queue.
+        queue: String,
+        /// Refused with `Kind::QueueFull` if more of its tasks than this are pending.
+        pending_max: u64,
+    },
 }
 
 /// The end of a claim: who settles proves by the token that the claim is still theirs.

@@ -1,5 +1,6 @@
 //! What a task *is*: data, and the one table of what may happen to it. Nothing here runs anything.
 
+mod key;
 mod name;
 mod options;
 mod payload;
@@ -10,6 +11,7 @@ mod state;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use key::kind_key;
 pub use name::Name;
 pub(crate) use options::shared as shared_options;
 pub use options::{OnDuplicate, Options, Unique};

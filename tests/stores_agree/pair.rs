@@ -191,7 +191,7 @@ impl Pair {
     /// The same batch for each side, except for the tokens of the claims that it settles.
     fn batches(&mut self, edits: &[Edit]) -> [Batch; 2] {
         let mut batches = [Batch::default(), Batch::default()];
-        for edit in keep_key_promises(edits) {
+        for edit in keep_room_promises(&keep_key_promises(edits)) {
             let Some(changes) = self.changes(&edit) else {
                 continue;
             };
@@ -240,6 +240,10 @@ impl Pair {
                 expect: expect.map(|byte| vec![byte]),
                 value: value.map(|byte| vec![byte]),
             }),
+            Edit::Room { queue, pending_max } => same(Change::Room {
+                queue: QUEUES[*queue].to_owned(),
+                pending_max: *pending_max,
+            }),
         }
     }
 
@@ -274,6 +278,24 @@ fn keep_key_promises(edits: &[Edit]) -> Vec<Edit> {
         }
     }
     edits
+}
+
+/// Room is asked for after all that is inserted. Whether a stage counts a task that is going to merge, or
+/// one that comes back in the same batch, is not promised.
+fn keep_room_promises(edits: &[Edit]) -> Vec<Edit> {
+    let is_room = |edit: &Edit| matches!(edit, Edit::Room { .. });
+    if !edits.iter().any(is_room) {
+        return edits.to_vec();
+    }
+    let mut kept = edits.to_vec();
+    kept.retain(|edit| is_room(edit) || matches!(edit, Edit::Insert { .. }));
+    kept.sort_by_key(is_room);
+    for edit in &mut kept {
+        if let Edit::Insert { options, .. } = edit {
+            options.unique = None;
+        }
+    }
+    kept
 }
 
 /// What is compared of a refused stage. A batch is judged before it is made, so the state in which a

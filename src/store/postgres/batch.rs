@@ -155,6 +155,12 @@ impl<'s> Performer<'s> {
             Change::Mark { key, expect, value } => {
                 self.mark(&key, expect.as_deref(), value.as_deref())
             }
+            Change::Room { queue, pending_max } => {
+                if self.judged {
+                    return Ok(());
+                }
+                refuse_full(self.session, &queue, (0, pending_max))
+            }
         }
     }
 
@@ -355,6 +361,21 @@ pub(super) fn take_while<T>(
     taken
 }
 
+/// Refuses a queue in which more tasks are pending than may be, with so many that are to come. Exact for
+/// all who ask, because each holds the lock of the queue's name until its transaction has ended.
+pub(super) fn refuse_full(
+    session: &mut dyn Session,
+    queue: &str,
+    (coming, max): (u64, u64),
+) -> Result<()> {
+    let pending = tasks::pending_count(session, queue, max.saturating_add(1))?;
+    Ok(lifecycle::check_room(
+        queue,
+        pending.saturating_add(coming),
+        max,
+    )?)
+}
+
 /// Takes the locks of all names that a batch is about, then keeps the tasks that it changes from being
 /// changed by others. What nearly every batch has, tasks on which nothing hangs that come or are done,
 /// needs neither.
@@ -379,6 +400,7 @@ pub(super) fn lock_names(session: &mut dyn Session, batch: &Batch) -> Result<()>
                 touched.push(*task);
             }
             Change::Mark { key, .. } => names.mark(key),
+            Change::Room { queue, .. } => names.queue(queue),
         }
     }
     lock_tasks(session, &touched, names)

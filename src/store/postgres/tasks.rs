@@ -381,6 +381,23 @@ pub(super) fn mark(session: &mut dyn Session, key: &str) -> Result<Option<Vec<u8
     row.map(|row| column(&row, 0)).transpose()
 }
 
+/// Counts the pending tasks of a queue, up to about `limit`.
+pub(super) fn pending_count(session: &mut dyn Session, queue: &str, limit: u64) -> Result<u64> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let row = session.first(
+        "SELECT count(*) FROM (
+             (SELECT 1 FROM @.ready r WHERE r.queue = $1 LIMIT $2)
+             UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 2 LIMIT $2)
+             UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 1 LIMIT $2)
+             UNION ALL (SELECT 1 FROM @.pin p JOIN @.task t ON t.seq = p.seq
+                 WHERE t.queue = $1 AND t.state = 3
+                     AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE c.id = t.id) LIMIT $2)) pending",
+        vec![queue.into(), limit.into()],
+    )?;
+    let count = row.map(|row| column::<i64>(&row, 0)).transpose()?;
+    Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
+}
+
 /// Writes a mark, or removes it.
 pub(super) fn set_mark(session: &mut dyn Session, key: &str, value: Option<&[u8]>) -> Result<()> {
     match value {

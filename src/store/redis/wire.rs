@@ -75,6 +75,8 @@ struct WireChange<'b> {
     done: Option<String>,
     #[serde(flatten)]
     mark: Option<Mark<'b>>,
+    #[serde(flatten)]
+    room: Option<Room<'b>>,
 }
 
 /// Numbers that a script only keeps and compares are text, because its own have 53 bits.
@@ -157,6 +159,12 @@ struct Mark<'b> {
     value: Option<usize>,
 }
 
+#[derive(Serialize)]
+struct Room<'b> {
+    queue: &'b str,
+    pending_max: u64,
+}
+
 impl WireBatch {
     /// Checks a batch as far as that can be done here, and puts it in the form that scripts read.
     pub(super) fn new(batch: &Batch) -> Result<Self> {
@@ -228,6 +236,14 @@ impl Blobs {
                     key,
                     expect: expect.clone().map(|blob| self.push(blob)),
                     value: value.clone().map(|blob| self.push(blob)),
+                }),
+                ..WireChange::default()
+            },
+            Change::Room { queue, pending_max } => WireChange {
+                change: "room",
+                room: Some(Room {
+                    queue,
+                    pending_max: *pending_max,
                 }),
                 ..WireChange::default()
             },

@@ -134,6 +134,11 @@ function changes.mark(change, blob)
   set_mark(change.key, value)
 end
 
+function changes.room(change)
+  local is_full = not is_judged and pending_in(change.queue) > change.pending_max
+  if is_full then refuse('QueueFull', change.queue, text(change.pending_max)) end
+end
+
 -- Makes all changes in order; returns the pairs of merged tasks. `blob` gives the bytes of a number.
 local function perform(batch, blob)
   local merged = {}

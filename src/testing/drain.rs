@@ -42,7 +42,7 @@ pub enum DrainError {
 /// # let (store, registry) = (votive::open("memory://")?, Registry::new());
 /// let consumer = Consumer::builder(store.clone(), registry).queue("default");
 /// let stopped = votive::testing::drain(consumer, &*store, Duration::from_secs(10))?;
-/// assert_eq!(stopped.stats.failed, 0);
+/// assert_eq!(stopped.stats.dead, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -154,7 +154,7 @@ where
 #[macro_export]
 macro_rules! main {
     () => {
-        $crate::main!($crate::Registry::discovered);
+        $crate::main!($crate::handler::Registry::discovered);
     };
     ($registry:expr $(,)?) => {
         fn main() -> ::std::process::ExitCode {

@@ -11,6 +11,8 @@ mod durable;
 mod faulty;
 #[path = "consumer/flow.rs"]
 mod flow;
+#[path = "consumer/hooks.rs"]
+mod hooks;
 #[path = "consumer/pausing.rs"]
 mod pausing;
 #[path = "consumer/rates.rs"]
@@ -19,5 +21,7 @@ mod rates;
 mod stop;
 #[path = "consumer/timeouts.rs"]
 mod timeouts;
+#[path = "consumer/workers.rs"]
+mod workers;
 #[path = "consumer/world.rs"]
 mod world;

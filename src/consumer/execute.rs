@@ -1,11 +1,15 @@
 //! The workers: each task in a transaction of its own, which its settlement joins.
 
+use std::cell::Cell;
+use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::backlog::LaneNumber;
 use super::core::Core;
+use super::hooks::{Event, said};
+use super::roll::Role;
 use super::timer::{instant, jitter};
 use super::verdict::{self, End, chain};
 use super::watch::{self, Reason};
@@ -54,28 +58,83 @@ pub(super) fn run(core: &Arc<Core>) -> bool {
         let Some((lane, claim)) = core.backlog.take() else {
             return true;
         };
-        let started = instant();
         // A lane without a queue there is not; if there were, its tasks would be for others.
         let Some(queue) = core.queues.get(lane) else {
             core.release(claim);
-            core.backlog.end(lane, started.elapsed());
+            core.backlog.end(lane, Duration::ZERO);
             continue;
         };
-        if !run_claim(core, lane, queue, claim) {
+        let hold = Hold::new(core, lane, queue, claim);
+        if !hold.run() {
             return false;
         }
-        core.backlog.end(lane, started.elapsed());
+        core.backlog.end(lane, hold.since.elapsed());
+    }
+}
+
+/// A claim in the hands of a worker. What a handler throws is caught, but what is thrown while that is
+/// cleared away is not, and ends the thread: then the claim has failed, and its lane has room again.
+struct Hold<'c> {
+    core: &'c Core,
+    lane: LaneNumber,
+    queue: &'c Queue,
+    claim: Arc<Claim>,
+    since: Instant,
+    /// Whether the watch knows of it, and may give the worker up.
+    watched: Cell<bool>,
+    /// Whether the run came to its end.
+    over: Cell<bool>,
+}
+
+impl<'c> Hold<'c> {
+    fn new(core: &'c Core, lane: LaneNumber, queue: &'c Queue, claim: Arc<Claim>) -> Self {
+        Self {
+            core,
+            lane,
+            queue,
+            claim,
+            since: instant(),
+            watched: Cell::new(false),
+            over: Cell::new(false),
+        }
+    }
+
+    /// Runs the claim; returns whether this worker was not given up meanwhile.
+    fn run(&self) -> bool {
+        let present = run_claim(self);
+        self.over.set(true);
+        present
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if self.over.get() {
+            return;
+        }
+        let core = self.core;
+        if self.watched.get() && !core.watch.leave(self.claim.token) {
+            // The watch has taken the thread off the roll, and its end is about to do so again.
+            return core.roll.enter(Role::Worker);
+        }
+        let (task, conflicts) = (self.claim.record.id, self.claim.record.counts.conflicts);
+        tracing::error!(consumer = %core.id, %task, "a worker died of a panic");
+        let failure = vec!["its worker died of a panic".to_owned()];
+        core.counters.count(|stats| stats.panics += 1);
+        core.settle(Arc::clone(&self.claim), End::Failed(failure), conflicts);
+        core.backlog.end(self.lane, self.since.elapsed());
     }
 }
 
 /// Runs one claim on the caller's thread, which nobody watches.
 pub(super) fn run_here(core: &Core, queue: &Queue, claim: Arc<Claim>) {
-    run_claim(core, LaneNumber::default(), queue, claim);
+    Hold::new(core, LaneNumber::default(), queue, claim).run();
 }
 
 /// Runs one claim to its end; returns whether this worker was not given up meanwhile.
-fn run_claim(core: &Core, lane: LaneNumber, queue: &Queue, claim: Arc<Claim>) -> bool {
-    let mut runner = match Runner::new(core, queue, Arc::clone(&claim)) {
+fn run_claim(hold: &Hold<'_>) -> bool {
+    let (core, lane, claim) = (hold.core, hold.lane, Arc::clone(&hold.claim));
+    let mut runner = match Runner::new(core, hold.queue, Arc::clone(&claim)) {
         Ok(runner) => runner,
         Err(end) => {
             let conflicts = claim.record.counts.conflicts;
@@ -84,12 +143,18 @@ fn run_claim(core: &Core, lane: LaneNumber, queue: &Queue, claim: Arc<Claim>) ->
         }
     };
     core.watch.enter(Arc::clone(&claim), lane, runner.timeout);
+    hold.watched.set(true);
     let ending = catch_unwind(AssertUnwindSafe(|| runner.run()));
     let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::Failed(vec![said(&*panic)])));
     let present = core.watch.leave(claim.token);
+    hold.watched.set(false);
     match ending {
         _ if !present => {}
-        Ending::Committed => core.counters.count(|stats| stats.done += 1),
+        Ending::Committed => {
+            core.counters.count(|stats| stats.done += 1);
+            let record = &claim.record;
+            core.hooks.tell(&Event::Committed { record });
+        }
         Ending::Settle(end) => core.settle(claim, end, runner.attempt.conflict_count),
         Ending::Undecided => core.settle_in_doubt(claim, runner.attempt.conflict_count),
         Ending::Lost => core.lost(claim.record.id),
@@ -151,6 +216,11 @@ impl<'c> Runner<'c> {
                 self.core.settings.retry_max_count,
             );
             tracing::debug!(task = %self.attempt.task, count, error = &*error, "a conflict");
+            self.tell(&Event::Conflicted {
+                record: &self.claim.record,
+                attempt: &self.attempt,
+                error: &*error,
+            });
             if count > max {
                 let mut failure = vec![format!("more than {max} conflicts")];
                 failure.extend(chain(&*error));
@@ -180,8 +250,13 @@ impl<'c> Runner<'c> {
                 return Tried::settle(End::Released(Some(REST)));
             }
         };
+        let _entered = self.span(&txn).entered();
         let cancellation = Cancellation::new();
         txn.set_data(cancellation.clone());
+        self.tell(&Event::Executing {
+            record: &self.claim.record,
+            attempt: &self.attempt,
+        });
         if let Some(reason) = self
             .core
             .watch
@@ -189,14 +264,45 @@ impl<'c> Runner<'c> {
         {
             return Self::stopped(txn, reason, None);
         }
+        let started = instant();
         let result = self.handle(&mut txn, &cancellation);
         let reason = self.core.watch.handler_ended(self.claim.token);
+        self.executed(started.elapsed(), result.as_ref().err());
         match (result, reason) {
             (Ok(()), None | Some(Reason::Stopping)) => self.commit(txn),
             (Ok(()), Some(reason)) => Self::stopped(txn, reason, None),
             (Err(error), Some(reason)) => Self::stopped(txn, reason, Some(chain(&*error))),
             (Err(error), None) => Self::failed(txn, error),
         }
+    }
+
+    /// Returns the span of one run: what is logged meanwhile is about this task and transaction.
+    fn span(&self, txn: &Transaction) -> tracing::Span {
+        let (record, attempt) = (&self.claim.record, &self.attempt);
+        tracing::info_span!(
+            "task",
+            txn = %txn.id(),
+            task = %record.id,
+            queue = &*record.queue,
+            kind = &*record.kind,
+            attempt = attempt.number,
+            conflicts = attempt.conflict_count,
+        )
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        self.core.hooks.tell(event);
+    }
+
+    /// Counts a run of the handler, and tells of it.
+    fn executed(&self, took: Duration, error: Option<&BoxError>) {
+        self.core.counters.count(|stats| stats.ran(took));
+        self.tell(&Event::Executed {
+            record: &self.claim.record,
+            attempt: &self.attempt,
+            took,
+            error: error.map(|error| -> &(dyn StdError + 'static) { &**error }),
+        });
     }
 
     fn handle(&self, txn: &mut Transaction, cancellation: &Cancellation) -> Result<(), BoxError> {
@@ -283,11 +389,4 @@ fn abort(txn: Transaction) -> bool {
         tracing::warn!(error = ?chain(error), "a task's transaction did not abort cleanly");
     }
     aborted.is_ok()
-}
-
-/// Returns what a panic said.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("without a message"))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::backlog::LaneNumber;
 use super::core::Core;
+use super::hooks::Event;
 use super::liveness;
 use super::rules::Rules;
 use super::timer::Backoff;
@@ -122,6 +123,10 @@ pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Claim>> {
         stats.claimed += all as u64;
         stats.reclaimed += reclaimed as u64;
     });
+    for claim in claims.iter().filter(taken_over) {
+        let record = &claim.record;
+        core.hooks.tell(&Event::Reclaimed { record });
+    }
     Ok(claims)
 }
 

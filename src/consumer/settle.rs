@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::core::Core;
+use super::hooks::Event;
 use super::stats::Stats;
 use super::timer::{Backoff, instant, jitter, later, within};
 use super::verdict::{self, End};
 use crate::queue;
-use crate::store::{self, Change, Claim, ClaimKey, Kind};
+use crate::store::{self, Change, Claim, ClaimKey, Kind, Verdict};
 use crate::txn::BoxError;
 
 /// The largest number of settlements made in one transaction.
@@ -219,23 +220,26 @@ pub(super) fn settle_due(core: &Core) -> Vec<(Arc<Claim>, End)> {
 /// Settles all of `jobs` in one transaction, or, if one of them is in the way, the others without it.
 fn settle(core: &Core, mut jobs: Vec<Job>) {
     while !jobs.is_empty() {
-        let Err(error) = commit(core, &jobs) else {
-            return core.counters.count(|stats| count(stats, &jobs));
-        };
-        jobs = refused(core, jobs, &*error);
+        match commit(core, &jobs) {
+            Ok(verdicts) => return settled(core, &jobs, &verdicts),
+            Err(error) => jobs = refused(core, jobs, &*error),
+        }
     }
 }
 
-fn commit(core: &Core, jobs: &[Job]) -> Result<(), BoxError> {
+/// Settles all of `jobs` or none, and returns what became of each.
+fn commit(core: &Core, jobs: &[Job]) -> Result<Vec<Verdict>, BoxError> {
     let mut txn = core.manager.begin()?;
     let now = core.store.now()?;
+    let mut verdicts = Vec::with_capacity(jobs.len());
     for job in jobs {
         let settlement =
             verdict::settlement(&job.claim, job.end.clone(), job.conflicts, now, jitter());
+        verdicts.push(settlement.verdict.clone());
         queue::change(&core.store, &mut txn, Change::Settle(settlement))?;
     }
     txn.commit()?;
-    Ok(())
+    Ok(verdicts)
 }
 
 /// Deals with a refusal, and returns what is to be tried again at once.
@@ -270,13 +274,66 @@ fn give_time(core: &Core, jobs: Vec<Job>, error: &(dyn StdError + 'static), hope
     core.settler.postpone(jobs);
 }
 
-fn count(stats: &mut Stats, jobs: &[Job]) {
-    for job in jobs {
-        match job.end {
-            End::Done => stats.done += 1,
-            End::Failed(_) => stats.failed += 1,
-            End::Released(_) => stats.released += 1,
-            End::Expired | End::Worn => stats.buried += 1,
+/// Counts what was settled, and tells of it.
+fn settled(core: &Core, jobs: &[Job], verdicts: &[Verdict]) {
+    let settled = || jobs.iter().zip(verdicts);
+    core.counters.count(|stats| {
+        settled().for_each(|(job, verdict)| count(stats, &job.end, verdict));
+    });
+    for (job, verdict) in settled() {
+        log(core, &job.claim, verdict);
+        if let Some(event) = event(&job.claim, verdict) {
+            core.hooks.tell(&event);
         }
+    }
+}
+
+/// Logs a failure with the chain of its causes.
+fn log(core: &Core, claim: &Claim, verdict: &Verdict) {
+    let (consumer, record) = (&core.id, &claim.record);
+    let (task, kind, queue) = (record.id, &*record.kind, &*record.queue);
+    match verdict {
+        Verdict::Retry { failure, .. } => {
+            let error = &failure.chain;
+            tracing::warn!(%consumer, %task, kind, queue, ?error, "an attempt failed");
+        }
+        Verdict::Bury { reason, failure } => {
+            let error = failure.as_ref().map(|failure| &failure.chain);
+            tracing::error!(%consumer, %task, kind, queue, ?reason, ?error, "a task is dead");
+        }
+        _ => {}
+    }
+}
+
+fn count(stats: &mut Stats, end: &End, verdict: &Verdict) {
+    match end {
+        End::Done => stats.done += 1,
+        End::Failed(_) => stats.failed += 1,
+        End::Released(_) => stats.released += 1,
+        End::Expired | End::Worn => stats.buried += 1,
+    }
+    match verdict {
+        Verdict::Retry { .. } => stats.retried += 1,
+        Verdict::Bury { .. } => stats.dead += 1,
+        _ => {}
+    }
+}
+
+/// Returns what there is to tell of a settlement; nothing of what was given back.
+fn event<'e>(claim: &'e Claim, verdict: &'e Verdict) -> Option<Event<'e>> {
+    let record = &claim.record;
+    match verdict {
+        Verdict::Done => Some(Event::Committed { record }),
+        Verdict::Retry { at, failure } => Some(Event::Retrying {
+            record,
+            failure,
+            at: *at,
+        }),
+        Verdict::Bury { reason, failure } => Some(Event::Dead {
+            record,
+            reason: *reason,
+            failure: failure.as_ref(),
+        }),
+        Verdict::Release { .. } => None,
     }
 }

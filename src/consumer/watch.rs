@@ -69,10 +69,12 @@ impl Run {
     }
 
     fn stop(&mut self, reason: Reason, grace: Duration) {
-        if self.stop.is_some() {
+        let give_up_at = within(grace);
+        if let Some((_, at)) = &mut self.stop {
+            *at = give_up_at.min(*at);
             return;
         }
-        self.stop = Some((reason, within(grace)));
+        self.stop = Some((reason, give_up_at));
         if let Some(cancellation) = &self.cancellation {
             cancellation.cancel();
         }

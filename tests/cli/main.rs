@@ -3,6 +3,7 @@
 
 mod changing;
 mod copying;
+mod dead;
 mod desk;
 mod endings;
 mod enqueueing;

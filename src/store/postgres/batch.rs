@@ -7,6 +7,7 @@ use super::insert;
 use super::keys::{self, Reservation};
 use super::names::Names;
 use super::row::{TaskRow, column, id};
+use super::series::{done, plain_insert, take_while};
 use super::session::Session;
 use super::tasks;
 use super::value::Value;
@@ -327,38 +328,6 @@ pub(super) fn endings(settlements: &[Settlement]) -> Vec<Value> {
         column(|each| each.token.incarnation.to_u64().cast_signed()),
         column(|each| each.token.count.cast_signed()),
     ]
-}
-
-pub(super) fn plain_insert(change: Change) -> std::result::Result<Record, Change> {
-    match change {
-        Change::Insert(record) if insert::is_plain(&record) => Ok(*record),
-        change => Err(change),
-    }
-}
-
-pub(super) fn done(change: Change) -> std::result::Result<Settlement, Change> {
-    match change {
-        Change::Settle(settlement) if settlement.verdict == Verdict::Done => Ok(settlement),
-        change => Err(change),
-    }
-}
-
-/// Takes from the front for as long as `take` takes.
-pub(super) fn take_while<T>(
-    changes: &mut VecDeque<Change>,
-    take: impl Fn(Change) -> std::result::Result<T, Change>,
-) -> Vec<T> {
-    let mut taken = Vec::new();
-    while let Some(change) = changes.pop_front() {
-        match take(change) {
-            Ok(fits) => taken.push(fits),
-            Err(change) => {
-                changes.push_front(change);
-                break;
-            }
-        }
-    }
-    taken
 }
 
 /// Refuses a queue in which more tasks are pending than may be, with so many that are to come. Exact for

@@ -9,8 +9,8 @@ use votive::codec;
 use votive::id::{Incarnation, TaskId, Token, TxnId};
 use votive::store::{Amendment, Batch, Change, Settlement, Verdict};
 use votive::task::{
-    Account, Counts, DeadReason, Failure, OnDuplicate, Options, Payload, PayloadLimits, Record, StateSet,
-    Unique,
+    Account, Counts, DeadReason, Failure, OnDuplicate, Options, Payload, PayloadLimits, Record,
+    StateSet, Unique,
 };
 use votive::time::Timestamp;
 

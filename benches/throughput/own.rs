@@ -249,6 +249,7 @@ fn settled(claim: &Claim) -> Change {
         token: claim.token,
         verdict: Verdict::Done,
         counts: votive::task::Counts::default(),
+        account: None,
     })
 }
 

@@ -131,7 +131,10 @@ impl Core {
     }
 
     /// Has a claim settled.
-    pub(super) fn settle(&self, claim: Arc<Claim>, end: End, conflicts: u32) {
+    pub(super) fn settle(&self, claim: Arc<Claim>, mut end: End, conflicts: u32) {
+        if let End::Failed(mishap) = &mut end {
+            mishap.chunk_size = self.registry.chunk_size(&claim.record.kind);
+        }
         self.settler.submit(claim, end, conflicts);
     }
 

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use super::backlog::LaneNumber;
 use super::core::Core;
 use super::hooks::{Event, said};
+use super::report::Reporter;
 use super::roll::Role;
 use super::timer::{instant, jitter};
 use super::verdict::{self, End, chain};
 use super::watch::{self, Reason};
-use crate::handler::{Attempt, Context};
+use crate::handler::{Attempt, Context, Outcome};
 use crate::queue::{self, Queue};
-use crate::store::{self, Change, Claim, Kind};
+use crate::store::{self, Claim, Kind};
 use crate::txn::{BoxError, Cancellation, CommitError, Transaction};
 
 /// The longest pause before the first run after a conflict; it doubles with each further one.
@@ -27,14 +28,21 @@ const REST: Duration = Duration::from_secs(1);
 
 /// How the run of a claim ended.
 enum Ending {
-    /// The settlement was part of the transaction that committed.
-    Committed,
+    /// The settlement was part of the transaction that committed: of the whole, or of a chunk.
+    Committed(Share),
     /// The settlement is still to be made, by itself.
     Settle(End),
     /// The commit's outcome is not known; the claim ends when it is.
     Undecided,
     /// The claim is another's.
     Lost,
+}
+
+/// How much of a task a run has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Whole,
+    Chunk,
 }
 
 /// How one try in one transaction ended.
@@ -121,7 +129,7 @@ impl Drop for Hold<'_> {
         tracing::error!(consumer = %core.id, %task, "a worker died of a panic");
         let failure = vec!["its worker died of a panic".to_owned()];
         core.counters.count(|stats| stats.panics += 1);
-        core.settle(Arc::clone(&self.claim), End::Failed(failure), conflicts);
+        core.settle(Arc::clone(&self.claim), End::failed(failure), conflicts);
         core.backlog.end(self.lane, self.since.elapsed());
     }
 }
@@ -145,17 +153,21 @@ fn run_claim(hold: &Hold<'_>) -> bool {
     core.watch.enter(Arc::clone(&claim), lane, runner.timeout);
     hold.watched.set(true);
     let ending = catch_unwind(AssertUnwindSafe(|| runner.run()));
-    let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::Failed(vec![said(&*panic)])));
+    let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::failed(vec![said(&*panic)])));
     let present = core.watch.leave(claim.token);
     hold.watched.set(false);
     match ending {
         _ if !present => {}
-        Ending::Committed => {
+        Ending::Committed(Share::Whole) => {
             core.counters.count(|stats| stats.done += 1);
             let record = &claim.record;
             core.hooks.tell(&Event::Committed { record });
         }
-        Ending::Settle(end) => core.settle(claim, end, runner.attempt.conflict_count),
+        Ending::Committed(Share::Chunk) => core.counters.count(|stats| stats.chunks += 1),
+        Ending::Settle(end) => {
+            let end = end.lasting(hold.since.elapsed());
+            core.settle(claim, end, runner.attempt.conflict_count);
+        }
         Ending::Undecided => core.settle_in_doubt(claim, runner.attempt.conflict_count),
         Ending::Lost => core.lost(claim.record.id),
     }
@@ -186,6 +198,8 @@ impl<'c> Runner<'c> {
             return Err(core.unknown(record));
         }
         let timeout = record.options.timeout.or(core.settings.timeout);
+        let position = record.account.as_ref().and_then(|account| account.position);
+        let timeout = timeout.map(|timeout| verdict::timeout(timeout, position));
         let attempt = Attempt {
             task: record.id,
             kind: record.kind.clone(),
@@ -224,7 +238,7 @@ impl<'c> Runner<'c> {
             if count > max {
                 let mut failure = vec![format!("more than {max} conflicts")];
                 failure.extend(chain(&*error));
-                return Ending::Settle(End::Failed(failure));
+                return Ending::Settle(End::failed(failure));
             }
             if self.core.backlog.closes_within(self.pause()) {
                 return Ending::Settle(End::Released(None));
@@ -269,8 +283,8 @@ impl<'c> Runner<'c> {
         let reason = self.core.watch.handler_ended(self.claim.token);
         self.executed(started.elapsed(), result.as_ref().err());
         match (result, reason) {
-            (Ok(()), None | Some(Reason::Stopping)) => self.commit(txn),
-            (Ok(()), Some(reason)) => Self::stopped(txn, reason, None),
+            (Ok(outcome), None | Some(Reason::Stopping)) => self.commit(txn, outcome),
+            (Ok(_), Some(reason)) => Self::stopped(txn, reason, None),
             (Err(error), Some(reason)) => Self::stopped(txn, reason, Some(chain(&*error))),
             (Err(error), None) => Self::failed(txn, error),
         }
@@ -305,9 +319,20 @@ impl<'c> Runner<'c> {
         });
     }
 
-    fn handle(&self, txn: &mut Transaction, cancellation: &Cancellation) -> Result<(), BoxError> {
-        let mut context = Context::new(txn, &self.attempt, self.queue, cancellation);
-        let run = || self.core.registry.run(&self.claim.record, &mut context);
+    fn handle(
+        &self,
+        txn: &mut Transaction,
+        cancellation: &Cancellation,
+    ) -> Result<Outcome, BoxError> {
+        let record = &self.claim.record;
+        let reporter = Reporter::new(self.core, record.id);
+        let report = |text: &str| reporter.report(text);
+        let context = Context::new(txn, &self.attempt, record, self.queue, cancellation);
+        let mut context = context.reporting(&report);
+        let run = || {
+            self.core.registry.run(record, &mut context)?;
+            Ok(context.into_outcome())
+        };
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             self.core.counters.count(|stats| stats.panics += 1);
             Err(said(&*panic).into())
@@ -328,29 +353,35 @@ impl<'c> Runner<'c> {
         match (conflict, clean) {
             (true, true) => Tried::Conflict(error),
             (true, false) => Tried::settle(End::Released(Some(REST))),
-            (false, _) => Tried::settle(End::Failed(chain(&*error))),
+            (false, _) => Tried::settle(End::failed(chain(&*error))),
         }
     }
 
     /// Commits a run whose handler succeeded, together with the task's completion — or leaves that to
     /// the settler, which shares its durable write with others, if there is nothing to go with it.
-    fn commit(&self, mut txn: Transaction) -> Tried {
+    fn commit(&self, mut txn: Transaction, outcome: Outcome) -> Tried {
         let alone = txn.is_empty();
-        if !alone && let Err(error) = self.join_settlement(&mut txn) {
+        let share = if outcome.is_part() {
+            Share::Chunk
+        } else {
+            Share::Whole
+        };
+        let end = End::Done(outcome);
+        if !alone && let Err(error) = self.join_settlement(&mut txn, end.clone()) {
             return Self::failed(txn, error);
         }
         match txn.commit() {
-            Ok(_) if alone => Tried::settle(End::Done),
-            Ok(_) => Tried::Over(Ending::Committed),
+            Ok(_) if alone => Tried::settle(end),
+            Ok(_) => Tried::Over(Ending::Committed(share)),
             Err(error) => self.not_committed(error),
         }
     }
 
-    fn join_settlement(&self, txn: &mut Transaction) -> Result<(), BoxError> {
+    fn join_settlement(&self, txn: &mut Transaction, end: End) -> Result<(), BoxError> {
         let now = self.core.store.now()?;
         let conflicts = self.attempt.conflict_count;
-        let settlement = verdict::settlement(&self.claim, End::Done, conflicts, now, 0.0);
-        queue::change(&self.core.store, txn, Change::Settle(settlement))?;
+        let settlement = verdict::settlement(&self.claim, end, conflicts, now, 0.0);
+        queue::settle_claim(&self.core.store, txn, &self.claim.record, settlement)?;
         Ok(())
     }
 
@@ -372,7 +403,7 @@ impl<'c> Runner<'c> {
             CommitError::Refused {
                 retryable: true, ..
             } => Tried::settle(End::Released(Some(REST))),
-            _ => Tried::settle(End::Failed(chain(&error))),
+            _ => Tried::settle(End::failed(chain(&error))),
         }
     }
 

@@ -24,6 +24,7 @@ mod hooks;
 mod immediate;
 mod liveness;
 mod name;
+mod report;
 mod roll;
 mod rules;
 mod settle;

@@ -14,7 +14,8 @@ use super::stats::Stats;
 use super::timer::{Backoff, instant, jitter, later, within};
 use super::verdict::{self, End};
 use crate::queue;
-use crate::store::{self, Change, Claim, ClaimKey, Kind, Verdict};
+use crate::store::{self, Claim, ClaimKey, Kind, Settlement, Verdict};
+use crate::task::Failure;
 use crate::txn::BoxError;
 
 /// The largest number of settlements made in one transaction.
@@ -221,25 +222,25 @@ pub(super) fn settle_due(core: &Core) -> Vec<(Arc<Claim>, End)> {
 fn settle(core: &Core, mut jobs: Vec<Job>) {
     while !jobs.is_empty() {
         match commit(core, &jobs) {
-            Ok(verdicts) => return settled(core, &jobs, &verdicts),
+            Ok(settlements) => return settled(core, &jobs, &settlements),
             Err(error) => jobs = refused(core, jobs, &*error),
         }
     }
 }
 
 /// Settles all of `jobs` or none, and returns what became of each.
-fn commit(core: &Core, jobs: &[Job]) -> Result<Vec<Verdict>, BoxError> {
+fn commit(core: &Core, jobs: &[Job]) -> Result<Vec<Settlement>, BoxError> {
     let mut txn = core.manager.begin()?;
     let now = core.store.now()?;
-    let mut verdicts = Vec::with_capacity(jobs.len());
+    let mut settlements = Vec::with_capacity(jobs.len());
     for job in jobs {
         let settlement =
             verdict::settlement(&job.claim, job.end.clone(), job.conflicts, now, jitter());
-        verdicts.push(settlement.verdict.clone());
-        queue::change(&core.store, &mut txn, Change::Settle(settlement))?;
+        settlements.push(settlement.clone());
+        queue::settle_claim(&core.store, &mut txn, &job.claim.record, settlement)?;
     }
     txn.commit()?;
-    Ok(verdicts)
+    Ok(settlements)
 }
 
 /// Deals with a refusal, and returns what is to be tried again at once.
@@ -275,39 +276,45 @@ fn give_time(core: &Core, jobs: Vec<Job>, error: &(dyn StdError + 'static), hope
 }
 
 /// Counts what was settled, and tells of it.
-fn settled(core: &Core, jobs: &[Job], verdicts: &[Verdict]) {
-    let settled = || jobs.iter().zip(verdicts);
+fn settled(core: &Core, jobs: &[Job], settlements: &[Settlement]) {
+    let settled = || jobs.iter().zip(settlements);
     core.counters.count(|stats| {
-        settled().for_each(|(job, verdict)| count(stats, &job.end, verdict));
+        settled().for_each(|(job, settlement)| count(stats, &job.end, settlement.verdict));
     });
-    for (job, verdict) in settled() {
-        log(core, &job.claim, verdict);
-        if let Some(event) = event(&job.claim, verdict) {
+    for (job, settlement) in settled() {
+        log(core, &job.claim, settlement);
+        if let Some(event) = event(&job.claim, settlement) {
             core.hooks.tell(&event);
         }
     }
 }
 
+/// Returns why the last attempt failed.
+fn failure<'s>(claim: &'s Claim, settlement: &'s Settlement) -> Option<&'s Failure> {
+    let account = settlement.account.as_ref();
+    account.map_or_else(|| claim.record.failure(), |account| account.failures.last())
+}
+
 /// Logs a failure with the chain of its causes.
-fn log(core: &Core, claim: &Claim, verdict: &Verdict) {
+fn log(core: &Core, claim: &Claim, settlement: &Settlement) {
     let (consumer, record) = (&core.id, &claim.record);
     let (task, kind, queue) = (record.id, &*record.kind, &*record.queue);
-    match verdict {
-        Verdict::Retry { failure, .. } => {
-            let error = &failure.chain;
+    let error = failure(claim, settlement).map(|failure| &failure.chain);
+    match settlement.verdict {
+        Verdict::Retry { .. } => {
             tracing::warn!(%consumer, %task, kind, queue, ?error, "an attempt failed");
         }
-        Verdict::Bury { reason, failure } => {
-            let error = failure.as_ref().map(|failure| &failure.chain);
+        Verdict::Bury { reason } => {
             tracing::error!(%consumer, %task, kind, queue, ?reason, ?error, "a task is dead");
         }
         _ => {}
     }
 }
 
-fn count(stats: &mut Stats, end: &End, verdict: &Verdict) {
+fn count(stats: &mut Stats, end: &End, verdict: Verdict) {
     match end {
-        End::Done => stats.done += 1,
+        End::Done(outcome) if outcome.is_part() => stats.chunks += 1,
+        End::Done(_) => stats.done += 1,
         End::Failed(_) => stats.failed += 1,
         End::Released(_) => stats.released += 1,
         End::Expired | End::Worn => stats.buried += 1,
@@ -320,19 +327,19 @@ fn count(stats: &mut Stats, end: &End, verdict: &Verdict) {
 }
 
 /// Returns what there is to tell of a settlement; nothing of what was given back.
-fn event<'e>(claim: &'e Claim, verdict: &'e Verdict) -> Option<Event<'e>> {
+fn event<'e>(claim: &'e Claim, settlement: &'e Settlement) -> Option<Event<'e>> {
     let record = &claim.record;
-    match verdict {
+    match settlement.verdict {
         Verdict::Done => Some(Event::Committed { record }),
-        Verdict::Retry { at, failure } => Some(Event::Retrying {
+        Verdict::Retry { at } => Some(Event::Retrying {
             record,
-            failure,
-            at: *at,
+            failure: failure(claim, settlement)?,
+            at,
         }),
-        Verdict::Bury { reason, failure } => Some(Event::Dead {
+        Verdict::Bury { reason } => Some(Event::Dead {
             record,
-            reason: *reason,
-            failure: failure.as_ref(),
+            reason,
+            failure: failure(claim, settlement),
         }),
         Verdict::Release { .. } => None,
     }

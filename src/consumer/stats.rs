@@ -23,6 +23,8 @@ pub struct Stats {
     pub executed_time_max: Duration,
     /// Tasks settled as done.
     pub done: u64,
+    /// Chunks of tasks that were done, the last one of each task left out.
+    pub chunks: u64,
     /// Attempts settled as failed: those of `retried`, and those that were a task's last.
     pub failed: u64,
     /// Attempts settled as failed after which the task is tried again.

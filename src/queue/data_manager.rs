@@ -86,6 +86,12 @@ impl Buffer {
         self.batch.changes.push(change);
     }
 
+    /// Whether it changes a task by an amendment.
+    pub(super) fn amends(&self, id: TaskId) -> bool {
+        let mut changes = self.batch.changes.iter();
+        changes.any(|change| matches!(change, Change::Amend { task, .. } if *task == id))
+    }
+
     /// Notes how many tasks may be pending in a queue that something was enqueued into.
     pub(super) fn limit(&mut self, queue: &Name, capacity: Option<u64>) {
         match capacity {

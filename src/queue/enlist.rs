@@ -71,8 +71,8 @@ impl Queue {
 
 /// A queue enlisted in the application's own transaction.
 pub struct Enlisted<E> {
-    queue: Queue,
-    transaction: E,
+    pub(super) queue: Queue,
+    pub(super) transaction: E,
 }
 
 impl<E: Enlist> Enlisted<E> {

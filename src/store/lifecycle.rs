@@ -12,7 +12,7 @@
 //!   never again: what is staged is published even if the queue is full by then.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
 //!   the task is [`unblock`]ed. An arrival at a task that does not wait for it changes nothing.
-//! - **From elsewhere.** A task that comes from another store has counts, perhaps a failure and progress,
+//! - **From elsewhere.** A task that comes from another store has counts, perhaps an account and progress,
 //!   and the time of its first publishing: all of that is kept. One that ended there is inserted in its
 //!   state, asks for no key ([`wanted_key`]), and is neither claimed nor waits for anything.
 //! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
@@ -158,8 +158,8 @@ pub fn settle(record: &mut Record, settlement: &Settlement, now: Timestamp) -> R
     let fate = live(record, |life, options| {
         life.settle(options, settlement, now)
     })?;
-    if let Some(failure) = settlement.verdict.failure() {
-        record.failure = Some(failure.clone());
+    if settlement.account.is_some() {
+        record.account.clone_from(&settlement.account);
     }
     Ok(fate)
 }
@@ -244,6 +244,7 @@ mod tests {
             token: Token::next(Incarnation::from_u64(1)),
             verdict,
             counts: Counts::default(),
+            account: None,
         }
     }
 
@@ -346,7 +347,6 @@ mod tests {
         record.counts.attempts = 3;
         let bury = Verdict::Bury {
             reason: crate::task::DeadReason::Failed,
-            failure: None,
         };
         let bury = settlement(&record, bury);
         assert_eq!(settle(&mut record, &bury, NOW), Ok(Fate::Stays));

@@ -55,7 +55,7 @@ pub fn rehearse<T: Task>(
     let mut txn = manager.begin()?;
     let cancellation = Cancellation::new();
     txn.set_data(cancellation.clone());
-    let mut context = Context::new(&mut txn, &attempt, queue, &cancellation);
+    let mut context = Context::new(&mut txn, &attempt, &record, queue, &cancellation);
     let result = registry.run(&record, &mut context);
     let rehearsal = Rehearsal {
         is_conflict: result

@@ -33,7 +33,7 @@ fn a_worker_that_dies_is_replaced_and_its_task_has_failed_and_is_kept() {
     let record = world.reaches(bad, State::Dead);
     assert_eq!(record.counts.attempts, 2);
     assert_eq!(
-        record.failure.unwrap().chain,
+        record.failure().unwrap().chain,
         ["its worker died of a panic"]
     );
     world.reaches(good, State::Done);

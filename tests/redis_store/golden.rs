@@ -16,7 +16,8 @@ use votive::store::{
     Batch, Change, Dispatch, Filter, Inspect, Published, Settlement, Stage, Verdict, Want,
 };
 use votive::task::{
-    Counts, DeadReason, Failure, Format, OnDuplicate, Options, Payload, Record, State, Unique,
+    Account, Counts, DeadReason, Failure, Format, OnDuplicate, Options, Payload, Record, State,
+    Unique,
 };
 use votive::time::{ManualClock, Timestamp};
 use votive_testbed::Redis;
@@ -101,16 +102,22 @@ fn fill(store: &RedisStore) {
     };
     let claims = store.claim(&request, NOW).unwrap();
     let failure = Failure {
+        attempt: 1,
         chain: vec!["outer".into(), "inner".into()],
         at: NOW,
+        duration: Duration::from_millis(20),
+    };
+    let account = Account {
+        failures: vec![failure],
+        ..Account::default()
     };
     let bury = Change::Settle(Settlement {
         task: claims[0].record.id,
         token: claims[0].token,
         verdict: Verdict::Bury {
             reason: DeadReason::Failed,
-            failure: Some(failure),
         },
+        account: Some(Box::new(account)),
         counts: Counts {
             attempts: 1,
             conflicts: 2,
@@ -199,10 +206,7 @@ fn the_tasks_of_a_server_of_version_1_are_read() {
     let (dead, claimed) = (State::Dead, State::Claimed);
     assert_eq!(found, [dead, claimed, State::Ready, State::Waiting]);
     assert_eq!(page.tasks[0].record.counts.conflicts, 2);
-    assert_eq!(
-        page.tasks[0].record.failure.as_ref().unwrap().chain.len(),
-        2
-    );
+    assert_eq!(page.tasks[0].record.failure().unwrap().chain.len(), 2);
     assert_eq!(*page.tasks[3].record.options, full());
 }
 

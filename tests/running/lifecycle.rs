@@ -76,7 +76,7 @@ fn the_log_has_each_run_in_a_span_and_each_failure_with_its_causes() {
     let bad = site.enqueue("default", &Order::WaitFor(site.path("never")));
     let process = site.ready(&["--timeout", "10ms", "--logfile", "log"], &[]);
     site.reaches(good, State::Done);
-    until(|| site.record(bad).failure.is_some());
+    until(|| site.record(bad).failure().is_some());
     process.stop();
     let log = fs::read_to_string(site.path("log")).unwrap();
     let line = |text: &str| log.lines().find(|line| line.contains(text)).expect(&log);

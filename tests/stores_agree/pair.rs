@@ -11,7 +11,9 @@ use votive::store::{
     Amendment, Applied, Arrival, Batch, Change, Claim, ClaimRequest, Filter, Kind, Presence,
     Published, Settlement, Store, Verdict, Want,
 };
-use votive::task::{DeadReason, Failure, Format, Name, Options, Payload, Record, State, StateSet};
+use votive::task::{
+    Account, DeadReason, Failure, Format, Name, Options, Payload, Record, State, StateSet,
+};
 use votive::time::{ManualClock, Timestamp};
 
 use crate::steps::{Edit, START, Step, WORKERS};
@@ -330,21 +332,32 @@ fn record(
 }
 
 fn verdict(number: usize, now: Timestamp) -> Verdict {
-    let failure = Failure {
-        chain: vec!["failed".to_owned()],
-        at: now,
-    };
     let later = now.saturating_add(Duration::from_secs(20));
     match number {
-        0 => Verdict::Retry { at: later, failure },
-        1 => Verdict::Retry { at: now, failure },
+        0 => Verdict::Retry { at: later },
+        1 => Verdict::Retry { at: now },
         2 => Verdict::Bury {
             reason: DeadReason::Failed,
-            failure: Some(failure),
         },
         3 => Verdict::Release { at: None },
         _ => Verdict::Done,
     }
+}
+
+/// What the run left: a result, or one failure more; nothing if it was given back.
+fn account(claim: &Claim, verdict: Verdict) -> Option<Box<Account>> {
+    let mut account = claim.record.account.clone().unwrap_or_default();
+    match verdict {
+        Verdict::Done => account.result = Some(claim.record.payload.clone()),
+        Verdict::Release { .. } => return None,
+        _ => account.note(Failure {
+            attempt: 1,
+            chain: vec!["failed".to_owned()],
+            at: claim.record.enqueued_at,
+            duration: Duration::ZERO,
+        }),
+    }
+    Some(account)
 }
 
 fn amendment(number: usize, now: Timestamp) -> Amendment {
@@ -365,6 +378,7 @@ fn settle(claim: &Claim, verdict: Verdict) -> Change {
         token: claim.token,
         verdict,
         counts: claim.record.counts,
+        account: account(claim, verdict),
     })
 }
 

@@ -130,8 +130,8 @@ impl<B: Clone> Scribe<'_, B> {
         let (keeper, now) = (&mut *self.keeper, self.now);
         let fate = self.content.update(sequence, |entry| {
             let fate = entry.life.settle(&entry.options, settlement, now)?;
-            if let Some(failure) = settlement.verdict.failure() {
-                keeper.fail(&mut entry.body, failure);
+            if let Some(account) = &settlement.account {
+                keeper.account(&mut entry.body, account);
             }
             entry.claim = None;
             Ok(fate)

@@ -159,10 +159,10 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
         State::Claimed => State::Ready,
         state => state,
     };
-    let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+    let account = record.account.as_ref().map(codec::encode).transpose()?;
     session.later(
         "UPDATE @.task SET queue = $2, state = $3, rank = $4, not_before = $5, attempts = $6,
-             conflicts = $7, reclaims = $8, failure = $9, dead = $10, ended_at = $11,
+             conflicts = $7, reclaims = $8, account = $9, dead = $10, ended_at = $11,
              kept_until = $12, progress = $13
          WHERE seq = $1",
         vec![
@@ -174,7 +174,7 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
             record.counts.attempts.into(),
             record.counts.conflicts.into(),
             record.counts.reclaims.into(),
-            failure.into(),
+            account.into(),
             record.dead.map(dead_number).into(),
             record.ended_at.into(),
             lifecycle::kept_until(record).into(),

@@ -160,7 +160,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
 
 /// Whether a new task comes from elsewhere with more than a new one has.
 pub(super) fn has_history(record: &Record) -> bool {
-    record.state.is_ended() || record.failure.is_some() || record.progress.is_some()
+    record.state.is_ended() || record.account.is_some() || record.progress.is_some()
 }
 
 fn published_at(record: &Record) -> Timestamp {
@@ -209,13 +209,13 @@ fn may_hold_key(record: &Record) -> bool {
 
 fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
     let record = &row.record;
-    let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+    let account = record.account.as_ref().map(codec::encode).transpose()?;
     let claim = row.claim.as_ref();
     connection
         .prepare_cached(
             "UPDATE votive_task SET queue = ?2, state = ?3, rank = ?4, not_before = ?5, pinned = ?6,
                 holder = ?7, token = ?8, holder_name = ?9, claimed_at = ?10, attempts = ?11,
-                conflicts = ?12, reclaims = ?13, failure = ?14, dead = ?15, ended_at = ?16,
+                conflicts = ?12, reclaims = ?13, account = ?14, dead = ?15, ended_at = ?16,
                 kept_until = ?17, progress = ?18
              WHERE seq = ?1",
         )?
@@ -233,7 +233,7 @@ fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
             record.counts.attempts,
             record.counts.conflicts,
             record.counts.reclaims,
-            failure,
+            account,
             record.dead.map(Sql),
             record.ended_at.map(Timestamp::as_micros),
             lifecycle::kept_until(record).map(Timestamp::as_micros),

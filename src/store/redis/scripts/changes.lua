@@ -49,7 +49,7 @@ local function new_task(change, blob)
     unmet = not change.state and change.waits_for or nil,
     retention = change.retention,
     published_at = change.published_at,
-    failure = change.failure and blob(change.failure),
+    account = change.account and blob(change.account),
     dead = change.dead,
     ended_at = change.ended_at,
     progress = change.progress,
@@ -85,7 +85,8 @@ function changes.settle(change, blob)
   if not id or task.token ~= change.token then refuse('ClaimLost', change.task) end
   if task.pin then refuse('Pinned', change.task) end
   local after = copy(task)
-  local leaves = verdicts[change.verdict](id, after, change, blob)
+  local leaves = verdicts[change.verdict](id, after, change)
+  if change.account then after.account = blob(change.account) end
   set_counts(after, change.counts)
   for _, field in ipairs(CLAIM) do after[field] = nil end
   follow(id, after, leaves)

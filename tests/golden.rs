@@ -91,6 +91,7 @@ fn full() -> TaskOptions {
         user: Some("somebody".into()),
         retention: Some(Duration::from_secs(3_600)),
         ghost: true,
+        trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         ..TaskOptions::default()
     }
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use crate::consumer::StartError;
+#[cfg(all(feature = "macros", feature = "periodic"))]
+use crate::handler::InvalidSchedule;
 use crate::open::OpenError;
 use crate::queue::EnqueueError;
 use crate::txn::BoxError;
@@ -110,6 +112,10 @@ pub enum SettingsError {
     /// The handlers cannot be put together.
     #[error("the handlers cannot be put together")]
     Registry(#[source] BoxError),
+    /// A periodic task that is declared in the program has a schedule that cannot be read.
+    #[cfg(all(feature = "macros", feature = "periodic"))]
+    #[error("a periodic task cannot be entered into a timetable")]
+    Periodic(#[source] Box<InvalidSchedule>),
     /// The log cannot be written.
     #[error("{place}: the log cannot be written")]
     Log {

@@ -9,7 +9,11 @@ use super::said::Place;
 use super::settings::{Address, ConsumerSettings, Settings};
 use crate::consumer::{Builder, Consumer, Running, Stopped};
 use crate::handler::Registry;
+#[cfg(all(feature = "macros", feature = "periodic"))]
+use crate::handler::periodic_declarations;
 use crate::open::Schemes;
+#[cfg(all(feature = "macros", feature = "periodic"))]
+use crate::queue::Periodic;
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::txn::TransactionManager;
@@ -99,7 +103,8 @@ impl Opened {
     }
 
     /// Starts all consumers, none if the settings say that this process is no consumer. `adjust` may
-    /// set further what settings cannot say, such as hooks.
+    /// set further what settings cannot say, such as hooks. Periodic tasks that are declared in the program by
+    /// `#[votive::periodic]`, and that the registry handles, are in the timetable of the store of their queue.
     ///
     /// # Errors
     /// One did not start; those that did were stopped again.
@@ -139,13 +144,39 @@ impl Opened {
         if stores.iter().any(|other| !Arc::ptr_eq(other, store)) {
             return Err(several());
         }
-        let mut builder = Consumer::builder(Arc::clone(store), registry)
+        let mut builder = Consumer::builder(Arc::clone(store), Arc::clone(&registry))
             .manager(self.manager.clone())
             .name(&*settings.name);
         for (queue, limit) in &settings.lanes {
             builder = builder.queue(&**queue).concurrent_limit(*limit);
         }
+        #[cfg(all(feature = "macros", feature = "periodic"))]
+        for entry in self.declared(store, &registry)? {
+            builder = builder.periodic(entry);
+        }
         Ok(settings.apply(builder))
+    }
+
+    /// Returns the periodic tasks that are declared in the program, that `registry` handles, and whose queue is in
+    /// `store`.
+    #[cfg(all(feature = "macros", feature = "periodic"))]
+    fn declared(
+        &self,
+        store: &Arc<dyn Store>,
+        registry: &Registry,
+    ) -> Result<Vec<Periodic>, SettingsError> {
+        let mut entries = Vec::new();
+        let declarations = periodic_declarations().into_iter();
+        for declaration in declarations.filter(|declared| registry.handles(declared.kind)) {
+            let entry = declaration.entry();
+            let entry = entry.map_err(|source| SettingsError::Periodic(Box::new(source)))?;
+            let queue = entry.queue_name();
+            let home = self.store(queue).ok_or_else(|| self.unknown(queue))?;
+            if Arc::ptr_eq(home, store) {
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
     }
 
     fn store(&self, queue: &str) -> Option<&Arc<dyn Store>> {

@@ -206,6 +206,7 @@ impl<'c> Runner<'c> {
             number: record.counts.attempts.saturating_add(1),
             conflict_count: record.counts.conflicts,
             not_before: record.options.not_before,
+            trace: record.options.trace.clone(),
             deadline: timeout.map(|timeout| now.saturating_add(timeout)),
         };
         Ok(Self {
@@ -301,6 +302,7 @@ impl<'c> Runner<'c> {
             kind = &*record.kind,
             attempt = attempt.number,
             conflicts = attempt.conflict_count,
+            trace = attempt.trace.as_deref(),
         )
     }
 

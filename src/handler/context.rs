@@ -26,6 +26,8 @@ pub struct Attempt {
     /// The earliest time that the producer asked for, whatever has become of the task since. Of a periodic task
     /// it is the time that it was due.
     pub not_before: Option<Timestamp>,
+    /// The trace of who enqueued the task, if that is known (see [`queue::carry_trace`]).
+    pub trace: Option<String>,
     /// When the attempt times out; `None` if it may take as long as it likes.
     pub deadline: Option<Timestamp>,
 }

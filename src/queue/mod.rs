@@ -18,6 +18,7 @@
 //! | `copy` | moves tasks to another store |
 //! | `rate` | how many tasks of a queue may start, over all consumers together |
 //! | `settings` | what an operator says of a queue, for all processes at once |
+//! | `trace` | carries the trace of who enqueues |
 //! | `turn` | has a fleet do a piece of work once |
 //! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
@@ -41,6 +42,7 @@ mod queues;
 mod rate;
 mod recovery;
 mod settings;
+mod trace;
 mod turn;
 
 use std::fmt;
@@ -68,6 +70,7 @@ pub(crate) use rate::Allowed;
 pub use rate::Rate;
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
 pub use settings::{Pause, Settings, Status, all_settings};
+pub use trace::carry_trace;
 pub use turn::take_turn;
 
 use crate::codec::CodecError;
@@ -260,6 +263,10 @@ impl Queue {
         check_name("the kind of a task", &kind)?;
         check_options(&options, &self.name)?;
         self.check_size(&kind, &payload)?;
+        options.trace = options.trace.or_else(trace::present);
+        if let Some(trace) = &options.trace {
+            check_name("a trace", trace)?;
+        }
         let now = self.store.now()?;
         let settings = self.known_settings(now)?;
         if settings.is_top(&kind) {

@@ -101,6 +101,9 @@ pub struct Options {
     /// Whether the task stays out of listings, and out of what concerns an object, unless ghosts are asked
     /// for. It runs like any other. Defaults to false.
     pub ghost: bool,
+    /// The trace that the task belongs to, such as the `traceparent` of W3C Trace Context; at most 255 bytes.
+    /// Defaults to what [`carry_trace`](crate::queue::carry_trace) gives where the task is enqueued.
+    pub trace: Option<String>,
 }
 
 impl Options {
@@ -169,6 +172,7 @@ impl Default for Options {
             user: None,
             retention: None,
             ghost: false,
+            trace: None,
         }
     }
 }

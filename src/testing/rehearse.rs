@@ -47,6 +47,7 @@ pub fn rehearse<T: Task>(
         number: 1,
         conflict_count: 0,
         not_before: record.options.not_before,
+        trace: record.options.trace.clone(),
         deadline: record
             .options
             .timeout

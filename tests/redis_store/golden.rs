@@ -66,6 +66,7 @@ fn full() -> Options {
         waits_for: vec![TaskId::from_bytes([9; 16])],
         retention: Some(Duration::from_secs(3_600)),
         ghost: true,
+        trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         ..Options::default()
     }
 }

@@ -157,6 +157,48 @@ fn whether_a_process_consumes_can_be_said() {
     assert!(refusal(&[], &[("VOTIVE_CONSUME", "maybe")]).contains("true or false"));
 }
 
+/// Comes again as long as anybody keeps a timetable.
+#[votive::periodic("every 1h", queue = "nightly")]
+fn sweep() {}
+
+#[test]
+fn declared_periodic_tasks_are_entered_where_their_queue_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (day, night) = (folder.path().join("day.db"), folder.path().join("night.db"));
+    let text = format!(
+        "[queues.daily]\nurl = \"sqlite:{}\"\n[queues.nightly]\nurl = \"sqlite:{}\"\n\
+         [[consumer]]\nname = \"day\"\nqueue = \"daily\"\n\
+         [[consumer]]\nname = \"night\"\nqueue = \"nightly\"\n",
+        day.display(),
+        night.display()
+    );
+    let config = file(folder.path(), &text);
+    let opened = settings(&[&config[0], &config[1]], &[])
+        .unwrap()
+        .open()
+        .unwrap();
+    let running = opened
+        .start(Registry::discovered().unwrap(), |builder| builder)
+        .unwrap();
+    let names = |path: &std::path::Path| {
+        let store = votive::open(&format!("sqlite:{}", path.display())).unwrap();
+        let entries = votive::queue::periodic(&*store).unwrap();
+        entries
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect::<Vec<_>>()
+    };
+    for _ in 0..6_000 {
+        if names(&night) == ["sweep"] {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    drop(running);
+    assert_eq!(names(&night), ["sweep"]);
+    assert!(names(&day).is_empty());
+}
+
 #[test]
 fn periodic_tasks_can_be_left_to_others() {
     let start = |variables: &[(&str, &str)], switches: &[&str]| {

@@ -41,8 +41,8 @@ impl Task for Sum {
     }
 }
 
-fn count(task: Count, _: &mut Context<'_>) -> Result<usize, BoxError> {
-    match task.0.split_whitespace().count() {
+fn count(Count(text): Count, _: &mut Context<'_>) -> Result<usize, BoxError> {
+    match text.split_whitespace().count() {
         0 => Err("a text without words".into()),
         words => Ok(words),
     }
@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .iter()
         .map(|task| Ok(queue.handle(*task).wait(LONG)?.state));
     let states: Vec<State> = states.collect::<Result<_, votive::queue::WaitError>>()?;
-    println!("a chain that breaks: {}, then {}", states[0], states[1]);
+    println!("a chain that breaks: {states:?}");
     assert_eq!(states, [State::Dead, State::Cancelled]);
     running.stop();
     Ok(())

@@ -31,8 +31,8 @@ impl Task for Divide {
     }
 }
 
-fn divide(task: Divide, _: &mut Context<'_>) -> Result<i64, BoxError> {
-    let quotient = task.0.checked_div(task.1);
+fn divide(Divide(dividend, divisor): Divide, _: &mut Context<'_>) -> Result<i64, BoxError> {
+    let quotient = dividend.checked_div(divisor);
     quotient.ok_or_else(|| "nothing is divided by zero".into())
 }
 

@@ -117,7 +117,7 @@ impl Opened {
         let mut consumers = Consumers(Vec::new());
         if self.settings.is_consumer() {
             for settings in &self.settings.consumers {
-                let builder = adjust(self.builder(settings, Arc::clone(&registry))?);
+                let builder = adjust(self.builder(settings, &registry)?);
                 let started = builder.start().map_err(|source| SettingsError::Start {
                     consumer: settings.name.clone(),
                     source: source.into(),
@@ -131,7 +131,7 @@ impl Opened {
     fn builder(
         &self,
         settings: &ConsumerSettings,
-        registry: Arc<Registry>,
+        registry: &Arc<Registry>,
     ) -> Result<Builder, SettingsError> {
         let mut stores = Vec::new();
         for (queue, _) in &settings.lanes {
@@ -144,14 +144,14 @@ impl Opened {
         if stores.iter().any(|other| !Arc::ptr_eq(other, store)) {
             return Err(several());
         }
-        let mut builder = Consumer::builder(Arc::clone(store), Arc::clone(&registry))
+        let mut builder = Consumer::builder(Arc::clone(store), Arc::clone(registry))
             .manager(self.manager.clone())
             .name(&*settings.name);
         for (queue, limit) in &settings.lanes {
             builder = builder.queue(&**queue).concurrent_limit(*limit);
         }
         #[cfg(all(feature = "macros", feature = "periodic"))]
-        for entry in self.declared(store, &registry)? {
+        for entry in self.declared(store, registry)? {
             builder = builder.periodic(entry);
         }
         Ok(settings.apply(builder))

@@ -102,7 +102,7 @@ fn the_item_at_fault_is_found_and_only_it_counts_attempts() {
     assert_eq!(ended.state, State::Dead);
     assert_eq!(ended.position.unwrap().done, 13);
     assert_eq!(world.record(task.id()).counts.attempts, 2);
-    let sizes: Vec<_> = tried.lock().iter().map(|items| items.len()).collect();
+    let sizes: Vec<_> = tried.lock().iter().map(ExactSizeIterator::len).collect();
     assert_eq!(sizes, [8, 8, 4, 8, 4, 2, 1, 2, 1, 1]);
     running.stop();
 }

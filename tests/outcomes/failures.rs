@@ -11,7 +11,7 @@ use crate::world::{LONG, Step, World, options};
 #[test]
 fn a_record_keeps_the_last_failures_with_their_attempts() {
     let world = World::new();
-    let attempts_max = FAILURES_MAX as u32 + 2;
+    let attempts_max = u32::try_from(FAILURES_MAX).unwrap() + 2;
     let task = world.enqueue(&Step(1), options(attempts_max));
     let running = world.run(|_, context| -> Result<(), BoxError> {
         Err(format!("number {}", context.attempt().number).into())

@@ -226,7 +226,7 @@ impl Pair {
                 let [Some(first), Some(second)] = claims else {
                     return None;
                 };
-                Some([first, second].map(|claim| settle(&claim, verdict.clone())))
+                Some([first, second].map(|claim| settle(&claim, verdict)))
             }
             Edit::Amend { task, amendment } => same(Change::Amend {
                 task: pick(&self.tasks, *task)?,

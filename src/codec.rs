@@ -6,7 +6,7 @@ mod depth;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use bounded::{from_json, from_postcard, to_postcard};
+pub use bounded::{from_json, from_postcard, to_json, to_postcard};
 
 /// Why bytes could not be written or read.
 #[derive(Debug, thiserror::Error)]

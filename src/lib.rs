@@ -59,6 +59,7 @@
 //! - `macros` (default): [`task`](macro@task), which declares a task by its function, and autodiscovery.
 //! - `periodic` (default): schedules and tasks that come again and again, which brings the world's time zones.
 //! - `cli`: the command line `votive`, which brings an argument parser.
+//! - `consume`: the command `consume` for applications, with settings, signals and a log file. Unix only.
 //! - `conformance`: the suite that every store passes, for those who write one.
 //! - `testing`: the kit for the tests of applications.
 //! - `failpoints`: lets crash tests kill the process at every durable step; not for production.
@@ -67,6 +68,8 @@
 pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "consume")]
+pub mod consume;
 pub mod consumer;
 #[cfg(any(
     feature = "sqlite",
@@ -121,6 +124,9 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}
+    #[cfg(feature = "consume")]
+    #[doc = include_str!("../docs/running.md")]
+    mod running {}
     #[cfg(feature = "conformance")]
     #[doc = include_str!("../docs/writing-a-store.md")]
     mod writing_a_store {}

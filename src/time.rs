@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,29 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         *self.0.lock()
+    }
+}
+
+/// When to give up waiting, by the timer of this process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    start: Instant,
+    timeout: Duration,
+}
+
+impl Deadline {
+    /// Begins to count.
+    #[expect(clippy::disallowed_methods, reason = "waiting is measured, not dated")]
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self {
+            start: Instant::now(),
+            timeout,
+        }
+    }
+
+    /// Returns how long there still is to wait.
+    pub(crate) fn left(self) -> Duration {
+        self.timeout.saturating_sub(self.start.elapsed())
     }
 }
 

@@ -11,9 +11,17 @@ mod durable;
 mod faulty;
 #[path = "consumer/flow.rs"]
 mod flow;
+#[path = "consumer/hooks.rs"]
+mod hooks;
+#[path = "consumer/pausing.rs"]
+mod pausing;
+#[path = "consumer/rates.rs"]
+mod rates;
 #[path = "consumer/stop.rs"]
 mod stop;
 #[path = "consumer/timeouts.rs"]
 mod timeouts;
+#[path = "consumer/workers.rs"]
+mod workers;
 #[path = "consumer/world.rs"]
 mod world;

@@ -205,12 +205,12 @@ fn an_error_that_is_returned_is_a_failed_attempt() {
         .start()
         .unwrap();
     let settled = [votive::store::Interest::Settled(task)];
-    while store.get(task).unwrap().unwrap().record.failure.is_none() {
+    while store.get(task).unwrap().unwrap().record.failure().is_none() {
         store.wait(&settled, Duration::from_secs(1)).unwrap();
     }
     running.stop();
     let record = store.get(task).unwrap().unwrap().record;
-    assert_eq!(record.failure.unwrap().chain, ["no"]);
+    assert_eq!(record.failure().unwrap().chain, ["no"]);
 }
 
 #[test]

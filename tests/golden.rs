@@ -16,8 +16,8 @@ use votive::store::{
     Amendment, Batch, Change, Filter, Inspect, Published, Settlement, Stage, Store, Verdict,
 };
 use votive::task::{
-    Counts, Failure, Format, OnDuplicate, Options as TaskOptions, Payload, Record, State, StateSet,
-    Unique,
+    Account, Counts, Failure, FollowUp, Format, OnDuplicate, Options as TaskOptions, Payload,
+    Position, Record, State, StateSet, Unique,
 };
 use votive::time::{ManualClock, Timestamp};
 
@@ -58,6 +58,11 @@ fn record(number: u8, options: TaskOptions) -> Record {
     Record::new(task(number), "default", "golden", payload, NOW).with_options(options)
 }
 
+fn follow_up() -> FollowUp {
+    let payload = record(1, TaskOptions::default()).payload;
+    FollowUp::of_payload("next", payload, TaskOptions::default()).unwrap()
+}
+
 fn with_ghosts() -> Filter {
     Filter {
         ghosts: true,
@@ -80,9 +85,13 @@ fn full() -> TaskOptions {
         group: Some("group".into()),
         about: vec!["object".into()],
         waits_for: vec![task(9)],
+        announces: vec![task(8)],
+        on_success: Some(Box::new(follow_up())),
+        on_failure: Some(Box::new(follow_up().queue("other"))),
         user: Some("somebody".into()),
         retention: Some(Duration::from_secs(3_600)),
         ghost: true,
+        trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         ..TaskOptions::default()
     }
 }
@@ -94,15 +103,27 @@ fn batch() -> Batch {
         count: 5,
     };
     let failure = Failure {
+        attempt: 1,
         chain: vec!["outer".into(), "inner".into()],
         at: NOW,
+        duration: Duration::from_millis(20),
+    };
+    let account = Account {
+        failures: vec![failure],
+        result: Some(record(1, TaskOptions::default()).payload),
+        position: Some(Position {
+            done: 2,
+            total: 5,
+            size: 2,
+            timeouts: 1,
+        }),
     };
     let counts = Counts {
         attempts: 1,
         conflicts: 2,
         reclaims: 3,
     };
-    let verdict = Verdict::Retry { at: NOW, failure };
+    let verdict = Verdict::Retry { at: NOW };
     Batch::new(vec![
         Change::Insert(Box::new(record(1, full()))),
         Change::Settle(Settlement {
@@ -110,6 +131,7 @@ fn batch() -> Batch {
             token,
             verdict,
             counts,
+            account: Some(Box::new(account)),
         }),
         Change::Amend {
             task: task(3),

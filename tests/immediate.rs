@@ -77,8 +77,8 @@ impl World {
 
     /// How many tasks are kept in this state.
     fn count(&self, state: State) -> u64 {
-        let stats = self.queues.store().stats().unwrap();
-        let counts = stats.queues.into_iter().flat_map(|queue| queue.counts);
+        let queues = self.queues.store().stats().unwrap().queues;
+        let counts = queues.into_iter().flat_map(|queue| queue.counts);
         counts
             .filter(|(of, _)| *of == state)
             .map(|(_, count)| count)
@@ -203,7 +203,8 @@ fn a_panic_is_reported_and_the_commit_returns() {
 fn a_kind_that_nobody_handles_is_reported() {
     let world = world(|_: Note, _: &mut Context<'_>| Ok::<_, io::Error>(()));
     let queue = world.queues.queue("default").unwrap();
-    let payload = votive::task::Payload::from_json("{}", 0, Default::default()).unwrap();
+    let payload =
+        votive::task::Payload::from_json("{}", 0, votive::task::PayloadLimits::default()).unwrap();
     let unknown = |work: &mut votive::Transaction| {
         queue.enqueue_payload(work, "fax", payload.clone(), Options::default())
     };

@@ -83,8 +83,8 @@ impl Actor {
                 counts: claim.record.counts,
                 verdict: Verdict::Bury {
                     reason: DeadReason::Failed,
-                    failure: None,
                 },
+                account: None,
             })
         });
         self.apply(bury.collect());

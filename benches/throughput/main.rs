@@ -9,6 +9,7 @@
 mod application;
 mod file;
 mod flushes;
+mod limits;
 mod own;
 mod postgres;
 mod raw;
@@ -43,6 +44,7 @@ fn main() -> Result<()> {
     let mut reports = Vec::new();
     let pairs = PAIRS
         .iter()
+        .chain(limits::PAIRS)
         .chain(&application::PAIRS)
         .chain(file::PAIRS)
         .chain(redis::pairs())

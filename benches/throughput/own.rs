@@ -12,10 +12,11 @@ use votive::queue::{self, Queue};
 use votive::resource::rusqlite::Database;
 use votive::store::memory::MemoryStore;
 use votive::store::{Batch, Change, Claim, ClaimRequest, Settlement, Store, Verdict, Want};
+use votive::task::Options;
 use votive::txn::TransactionManager;
 
 use crate::raw::run;
-use crate::setting::{Noop, Result, connect, insert, preload, store};
+use crate::setting::{Noop, Result, connect, insert, preload, preload_with, store};
 
 const APP: &str = "CREATE TABLE IF NOT EXISTS app (id INTEGER PRIMARY KEY, v TEXT NOT NULL)";
 const ROW: &str = "INSERT INTO app (v) VALUES ('row')";
@@ -187,8 +188,17 @@ pub(crate) struct Claimer {
 impl Claimer {
     /// Fills the store with `backlog` tasks.
     pub(crate) fn new(store: Arc<dyn Store>, backlog: u64) -> Result<Self> {
+        Self::with(store, backlog, |_| Options::default())
+    }
+
+    /// The same with options of each task's own.
+    pub(crate) fn with(
+        store: Arc<dyn Store>,
+        backlog: u64,
+        options: impl Fn(u64) -> Options,
+    ) -> Result<Self> {
         let manager = TransactionManager::new();
-        preload(&store, &manager, backlog)?;
+        preload_with(&store, &manager, backlog, options)?;
         let lease = Duration::from_secs(60);
         let incarnation = Incarnation::random();
         let presence = store.attend(incarnation, lease)?;
@@ -239,6 +249,7 @@ fn settled(claim: &Claim) -> Change {
         token: claim.token,
         verdict: Verdict::Done,
         counts: votive::task::Counts::default(),
+        account: None,
     })
 }
 

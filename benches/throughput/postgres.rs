@@ -193,5 +193,6 @@ fn settled(claim: &Claim) -> Change {
         token: claim.token,
         verdict: Verdict::Done,
         counts: claim.record.counts,
+        account: None,
     })
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use votive::id::TaskId;
 use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{Batch, Change, Store};
-use votive::task::{Name, Payload, PayloadLimits, Record};
+use votive::task::{self, Name, Payload, PayloadLimits, Record};
 use votive::txn::TransactionManager;
 use votive::{Task, queue};
 
@@ -138,23 +138,37 @@ pub(crate) fn preload(
     manager: &TransactionManager,
     count: u64,
 ) -> Result<()> {
-    let mut left = count;
-    while left > 0 {
-        let some = left.min(10_000);
-        let batch = (0..some)
-            .map(|_| insert(&**store))
-            .collect::<Result<Batch>>()?;
+    preload_with(store, manager, count, |_| task::Options::default())
+}
+
+/// The same with options of each task's own.
+pub(crate) fn preload_with(
+    store: &Arc<dyn Store>,
+    manager: &TransactionManager,
+    count: u64,
+    options: impl Fn(u64) -> task::Options,
+) -> Result<()> {
+    let numbers: Vec<u64> = (0..count).collect();
+    for some in numbers.chunks(10_000) {
+        let inserts = some
+            .iter()
+            .map(|number| insert_with(&**store, options(*number)));
+        let batch = inserts.collect::<Result<Batch>>()?;
         queue::apply(store, manager, &batch)?;
-        left -= some;
     }
     Ok(())
 }
 
 /// Creates the change that inserts a task.
 pub(crate) fn insert(store: &dyn Store) -> Result<Change> {
+    insert_with(store, task::Options::default())
+}
+
+fn insert_with(store: &dyn Store, options: task::Options) -> Result<Change> {
     let now = store.now()?;
     let payload = Payload::encode(&Noop::new(), PayloadLimits::default())?;
     let (queue, kind) = (Name::fixed("default"), Name::fixed(Noop::KIND));
     let record = Record::new(TaskId::new(now), queue, kind, payload, now);
+    let record = record.with_options(options.shared());
     Ok(Change::Insert(Box::new(record)))
 }

@@ -137,6 +137,13 @@ impl Book {
             .any(|entry| entry.is_in(group))
     }
 
+    pub(crate) fn pending_count(&self, queue: &str) -> u64 {
+        let pending = self.tasks.values().filter(|entry| {
+            entry.record.queue == *queue && StateSet::PENDING.contains(entry.record.state)
+        });
+        pending.count() as u64
+    }
+
     fn staged_changes(&self) -> impl Iterator<Item = &Change> {
         self.staged
             .values()

@@ -39,6 +39,10 @@ impl Book {
                 Change::Mark { key, expect, value } => {
                     self.set(key, expect.as_ref(), value.as_ref())?;
                 }
+                Change::Room { queue, pending_max } if !judged => {
+                    lifecycle::check_room(queue, self.pending_count(queue), *pending_max)?;
+                }
+                Change::Room { .. } => {}
                 _ => return Err(Kind::Unsupported),
             }
         }

@@ -9,8 +9,8 @@ use votive::codec;
 use votive::id::{Incarnation, TaskId, Token, TxnId};
 use votive::store::{Amendment, Batch, Change, Settlement, Verdict};
 use votive::task::{
-    Counts, DeadReason, Failure, OnDuplicate, Options, Payload, PayloadLimits, Record, StateSet,
-    Unique,
+    Account, Counts, DeadReason, Failure, OnDuplicate, Options, Payload, PayloadLimits, Record,
+    StateSet, Unique,
 };
 use votive::time::Timestamp;
 
@@ -126,14 +126,21 @@ fn record() -> Record {
         ..Options::default()
     };
     let mut record = Record::new(ID, "default", "index", payload("{\"document\": 1}"), NOW);
-    record.failure = Some(failure());
+    record.account = Some(Box::new(account()));
     record.with_options(options)
 }
 
-fn failure() -> Failure {
-    Failure {
+fn account() -> Account {
+    let failure = Failure {
+        attempt: 1,
         chain: vec!["outer".into(), "inner".into()],
         at: NOW,
+        duration: Duration::from_millis(20),
+    };
+    Account {
+        failures: vec![failure],
+        result: Some(payload("{\"document\": 1}")),
+        position: None,
     }
 }
 
@@ -164,13 +171,9 @@ fn settlements() -> Vec<Change> {
     };
     let verdicts = [
         Verdict::Done,
-        Verdict::Retry {
-            at: NOW,
-            failure: failure(),
-        },
+        Verdict::Retry { at: NOW },
         Verdict::Bury {
             reason: DeadReason::Failed,
-            failure: None,
         },
         Verdict::Release { at: None },
     ];
@@ -179,6 +182,7 @@ fn settlements() -> Vec<Change> {
         token,
         verdict,
         counts: Counts::default(),
+        account: Some(Box::new(account())),
     };
     verdicts.map(settle).map(Change::Settle).into()
 }

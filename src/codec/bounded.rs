@@ -1,6 +1,7 @@
 //! Bare values of the application's own types, which nobody here can trust to be small or flat.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::Arc;
 
 use postcard::ser_flavors::Flavor;
@@ -26,13 +27,26 @@ pub fn to_postcard<T: Serialize + ?Sized>(
         let value = Limited::new(value, depth);
         postcard::serialize_with_flavor(&value, Bounded::new(size_max))
     })?;
-    if bounded.size > size_max {
-        return Err(CodecError::TooLarge {
-            size: bounded.size,
-            max: size_max,
-        });
-    }
-    Ok(bounded.kept().into())
+    bounded.checked()
+}
+
+/// Encodes a value as JSON, in at most `size_max` bytes.
+///
+/// Never holds more than `size_max` bytes, however large the value is.
+///
+/// # Errors
+/// As [`to_postcard`].
+pub fn to_json<T: Serialize + ?Sized>(
+    value: &T,
+    size_max: usize,
+    depth_max: usize,
+) -> Result<Arc<[u8]>, CodecError> {
+    let mut bounded = Bounded::new(size_max);
+    within(depth_max, |depth| {
+        let value = Limited::new(value, depth);
+        serde_json::to_writer(&mut bounded, &value)
+    })?;
+    bounded.checked()
 }
 
 /// Decodes what [`to_postcard`] gave.
@@ -103,6 +117,15 @@ impl Bounded {
         }
     }
 
+    /// Returns all bytes, unless they are too many.
+    fn checked(&self) -> Result<Arc<[u8]>, CodecError> {
+        let (size, max) = (self.size, self.max);
+        if size > max {
+            return Err(CodecError::TooLarge { size, max });
+        }
+        Ok(self.kept().into())
+    }
+
     fn kept(&self) -> &[u8] {
         self.usual.get(..self.size).unwrap_or(&self.large)
     }
@@ -115,6 +138,17 @@ impl Bounded {
             }
             self.large.extend_from_slice(bytes);
         }
+    }
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_extend(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -42,8 +42,7 @@ pub(super) fn a_revived_task_starts_afresh(scene: &mut Scene<'_>) {
     let mut claim = scene.claim_one(&worker);
     claim.record.counts.attempts = 7;
     let reason = DeadReason::Failed;
-    let failure = None;
-    scene.apply(vec![settle(&claim, Verdict::Bury { reason, failure })]).unwrap();
+    scene.apply(vec![settle(&claim, Verdict::Bury { reason })]).unwrap();
     scene.amend(task, Amendment::Revive).unwrap();
     let record = scene.found(task).unwrap();
     assert_eq!((record.state, record.counts), (State::Ready, Counts::default()));

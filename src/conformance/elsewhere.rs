@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::scene::{START, Scene, unique};
+use super::scene::{START, Scene, failure, unique};
 use crate::store::Amendment;
-use crate::task::{Counts, DeadReason, Failure, OnDuplicate, Options, Record, State};
+use crate::task::{Counts, DeadReason, OnDuplicate, Options, Record, State};
 
 const COUNTS: Counts = Counts {
     attempts: 3,
@@ -15,11 +15,10 @@ const COUNTS: Counts = Counts {
 /// A task that was published a minute before every case begins, and has failed.
 fn failed(scene: &Scene<'_>, options: Options) -> Record {
     let at = START.saturating_sub(Duration::from_secs(60));
-    let chain = vec!["no luck".to_owned()];
     Record {
         published_at: Some(at),
         counts: COUNTS,
-        failure: Some(Failure { chain, at }),
+        account: Some(Box::new(failure(&["no luck"], at))),
         progress: Some("half".to_owned()),
         ..scene.record_with(options)
     }

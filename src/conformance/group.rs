@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::scene::{QUEUE, Scene, amend, insert, settle};
 use crate::id::TaskId;
 use crate::store::{Amendment, Change, Published, Verdict};
-use crate::task::{Failure, Options, Record, State, StateSet};
+use crate::task::{Options, Record, State, StateSet};
 
 fn grouped(scene: &Scene<'_>) -> Record {
     scene.record_with(Options {
@@ -67,11 +67,7 @@ pub(super) fn the_next_of_a_group_comes_when_one_waits_for_its_retry(scene: &mut
     let second = scene.enqueue(grouped(scene));
     let claim = scene.claim_one(&worker);
     let at = scene.now().saturating_add(Duration::from_secs(60));
-    let failure = Failure {
-        chain: Vec::new(),
-        at,
-    };
-    scene.settle(&claim, Verdict::Retry { at, failure }).unwrap();
+    scene.settle(&claim, Verdict::Retry { at }).unwrap();
     let next = scene.claim_one(&worker);
     assert_eq!(next.record.id, second);
     scene.advance(60);
@@ -101,6 +97,30 @@ pub(super) fn a_task_waits_for_all_its_prerequisites(scene: &mut Scene<'_>) {
         let changes = vec![settle(&claim, Verdict::Done), Change::Arrive { task, done }];
         scene.apply(changes).unwrap();
     }
+    assert_eq!(scene.claimed_ids(&worker), [task]);
+}
+
+pub(super) fn what_is_staged_together_waits_and_arrives_together(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let first = scene.record();
+    let (task, done) = (TaskId::new(scene.now()), first.id);
+    let first = first.with_options(Options {
+        announces: vec![task],
+        ..Options::default()
+    });
+    let second = Record {
+        id: task,
+        ..dependent(scene, vec![done])
+    };
+    let txn = scene.staged(vec![insert(first), insert(second)]);
+    assert_eq!((scene.state(done), scene.state(task)), (None, None));
+    scene.publish(txn);
+    let claim = scene.claim_one(&worker);
+    assert_eq!(claim.record.options.announces, [task]);
+    let arrive = Change::Arrive { task, done };
+    let txn = scene.staged(vec![settle(&claim, Verdict::Done), arrive]);
+    assert_eq!(scene.state(task), Some(State::Waiting));
+    scene.publish(txn);
     assert_eq!(scene.claimed_ids(&worker), [task]);
 }
 

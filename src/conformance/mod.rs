@@ -196,7 +196,11 @@ cases! { $
         a_done_task_leaves
         a_retained_task_leaves_after_its_time
         a_failed_task_comes_again_at_its_time
-        a_settlement_keeps_counts_and_failure
+        a_settlement_keeps_counts_and_account
+        a_settlement_that_says_nothing_leaves_the_account
+        a_claim_given_back_keeps_its_account
+        a_result_is_kept_as_long_as_its_task
+        a_staged_result_is_seen_when_it_is_published
         a_buried_task_stays_and_says_why
         a_released_task_keeps_its_place
         a_task_released_for_later_waits
@@ -235,6 +239,7 @@ cases! { $
         the_next_of_a_group_comes_when_one_waits_for_its_retry
         the_next_of_a_group_comes_when_one_is_cancelled
         a_task_waits_for_all_its_prerequisites
+        what_is_staged_together_waits_and_arrives_together
         an_arrival_that_nobody_waits_for_changes_nothing
         an_arrival_takes_effect_when_it_is_published
         a_group_that_is_freed_while_a_task_of_it_is_pinned_is_not_lost
@@ -254,6 +259,14 @@ cases! { $
         marks_are_listed_by_prefix
         a_staged_mark_is_a_retryable_conflict
         a_discarded_mark_is_free
+    }
+    room {
+        a_queue_takes_no_more_than_may_be_pending
+        a_full_queue_refuses_the_whole_batch
+        what_is_waiting_or_scheduled_takes_room_and_what_runs_or_ended_takes_none
+        a_task_that_merges_takes_no_room
+        a_stage_is_refused_if_the_queue_is_full_and_a_publish_is_not
+        of_many_threads_no_more_get_in_than_there_is_room_for
     }
     register {
         an_abort_written_first_wins

@@ -9,7 +9,9 @@ use crate::store::{
     Amendment, Applied, Batch, Change, Claim, ClaimKey, ClaimRequest, Error, Kind, Presence,
     Published, Result, Settlement, Store, StoreExt, Verdict, Want,
 };
-use crate::task::{Format, OnDuplicate, Options, Payload, Record, State, StateSet, Unique};
+use crate::task::{
+    Account, Failure, Format, OnDuplicate, Options, Payload, Record, State, StateSet, Unique,
+};
 use crate::time::{ManualClock, Timestamp};
 
 /// When every case begins.
@@ -228,12 +230,31 @@ pub(super) fn insert(record: Record) -> Change {
 }
 
 pub(super) fn settle(claim: &Claim, verdict: Verdict) -> Change {
-    Change::Settle(Settlement {
+    Change::Settle(settlement(claim, verdict, None))
+}
+
+pub(super) fn settlement(claim: &Claim, verdict: Verdict, account: Option<Account>) -> Settlement {
+    Settlement {
         task: claim.record.id,
         token: claim.token,
         verdict,
         counts: claim.record.counts,
-    })
+        account: account.map(Box::new),
+    }
+}
+
+/// An account of one failure.
+pub(super) fn failure(chain: &[&str], at: Timestamp) -> Account {
+    let failure = Failure {
+        attempt: 1,
+        chain: chain.iter().map(|text| (*text).to_owned()).collect(),
+        at,
+        duration: Duration::from_millis(20),
+    };
+    Account {
+        failures: vec![failure],
+        ..Account::default()
+    }
 }
 
 pub(super) fn amend(task: TaskId, amendment: Amendment) -> Change {

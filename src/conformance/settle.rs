@@ -2,22 +2,35 @@
 
 use std::time::Duration;
 
-use super::scene::{QUEUE, Scene, amend, insert, kind, mark, settle};
+use super::scene::{QUEUE, Scene, amend, failure, insert, kind, mark, settle, settlement};
 use crate::store::{Amendment, Applied, Change, Claim, Kind, Published, Settlement, Verdict};
-use crate::task::{Counts, DeadReason, Failure, Options, State};
+use crate::task::{Account, Counts, DeadReason, Options, Position, Record, State};
 
 fn retry(scene: &Scene<'_>, seconds: u64) -> Verdict {
     Verdict::Retry {
         at: scene.now().saturating_add(Duration::from_secs(seconds)),
-        failure: failure(scene),
     }
 }
 
-fn failure(scene: &Scene<'_>) -> Failure {
-    Failure {
-        chain: vec!["outer".to_owned(), "inner".to_owned()],
-        at: scene.now(),
+/// What a run can leave behind, all of it.
+fn account(scene: &Scene<'_>) -> Account {
+    Account {
+        result: Some(scene.record().payload),
+        position: Some(Position {
+            done: 3,
+            total: 7,
+            size: 2,
+            timeouts: 1,
+        }),
+        ..failure(&["outer", "inner"], scene.now())
     }
+}
+
+/// Settles a claim with an account, and returns what the store has of the task then.
+fn tell(scene: &mut Scene<'_>, claim: &Claim, verdict: Verdict, account: Account) -> Record {
+    let settlement = settlement(claim, verdict, Some(account));
+    scene.apply(vec![Change::Settle(settlement)]).unwrap();
+    scene.found(claim.record.id).unwrap()
 }
 
 fn claimed(scene: &mut Scene<'_>) -> (super::scene::Worker, Claim) {
@@ -64,36 +77,86 @@ pub(super) fn a_failed_task_comes_again_at_its_time(scene: &mut Scene<'_>) {
     assert_ne!(again.token, claim.token);
 }
 
-pub(super) fn a_settlement_keeps_counts_and_failure(scene: &mut Scene<'_>) {
+pub(super) fn a_settlement_keeps_counts_and_account(scene: &mut Scene<'_>) {
     let (_worker, claim) = claimed(scene);
     let counts = Counts {
         attempts: 2,
         conflicts: 3,
         reclaims: 4,
     };
+    let account = account(scene);
     let settlement = Settlement {
-        task: claim.record.id,
-        token: claim.token,
-        verdict: retry(scene, 60),
         counts,
+        ..settlement(&claim, retry(scene, 60), Some(account.clone()))
     };
     scene.apply(vec![Change::Settle(settlement)]).unwrap();
     let record = scene.found(claim.record.id).unwrap();
     assert_eq!(record.counts, counts);
-    assert_eq!(record.failure, Some(failure(scene)));
+    assert_eq!(record.account.as_deref(), Some(&account));
+}
+
+pub(super) fn a_settlement_that_says_nothing_leaves_the_account(scene: &mut Scene<'_>) {
+    let (worker, claim) = claimed(scene);
+    let account = account(scene);
+    let retry = Verdict::Retry { at: scene.now() };
+    tell(scene, &claim, retry, account.clone());
+    let again = scene.claim_one(&worker);
+    assert_eq!(again.record.account.as_deref(), Some(&account));
+    scene.settle(&again, Verdict::Release { at: None }).unwrap();
+    let record = scene.found(claim.record.id).unwrap();
+    assert_eq!(record.account.as_deref(), Some(&account));
+}
+
+pub(super) fn a_claim_given_back_keeps_its_account(scene: &mut Scene<'_>) {
+    let (worker, claim) = claimed(scene);
+    let account = account(scene);
+    tell(scene, &claim, Verdict::Release { at: None }, account.clone());
+    let again = scene.claim_one(&worker);
+    assert_eq!(again.record.account.as_deref(), Some(&account));
+}
+
+pub(super) fn a_result_is_kept_as_long_as_its_task(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let task = scene.enqueue(scene.record_with(Options {
+        retention: Some(Duration::from_secs(60)),
+        ..Options::default()
+    }));
+    let claim = scene.claim_one(&worker);
+    let account = account(scene);
+    let record = tell(scene, &claim, Verdict::Done, account.clone());
+    assert_eq!((record.state, record.result()), (State::Done, account.result.as_ref()));
+    assert_eq!(record.account.as_deref(), Some(&account));
+    scene.advance(61);
+    scene.enqueue_any();
+    assert_eq!(scene.found(task), None);
+}
+
+pub(super) fn a_staged_result_is_seen_when_it_is_published(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let task = scene.enqueue(scene.record_with(Options {
+        retention: Some(Duration::from_secs(60)),
+        ..Options::default()
+    }));
+    let claim = scene.claim_one(&worker);
+    let account = account(scene);
+    let done = settlement(&claim, Verdict::Done, Some(account.clone()));
+    let txn = scene.staged(vec![Change::Settle(done)]);
+    assert_eq!(scene.found(task).unwrap().account, None);
+    scene.publish(txn);
+    assert_eq!(scene.found(task).unwrap().account.as_deref(), Some(&account));
 }
 
 pub(super) fn a_buried_task_stays_and_says_why(scene: &mut Scene<'_>) {
     let (worker, claim) = claimed(scene);
     let bury = Verdict::Bury {
         reason: DeadReason::Failed,
-        failure: Some(failure(scene)),
     };
-    scene.settle(&claim, bury).unwrap();
+    let account = account(scene);
+    tell(scene, &claim, bury, account);
     scene.advance(1_000_000);
     let record = scene.found(claim.record.id).unwrap();
     assert_eq!((record.state, record.dead), (State::Dead, Some(DeadReason::Failed)));
-    assert!(record.failure.is_some() && record.ended_at.is_some());
+    assert!(record.failure().is_some() && record.ended_at.is_some());
     assert!(scene.claim(&worker, 1).is_empty());
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::scene::{Scene, amend, insert, kind, mark};
-use crate::store::{Amendment, Filter, Kind, Verdict};
-use crate::task::{Failure, Format, OnDuplicate, Options, State, Unique};
+use super::scene::{Scene, amend, failure, insert, kind, mark, settlement};
+use crate::store::{Amendment, Change, Filter, Kind, Verdict};
+use crate::task::{Format, OnDuplicate, Options, State, Unique};
 use crate::time::Timestamp;
 
 /// Characters that mean something in the keys, statements or patterns of some store.
@@ -77,12 +77,12 @@ pub(super) fn what_people_and_errors_say_may_have_any_character(scene: &mut Scen
     let progress = Amendment::Progress(said.clone());
     scene.apply(vec![amend(task, progress)]).unwrap();
     let at = scene.now();
-    let chain = vec![said.clone(), String::new()];
-    let failure = Failure { chain, at };
-    scene.settle(&claim, Verdict::Retry { at, failure }).unwrap();
+    let account = failure(&[&said, ""], at);
+    let retry = settlement(&claim, Verdict::Retry { at }, Some(account.clone()));
+    scene.apply(vec![Change::Settle(retry)]).unwrap();
     let found = scene.found(task).unwrap();
     assert_eq!(found.progress.as_ref(), Some(&said));
-    assert_eq!(found.failure.unwrap().chain, [said, String::new()]);
+    assert_eq!(found.account.as_deref(), Some(&account));
     assert_eq!(found.payload, claim.record.payload);
 }
 

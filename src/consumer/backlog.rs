@@ -143,6 +143,14 @@ impl Backlog {
         held_up
     }
 
+    /// Takes back what waits in a lane, of which nothing is to be started for now.
+    pub(super) fn take_waiting(&self, lane: LaneNumber) -> Vec<Arc<Claim>> {
+        let mut state = self.state.lock();
+        let waiting = state.lanes.get_mut(lane).into_iter();
+        let waiting = waiting.flat_map(|lane| lane.waiting.drain(..));
+        waiting.map(|waiting| waiting.claim).collect()
+    }
+
     /// Forgets waiting claims that were lost.
     pub(super) fn remove(&self, lost: &BTreeSet<Token>) {
         for lane in &mut self.state.lock().lanes {

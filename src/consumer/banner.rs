@@ -83,6 +83,20 @@ impl Banner {
         warnings
     }
 
+    /// Returns the consumer's name and its queues with their limits, in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let lanes = self.settings.lanes.iter();
+        let lanes = lanes.map(|lane| format!("{} ({})", lane.queue, lane.concurrent_limit));
+        let lanes: Vec<String> = lanes.collect();
+        format!(
+            "{} serves {} of {}",
+            self.id.name,
+            lanes.join(", "),
+            self.backend
+        )
+    }
+
     fn thread_warning(&self) -> Option<String> {
         let limits = self.settings.lanes.iter().map(|lane| lane.concurrent_limit);
         let (sum, threads) = (limits.sum::<usize>(), self.settings.threads);

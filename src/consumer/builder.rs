@@ -1,13 +1,14 @@
 //! The settings of a consumer, and its start.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::attendance::Attendance;
 use super::backlog::Backlog;
 use super::banner::Banner;
 use super::core::Core;
+use super::hooks::{Event, Hooks};
 use super::name::Name;
 use super::roll::Roll;
 use super::settle::Settler;
@@ -86,9 +87,10 @@ pub enum StartError {
 #[must_use = "a consumer runs once it is started"]
 pub struct Builder {
     pub(super) store: Arc<dyn Store>,
-    registry: Registry,
+    registry: Arc<Registry>,
     manager: Option<TransactionManager>,
     threads: Option<usize>,
+    hooks: Hooks,
     settings: Settings,
     #[cfg(feature = "periodic")]
     pub(super) periodic: Vec<Periodic>,
@@ -97,12 +99,13 @@ pub struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(store: Arc<dyn Store>, registry: Registry) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, registry: Arc<Registry>) -> Self {
         Self {
             store,
             registry,
             manager: None,
             threads: None,
+            hooks: Hooks::default(),
             #[cfg(feature = "periodic")]
             periodic: Vec::new(),
             #[cfg(feature = "periodic")]
@@ -229,6 +232,35 @@ impl Builder {
         self
     }
 
+    /// Has `hook` told what the consumer does; call it again for each further one, in whose order they
+    /// are told.
+    ///
+    /// A hook runs on the thread of the consumer that it tells about, while no lock is held: one that
+    /// is slow holds up that thread, and one that panics is logged. It can change nothing of what
+    /// becomes of a task. Defaults to nobody.
+    ///
+    /// # Examples
+    /// ```
+    /// use votive::consumer::Event;
+    /// use votive::{Consumer, Registry};
+    ///
+    /// let store = votive::open("memory://")?;
+    /// let running = Consumer::builder(store, Registry::new())
+    ///     .on(|event| match event {
+    ///         Event::Dead { record, reason, .. } => eprintln!("{}: {reason:?}", record.id),
+    ///         other => println!("{}", other.name()),
+    ///     })
+    ///     .start()?;
+    /// assert!(running.stop().is_clean());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "signal")]
+    #[doc(alias = "hook")]
+    pub fn on(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.add(hook);
+        self
+    }
+
     /// Starts the consumer.
     ///
     /// # Errors
@@ -332,6 +364,8 @@ impl Builder {
             settler: Settler::new(),
             counters: Counters::default(),
             roll: Roll::default(),
+            hooks: self.hooks,
+            closing: OnceLock::new(),
             #[cfg(feature = "periodic")]
             timetable: Vec::new(),
             manager,

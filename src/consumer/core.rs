@@ -2,12 +2,14 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Instant;
 
 use super::attendance::Attendance;
 use super::backlog::Backlog;
 use super::builder::Settings;
+use super::hooks::Hooks;
 use super::roll::{Role, Roll};
 use super::settle::Settler;
 use super::stats::Counters;
@@ -32,7 +34,7 @@ pub(super) struct Core {
     pub(super) attendance: Attendance,
     pub(super) store: Arc<dyn Store>,
     pub(super) manager: TransactionManager,
-    pub(super) registry: Registry,
+    pub(super) registry: Arc<Registry>,
     pub(super) settings: Settings,
     /// By lane.
     pub(super) queues: Vec<Queue>,
@@ -41,6 +43,9 @@ pub(super) struct Core {
     pub(super) settler: Settler,
     pub(super) counters: Counters,
     pub(super) roll: Roll,
+    pub(super) hooks: Hooks,
+    /// Until when a stop that has begun waits for what runs.
+    pub(super) closing: OnceLock<Instant>,
     #[cfg(feature = "periodic")]
     pub(super) timetable: Vec<Entry>,
 }
@@ -62,8 +67,8 @@ impl Core {
             self.hire_one()?;
         }
         for (lane, queue) in self.queues.iter().enumerate() {
-            let queue = queue.name().to_owned();
-            self.spawn(Role::Fetcher, move |core| fetch::run(core, lane, &queue))?;
+            let queue = queue.clone();
+            self.spawn(Role::Fetcher, move |core| fetch::run(core, lane, queue))?;
         }
         Ok(())
     }
@@ -75,7 +80,17 @@ impl Core {
                 tracing::error!(consumer = %self.id, %error, "no thread for a worker");
                 return;
             }
+            tracing::warn!(consumer = %self.id, "a worker was lost; another takes its place");
+            self.counters.count(|stats| stats.replaced += 1);
         }
+    }
+
+    /// Whether each role has the threads that it needs.
+    pub(super) fn is_alive(&self) -> bool {
+        let once = [Role::Settler, Role::Watch, Role::Upkeep];
+        let fetchers = self.roll.count(Role::Fetcher) == self.queues.len();
+        let workers = self.roll.count(Role::Worker) > 0;
+        fetchers && workers && once.iter().all(|role| self.roll.count(*role) > 0)
     }
 
     fn hire_one(self: &Arc<Self>) -> io::Result<()> {
@@ -116,7 +131,10 @@ impl Core {
     }
 
     /// Has a claim settled.
-    pub(super) fn settle(&self, claim: Arc<Claim>, end: End, conflicts: u32) {
+    pub(super) fn settle(&self, claim: Arc<Claim>, mut end: End, conflicts: u32) {
+        if let End::Failed(mishap) = &mut end {
+            mishap.chunk_size = self.registry.chunk_size(&claim.record.kind);
+        }
         self.settler.submit(claim, end, conflicts);
     }
 

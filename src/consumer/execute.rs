@@ -1,17 +1,22 @@
 //! The workers: each task in a transaction of its own, which its settlement joins.
 
+use std::cell::Cell;
+use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::backlog::LaneNumber;
 use super::core::Core;
+use super::hooks::{Event, said};
+use super::report::Reporter;
+use super::roll::Role;
 use super::timer::{instant, jitter};
 use super::verdict::{self, End, chain};
 use super::watch::{self, Reason};
-use crate::handler::{Attempt, Context};
+use crate::handler::{Attempt, Context, Outcome};
 use crate::queue::{self, Queue};
-use crate::store::{self, Change, Claim, Kind};
+use crate::store::{self, Claim, Kind};
 use crate::txn::{BoxError, Cancellation, CommitError, Transaction};
 
 /// The longest pause before the first run after a conflict; it doubles with each further one.
@@ -23,14 +28,21 @@ const REST: Duration = Duration::from_secs(1);
 
 /// How the run of a claim ended.
 enum Ending {
-    /// The settlement was part of the transaction that committed.
-    Committed,
+    /// The settlement was part of the transaction that committed: of the whole, or of a chunk.
+    Committed(Share),
     /// The settlement is still to be made, by itself.
     Settle(End),
     /// The commit's outcome is not known; the claim ends when it is.
     Undecided,
     /// The claim is another's.
     Lost,
+}
+
+/// How much of a task a run has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Whole,
+    Chunk,
 }
 
 /// How one try in one transaction ended.
@@ -54,28 +66,83 @@ pub(super) fn run(core: &Arc<Core>) -> bool {
         let Some((lane, claim)) = core.backlog.take() else {
             return true;
         };
-        let started = instant();
         // A lane without a queue there is not; if there were, its tasks would be for others.
         let Some(queue) = core.queues.get(lane) else {
             core.release(claim);
-            core.backlog.end(lane, started.elapsed());
+            core.backlog.end(lane, Duration::ZERO);
             continue;
         };
-        if !run_claim(core, lane, queue, claim) {
+        let hold = Hold::new(core, lane, queue, claim);
+        if !hold.run() {
             return false;
         }
-        core.backlog.end(lane, started.elapsed());
+        core.backlog.end(lane, hold.since.elapsed());
+    }
+}
+
+/// A claim in the hands of a worker. What a handler throws is caught, but what is thrown while that is
+/// cleared away is not, and ends the thread: then the claim has failed, and its lane has room again.
+struct Hold<'c> {
+    core: &'c Core,
+    lane: LaneNumber,
+    queue: &'c Queue,
+    claim: Arc<Claim>,
+    since: Instant,
+    /// Whether the watch knows of it, and may give the worker up.
+    watched: Cell<bool>,
+    /// Whether the run came to its end.
+    over: Cell<bool>,
+}
+
+impl<'c> Hold<'c> {
+    fn new(core: &'c Core, lane: LaneNumber, queue: &'c Queue, claim: Arc<Claim>) -> Self {
+        Self {
+            core,
+            lane,
+            queue,
+            claim,
+            since: instant(),
+            watched: Cell::new(false),
+            over: Cell::new(false),
+        }
+    }
+
+    /// Runs the claim; returns whether this worker was not given up meanwhile.
+    fn run(&self) -> bool {
+        let present = run_claim(self);
+        self.over.set(true);
+        present
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if self.over.get() {
+            return;
+        }
+        let core = self.core;
+        if self.watched.get() && !core.watch.leave(self.claim.token) {
+            // The watch has taken the thread off the roll, and its end is about to do so again.
+            return core.roll.enter(Role::Worker);
+        }
+        let (task, conflicts) = (self.claim.record.id, self.claim.record.counts.conflicts);
+        tracing::error!(consumer = %core.id, %task, "a worker died of a panic");
+        let failure = vec!["its worker died of a panic".to_owned()];
+        core.counters.count(|stats| stats.panics += 1);
+        core.settle(Arc::clone(&self.claim), End::failed(failure), conflicts);
+        core.backlog.end(self.lane, self.since.elapsed());
     }
 }
 
 /// Runs one claim on the caller's thread, which nobody watches.
 pub(super) fn run_here(core: &Core, queue: &Queue, claim: Arc<Claim>) {
-    run_claim(core, LaneNumber::default(), queue, claim);
+    Hold::new(core, LaneNumber::default(), queue, claim).run();
 }
 
 /// Runs one claim to its end; returns whether this worker was not given up meanwhile.
-fn run_claim(core: &Core, lane: LaneNumber, queue: &Queue, claim: Arc<Claim>) -> bool {
-    let mut runner = match Runner::new(core, queue, Arc::clone(&claim)) {
+fn run_claim(hold: &Hold<'_>) -> bool {
+    let (core, lane, claim) = (hold.core, hold.lane, Arc::clone(&hold.claim));
+    let mut runner = match Runner::new(core, hold.queue, Arc::clone(&claim)) {
         Ok(runner) => runner,
         Err(end) => {
             let conflicts = claim.record.counts.conflicts;
@@ -84,13 +151,23 @@ fn run_claim(core: &Core, lane: LaneNumber, queue: &Queue, claim: Arc<Claim>) ->
         }
     };
     core.watch.enter(Arc::clone(&claim), lane, runner.timeout);
+    hold.watched.set(true);
     let ending = catch_unwind(AssertUnwindSafe(|| runner.run()));
-    let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::Failed(vec![said(&*panic)])));
+    let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::failed(vec![said(&*panic)])));
     let present = core.watch.leave(claim.token);
+    hold.watched.set(false);
     match ending {
         _ if !present => {}
-        Ending::Committed => core.counters.count(|stats| stats.done += 1),
-        Ending::Settle(end) => core.settle(claim, end, runner.attempt.conflict_count),
+        Ending::Committed(Share::Whole) => {
+            core.counters.count(|stats| stats.done += 1);
+            let record = &claim.record;
+            core.hooks.tell(&Event::Committed { record });
+        }
+        Ending::Committed(Share::Chunk) => core.counters.count(|stats| stats.chunks += 1),
+        Ending::Settle(end) => {
+            let end = end.lasting(hold.since.elapsed());
+            core.settle(claim, end, runner.attempt.conflict_count);
+        }
         Ending::Undecided => core.settle_in_doubt(claim, runner.attempt.conflict_count),
         Ending::Lost => core.lost(claim.record.id),
     }
@@ -121,12 +198,15 @@ impl<'c> Runner<'c> {
             return Err(core.unknown(record));
         }
         let timeout = record.options.timeout.or(core.settings.timeout);
+        let position = record.account.as_ref().and_then(|account| account.position);
+        let timeout = timeout.map(|timeout| verdict::timeout(timeout, position));
         let attempt = Attempt {
             task: record.id,
             kind: record.kind.clone(),
             number: record.counts.attempts.saturating_add(1),
             conflict_count: record.counts.conflicts,
             not_before: record.options.not_before,
+            trace: record.options.trace.clone(),
             deadline: timeout.map(|timeout| now.saturating_add(timeout)),
         };
         Ok(Self {
@@ -151,10 +231,15 @@ impl<'c> Runner<'c> {
                 self.core.settings.retry_max_count,
             );
             tracing::debug!(task = %self.attempt.task, count, error = &*error, "a conflict");
+            self.tell(&Event::Conflicted {
+                record: &self.claim.record,
+                attempt: &self.attempt,
+                error: &*error,
+            });
             if count > max {
                 let mut failure = vec![format!("more than {max} conflicts")];
                 failure.extend(chain(&*error));
-                return Ending::Settle(End::Failed(failure));
+                return Ending::Settle(End::failed(failure));
             }
             if self.core.backlog.closes_within(self.pause()) {
                 return Ending::Settle(End::Released(None));
@@ -180,8 +265,13 @@ impl<'c> Runner<'c> {
                 return Tried::settle(End::Released(Some(REST)));
             }
         };
+        let _entered = self.span(&txn).entered();
         let cancellation = Cancellation::new();
         txn.set_data(cancellation.clone());
+        self.tell(&Event::Executing {
+            record: &self.claim.record,
+            attempt: &self.attempt,
+        });
         if let Some(reason) = self
             .core
             .watch
@@ -189,19 +279,62 @@ impl<'c> Runner<'c> {
         {
             return Self::stopped(txn, reason, None);
         }
+        let started = instant();
         let result = self.handle(&mut txn, &cancellation);
         let reason = self.core.watch.handler_ended(self.claim.token);
+        self.executed(started.elapsed(), result.as_ref().err());
         match (result, reason) {
-            (Ok(()), None | Some(Reason::Stopping)) => self.commit(txn),
-            (Ok(()), Some(reason)) => Self::stopped(txn, reason, None),
+            (Ok(outcome), None | Some(Reason::Stopping)) => self.commit(txn, outcome),
+            (Ok(_), Some(reason)) => Self::stopped(txn, reason, None),
             (Err(error), Some(reason)) => Self::stopped(txn, reason, Some(chain(&*error))),
             (Err(error), None) => Self::failed(txn, error),
         }
     }
 
-    fn handle(&self, txn: &mut Transaction, cancellation: &Cancellation) -> Result<(), BoxError> {
-        let mut context = Context::new(txn, &self.attempt, self.queue, cancellation);
-        let run = || self.core.registry.run(&self.claim.record, &mut context);
+    /// Returns the span of one run: what is logged meanwhile is about this task and transaction.
+    fn span(&self, txn: &Transaction) -> tracing::Span {
+        let (record, attempt) = (&self.claim.record, &self.attempt);
+        tracing::info_span!(
+            "task",
+            txn = %txn.id(),
+            task = %record.id,
+            queue = &*record.queue,
+            kind = &*record.kind,
+            attempt = attempt.number,
+            conflicts = attempt.conflict_count,
+            trace = attempt.trace.as_deref(),
+        )
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        self.core.hooks.tell(event);
+    }
+
+    /// Counts a run of the handler, and tells of it.
+    fn executed(&self, took: Duration, error: Option<&BoxError>) {
+        self.core.counters.count(|stats| stats.ran(took));
+        self.tell(&Event::Executed {
+            record: &self.claim.record,
+            attempt: &self.attempt,
+            took,
+            error: error.map(|error| -> &(dyn StdError + 'static) { &**error }),
+        });
+    }
+
+    fn handle(
+        &self,
+        txn: &mut Transaction,
+        cancellation: &Cancellation,
+    ) -> Result<Outcome, BoxError> {
+        let record = &self.claim.record;
+        let reporter = Reporter::new(self.core, record.id);
+        let report = |text: &str| reporter.report(text);
+        let context = Context::new(txn, &self.attempt, record, self.queue, cancellation);
+        let mut context = context.reporting(&report);
+        let run = || {
+            self.core.registry.run(record, &mut context)?;
+            Ok(context.into_outcome())
+        };
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             self.core.counters.count(|stats| stats.panics += 1);
             Err(said(&*panic).into())
@@ -222,29 +355,35 @@ impl<'c> Runner<'c> {
         match (conflict, clean) {
             (true, true) => Tried::Conflict(error),
             (true, false) => Tried::settle(End::Released(Some(REST))),
-            (false, _) => Tried::settle(End::Failed(chain(&*error))),
+            (false, _) => Tried::settle(End::failed(chain(&*error))),
         }
     }
 
     /// Commits a run whose handler succeeded, together with the task's completion — or leaves that to
     /// the settler, which shares its durable write with others, if there is nothing to go with it.
-    fn commit(&self, mut txn: Transaction) -> Tried {
+    fn commit(&self, mut txn: Transaction, outcome: Outcome) -> Tried {
         let alone = txn.is_empty();
-        if !alone && let Err(error) = self.join_settlement(&mut txn) {
+        let share = if outcome.is_part() {
+            Share::Chunk
+        } else {
+            Share::Whole
+        };
+        let end = End::Done(outcome);
+        if !alone && let Err(error) = self.join_settlement(&mut txn, end.clone()) {
             return Self::failed(txn, error);
         }
         match txn.commit() {
-            Ok(_) if alone => Tried::settle(End::Done),
-            Ok(_) => Tried::Over(Ending::Committed),
+            Ok(_) if alone => Tried::settle(end),
+            Ok(_) => Tried::Over(Ending::Committed(share)),
             Err(error) => self.not_committed(error),
         }
     }
 
-    fn join_settlement(&self, txn: &mut Transaction) -> Result<(), BoxError> {
+    fn join_settlement(&self, txn: &mut Transaction, end: End) -> Result<(), BoxError> {
         let now = self.core.store.now()?;
         let conflicts = self.attempt.conflict_count;
-        let settlement = verdict::settlement(&self.claim, End::Done, conflicts, now, 0.0);
-        queue::change(&self.core.store, txn, Change::Settle(settlement))?;
+        let settlement = verdict::settlement(&self.claim, end, conflicts, now, 0.0);
+        queue::settle_claim(&self.core.store, txn, &self.claim.record, settlement)?;
         Ok(())
     }
 
@@ -266,7 +405,7 @@ impl<'c> Runner<'c> {
             CommitError::Refused {
                 retryable: true, ..
             } => Tried::settle(End::Released(Some(REST))),
-            _ => Tried::settle(End::Failed(chain(&error))),
+            _ => Tried::settle(End::failed(chain(&error))),
         }
     }
 
@@ -283,11 +422,4 @@ fn abort(txn: Transaction) -> bool {
         tracing::warn!(error = ?chain(error), "a task's transaction did not abort cleanly");
     }
     aborted.is_ok()
-}
-
-/// Returns what a panic said.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("without a message"))
 }

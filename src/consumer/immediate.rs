@@ -193,8 +193,8 @@ impl Desk {
     /// Returns why a task did not succeed; `None` if it did.
     fn fault(&self, claim: &Claim, end: End) -> Option<Vec<String>> {
         let text = match end {
-            End::Done => return None,
-            End::Failed(chain) => return Some(chain),
+            End::Done(_) => return None,
+            End::Failed(mishap) => return Some(mishap.chain),
             End::Released(_) if !self.core.registry.handles(&claim.record.kind) => {
                 "nobody handles this kind of task"
             }

@@ -20,10 +20,13 @@ mod builder;
 mod core;
 mod execute;
 mod fetch;
+mod hooks;
 mod immediate;
 mod liveness;
 mod name;
+mod report;
 mod roll;
+mod rules;
 mod settle;
 mod shutdown;
 mod stats;
@@ -39,6 +42,7 @@ use std::sync::Arc;
 
 pub use banner::Banner;
 pub use builder::{Builder, StartError};
+pub use hooks::Event;
 pub use immediate::{Failed, Immediate};
 pub use shutdown::Stopped;
 pub use stats::Stats;
@@ -55,9 +59,10 @@ use crate::store::Store;
 pub enum Consumer {}
 
 impl Consumer {
-    /// Begins to set up a consumer of the tasks in `store`, run by the handlers in `registry`.
-    pub fn builder(store: Arc<dyn Store>, registry: Registry) -> Builder {
-        Builder::new(store, registry)
+    /// Begins to set up a consumer of the tasks in `store`, run by the handlers in `registry`, which
+    /// several consumers may share.
+    pub fn builder(store: Arc<dyn Store>, registry: impl Into<Arc<Registry>>) -> Builder {
+        Builder::new(store, registry.into())
     }
 }
 
@@ -78,6 +83,8 @@ impl Running {
             name: Some(name),
         };
         running.core.start()?;
+        let consumer = running.id();
+        running.core.hooks.tell(&Event::Started { consumer });
         Ok(running)
     }
 
@@ -93,10 +100,24 @@ impl Running {
         &self.banner
     }
 
+    /// Whether every part of the consumer still has its threads: workers, fetchers, and those that
+    /// settle, watch and keep alive. Lost workers are replaced within a second or so.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.core.is_alive()
+    }
+
     /// Returns what the consumer has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.core.counters.snapshot()
+    }
+
+    /// Begins to stop: no task is started any more, and what was only claimed is given back. The stop
+    /// timeout starts to count. Returns at once; [`stop`](Self::stop) waits for the rest, so that
+    /// several consumers of a process stop together.
+    pub fn begin_stop(&self) {
+        shutdown::begin(&self.core);
     }
 
     /// Stops the consumer: gives back what it has only claimed, and waits for what runs.
@@ -108,13 +129,28 @@ impl Running {
         reason = "most callers have nothing left to do about it"
     )]
     pub fn stop(mut self) -> Stopped {
-        self.end()
+        self.end(&|| false)
     }
 
-    fn end(&mut self) -> Stopped {
-        let stopped = shutdown::stop(&self.core);
+    /// Stops the consumer as [`stop`](Self::stop) does until `hurried` says so; from then on nobody is
+    /// waited for: what runs is told to stop and given back at once, and its threads are left behind.
+    ///
+    /// `hurried` is asked several times a second, and once it has said yes it must not say no again.
+    ///
+    /// # Blocking
+    /// As [`stop`](Self::stop), but for a few seconds at most once it is hurried.
+    pub fn stop_hurried_by(mut self, hurried: impl Fn() -> bool) -> Stopped {
+        self.end(&hurried)
+    }
+
+    fn end(&mut self, hurried: &dyn Fn() -> bool) -> Stopped {
+        let stopped = shutdown::stop(&self.core, hurried);
         self.core.attendance.leave();
         self.name = None;
+        self.core.hooks.tell(&Event::Stopped {
+            consumer: &self.core.id,
+            stopped: &stopped,
+        });
         stopped
     }
 }
@@ -122,7 +158,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.name.is_some() {
-            self.end();
+            self.end(&|| false);
         }
     }
 }

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::core::Core;
+use super::hooks::Event;
 use super::stats::Stats;
 use super::timer::{Backoff, instant, jitter, later, within};
 use super::verdict::{self, End};
 use crate::queue;
-use crate::store::{self, Change, Claim, ClaimKey, Kind};
+use crate::store::{self, Claim, ClaimKey, Kind, Settlement, Verdict};
+use crate::task::Failure;
 use crate::txn::BoxError;
 
 /// The largest number of settlements made in one transaction.
@@ -219,23 +221,26 @@ pub(super) fn settle_due(core: &Core) -> Vec<(Arc<Claim>, End)> {
 /// Settles all of `jobs` in one transaction, or, if one of them is in the way, the others without it.
 fn settle(core: &Core, mut jobs: Vec<Job>) {
     while !jobs.is_empty() {
-        let Err(error) = commit(core, &jobs) else {
-            return core.counters.count(|stats| count(stats, &jobs));
-        };
-        jobs = refused(core, jobs, &*error);
+        match commit(core, &jobs) {
+            Ok(settlements) => return settled(core, &jobs, &settlements),
+            Err(error) => jobs = refused(core, jobs, &*error),
+        }
     }
 }
 
-fn commit(core: &Core, jobs: &[Job]) -> Result<(), BoxError> {
+/// Settles all of `jobs` or none, and returns what became of each.
+fn commit(core: &Core, jobs: &[Job]) -> Result<Vec<Settlement>, BoxError> {
     let mut txn = core.manager.begin()?;
     let now = core.store.now()?;
+    let mut settlements = Vec::with_capacity(jobs.len());
     for job in jobs {
         let settlement =
             verdict::settlement(&job.claim, job.end.clone(), job.conflicts, now, jitter());
-        queue::change(&core.store, &mut txn, Change::Settle(settlement))?;
+        settlements.push(settlement.clone());
+        queue::settle_claim(&core.store, &mut txn, &job.claim.record, settlement)?;
     }
     txn.commit()?;
-    Ok(())
+    Ok(settlements)
 }
 
 /// Deals with a refusal, and returns what is to be tried again at once.
@@ -270,13 +275,72 @@ fn give_time(core: &Core, jobs: Vec<Job>, error: &(dyn StdError + 'static), hope
     core.settler.postpone(jobs);
 }
 
-fn count(stats: &mut Stats, jobs: &[Job]) {
-    for job in jobs {
-        match job.end {
-            End::Done => stats.done += 1,
-            End::Failed(_) => stats.failed += 1,
-            End::Released(_) => stats.released += 1,
-            End::Expired | End::Worn => stats.buried += 1,
+/// Counts what was settled, and tells of it.
+fn settled(core: &Core, jobs: &[Job], settlements: &[Settlement]) {
+    let settled = || jobs.iter().zip(settlements);
+    core.counters.count(|stats| {
+        settled().for_each(|(job, settlement)| count(stats, &job.end, settlement.verdict));
+    });
+    for (job, settlement) in settled() {
+        log(core, &job.claim, settlement);
+        if let Some(event) = event(&job.claim, settlement) {
+            core.hooks.tell(&event);
         }
+    }
+}
+
+/// Returns why the last attempt failed.
+fn failure<'s>(claim: &'s Claim, settlement: &'s Settlement) -> Option<&'s Failure> {
+    let account = settlement.account.as_ref();
+    account.map_or_else(|| claim.record.failure(), |account| account.failures.last())
+}
+
+/// Logs a failure with the chain of its causes.
+fn log(core: &Core, claim: &Claim, settlement: &Settlement) {
+    let (consumer, record) = (&core.id, &claim.record);
+    let (task, kind, queue) = (record.id, &*record.kind, &*record.queue);
+    let error = failure(claim, settlement).map(|failure| &failure.chain);
+    match settlement.verdict {
+        Verdict::Retry { .. } => {
+            tracing::warn!(%consumer, %task, kind, queue, ?error, "an attempt failed");
+        }
+        Verdict::Bury { reason } => {
+            tracing::error!(%consumer, %task, kind, queue, ?reason, ?error, "a task is dead");
+        }
+        _ => {}
+    }
+}
+
+fn count(stats: &mut Stats, end: &End, verdict: Verdict) {
+    match end {
+        End::Done(outcome) if outcome.is_part() => stats.chunks += 1,
+        End::Done(_) => stats.done += 1,
+        End::Failed(_) => stats.failed += 1,
+        End::Released(_) => stats.released += 1,
+        End::Expired | End::Worn => stats.buried += 1,
+    }
+    match verdict {
+        Verdict::Retry { .. } => stats.retried += 1,
+        Verdict::Bury { .. } => stats.dead += 1,
+        _ => {}
+    }
+}
+
+/// Returns what there is to tell of a settlement; nothing of what was given back.
+fn event<'e>(claim: &'e Claim, settlement: &'e Settlement) -> Option<Event<'e>> {
+    let record = &claim.record;
+    match settlement.verdict {
+        Verdict::Done => Some(Event::Committed { record }),
+        Verdict::Retry { at } => Some(Event::Retrying {
+            record,
+            failure: failure(claim, settlement)?,
+            at,
+        }),
+        Verdict::Bury { reason } => Some(Event::Dead {
+            record,
+            reason,
+            failure: failure(claim, settlement),
+        }),
+        Verdict::Release { .. } => None,
     }
 }

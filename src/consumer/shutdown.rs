@@ -14,6 +14,9 @@ const NOTICE: Duration = Duration::from_secs(1);
 /// Fetchers are woken so often, since one may have been about to listen when it was woken.
 const WAKE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How often it is asked whether the stop is to hurry.
+const HURRY_INTERVAL: Duration = Duration::from_millis(50);
+
 /// How a consumer stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,18 +38,29 @@ impl Stopped {
     }
 }
 
-/// Stops the consumer, within the stop timeout and the grace.
-pub(super) fn stop(core: &Core) -> Stopped {
-    let polite = within(core.settings.stop_timeout);
-    let last = later(polite, core.settings.timeout_grace + NOTICE);
+/// Begins the stop, and returns until when it waits for what runs.
+pub(super) fn begin(core: &Core) -> Instant {
+    let timeout = core.settings.stop_timeout;
+    let polite = *core.closing.get_or_init(|| within(timeout));
     for claim in core.backlog.close() {
         core.release(claim);
     }
     core.store.interrupt();
-    if !core.backlog.idle_by(polite) {
+    polite
+}
+
+/// Stops the consumer, within the stop timeout and the grace, and without either once it is hurried.
+pub(super) fn stop(core: &Core, hurried: &dyn Fn() -> bool) -> Stopped {
+    let polite = begin(core);
+    let last = later(polite, core.settings.timeout_grace + NOTICE);
+    if !idle(core, polite, hurried) {
         core.watch.stop_all(core.settings.timeout_grace);
-        core.backlog.idle_by(last);
+        if !idle(core, last, hurried) {
+            core.watch.stop_all(Duration::ZERO);
+            core.backlog.idle_by(within(NOTICE));
+        }
     }
+    let last = if hurried() { within(NOTICE) } else { last };
     dismiss_fetchers(core, last);
     core.settler.close(last);
     core.roll.gone_by(Role::Settler, later(last, NOTICE));
@@ -56,6 +70,18 @@ pub(super) fn stop(core: &Core) -> Stopped {
         core.roll.gone_by(role, within(NOTICE));
     }
     report(core)
+}
+
+/// Waits until nothing runs; returns whether that was so by the deadline, and before it was hurried.
+fn idle(core: &Core, deadline: Instant, hurried: &dyn Fn() -> bool) -> bool {
+    loop {
+        if core.backlog.idle_by(deadline.min(within(HURRY_INTERVAL))) {
+            return true;
+        }
+        if hurried() || instant() >= deadline {
+            return false;
+        }
+    }
 }
 
 fn dismiss_fetchers(core: &Core, deadline: Instant) {

@@ -1,8 +1,13 @@
 //! What a consumer has done since it started.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 
 /// What a consumer has done since it started. The counts of each task are in its record.
+///
+/// `executed` counts runs of handlers, `done`, `failed` and `buried` what was settled: a task that
+/// conflicts twice and then succeeds is executed three times and done once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -10,11 +15,23 @@ pub struct Stats {
     pub claimed: u64,
     /// Of these, tasks taken over from consumers that were proved dead.
     pub reclaimed: u64,
+    /// Runs of handlers that ended, however they did.
+    pub executed: u64,
+    /// How long these took, all together.
+    pub executed_time: Duration,
+    /// How long the longest of these took.
+    pub executed_time_max: Duration,
     /// Tasks settled as done.
     pub done: u64,
-    /// Attempts settled as failed; the task is tried again, or dead if that was the last one.
+    /// Chunks of tasks that were done, the last one of each task left out.
+    pub chunks: u64,
+    /// Attempts settled as failed: those of `retried`, and those that were a task's last.
     pub failed: u64,
-    /// Tasks settled as dead without a run: they expired, or their consumers died too often.
+    /// Attempts settled as failed after which the task is tried again.
+    pub retried: u64,
+    /// Tasks settled as dead, for whatever reason.
+    pub dead: u64,
+    /// Of these, tasks that died without a run: they expired, or their consumers died too often.
     pub buried: u64,
     /// Tasks given back.
     pub released: u64,
@@ -28,6 +45,8 @@ pub struct Stats {
     pub timeouts: u64,
     /// Handlers that did not stop when told to; each left its thread behind.
     pub abandoned: u64,
+    /// Workers started in place of those that were lost.
+    pub replaced: u64,
     /// Claims that were another's when they were to be settled.
     pub lost: u64,
     /// Commits whose outcome could not be learnt.
@@ -36,6 +55,15 @@ pub struct Stats {
     pub fired: u64,
     /// Calls to the store that failed and were made again.
     pub store_errors: u64,
+}
+
+impl Stats {
+    /// Counts a run of a handler that took so long.
+    pub(super) fn ran(&mut self, took: Duration) {
+        self.executed += 1;
+        self.executed_time = self.executed_time.saturating_add(took);
+        self.executed_time_max = self.executed_time_max.max(took);
+    }
 }
 
 /// Counts while the consumer runs.

@@ -3,23 +3,72 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use crate::handler::{Outcome, Rest};
 use crate::store::{Arrival, Claim, Settlement, Verdict};
-use crate::task::{Counts, DeadReason, Failure};
+use crate::task::{Account, Counts, DeadReason, Failure, Position};
 use crate::time::Timestamp;
+
+/// The most that timeouts of chunks are counted, so that what they lead to stays within bounds.
+const TIMEOUTS_MAX: u32 = 10;
+
+/// What the time of an attempt is multiplied by for each time that a chunk took too long.
+const TIMEOUT_FACTOR: f64 = 1.5;
 
 /// How a claim ends, as the consumer sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum End {
-    /// The handler succeeded.
-    Done,
-    /// An error, a panic, a timeout, or more conflicts than are allowed; with the chain of errors.
-    Failed(Vec<String>),
+    /// The handler succeeded, with all or with a part.
+    Done(Outcome),
+    /// An error, a panic, a timeout, or more conflicts than are allowed.
+    Failed(Mishap),
     /// Given back, not before this delay: it was not run, or its run counts for nothing.
     Released(Option<Duration>),
     /// Its time to start had passed.
     Expired,
     /// Its consumers died under it too often.
     Worn,
+}
+
+/// How an attempt failed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Mishap {
+    /// The error and its sources, outermost first.
+    pub(super) chain: Vec<String>,
+    pub(super) timed_out: bool,
+    pub(super) duration: Duration,
+    /// The largest chunk of tasks of this kind, if they run in chunks.
+    pub(super) chunk_size: Option<u64>,
+}
+
+impl End {
+    pub(super) fn failed(chain: Vec<String>) -> Self {
+        Self::Failed(Mishap::new(chain))
+    }
+
+    /// Notes how long the run took, if that is of interest.
+    pub(super) fn lasting(mut self, duration: Duration) -> Self {
+        if let Self::Failed(mishap) = &mut self {
+            mishap.duration = duration;
+        }
+        self
+    }
+}
+
+impl Mishap {
+    pub(super) fn new(chain: Vec<String>) -> Self {
+        Self {
+            chain,
+            ..Self::default()
+        }
+    }
+}
+
+/// Returns how long an attempt may take: longer after chunks that took too long.
+pub(super) fn timeout(timeout: Duration, position: Option<Position>) -> Duration {
+    let timeouts = position.map_or(0, |position| position.timeouts);
+    let exponent = i32::try_from(timeouts.min(TIMEOUTS_MAX)).unwrap_or_default();
+    let seconds = timeout.as_secs_f64() * TIMEOUT_FACTOR.powi(exponent);
+    Duration::try_from_secs_f64(seconds).unwrap_or(timeout)
 }
 
 /// Judges a claim before it is run; `None` is to run it.
@@ -41,48 +90,128 @@ pub(super) fn settlement(
     now: Timestamp,
     jitter: f64,
 ) -> Settlement {
-    let mut counts = Counts {
+    let counts = Counts {
         conflicts,
         ..claim.record.counts
     };
-    let verdict = match end {
-        End::Done => Verdict::Done,
-        End::Failed(chain) => {
-            counts.attempts = counts.attempts.saturating_add(1);
-            counts.conflicts = 0;
-            failed(claim, counts.attempts, Failure { chain, at: now }, jitter)
-        }
-        End::Released(delay) => Verdict::Release {
-            at: delay.map(|delay| now.saturating_add(delay)),
-        },
-        End::Expired => bury(DeadReason::Expired, claim.record.failure.clone()),
-        End::Worn => bury(DeadReason::Reclaimed, Some(worn(counts.reclaims, now))),
-    };
-    Settlement {
+    let mut settlement = Settlement {
         task: claim.record.id,
         token: claim.token,
-        verdict,
+        verdict: Verdict::Done,
         counts,
+        account: None,
+    };
+    match end {
+        End::Done(outcome) => done(&mut settlement, claim, outcome, now),
+        End::Failed(mishap) => failed(&mut settlement, claim, mishap, (now, jitter)),
+        End::Released(delay) => {
+            let at = delay.map(|delay| now.saturating_add(delay));
+            settlement.verdict = Verdict::Release { at };
+        }
+        End::Expired => settlement.verdict = bury(DeadReason::Expired),
+        End::Worn => {
+            settlement.verdict = bury(DeadReason::Reclaimed);
+            settlement.account = Some(Box::new(noting(claim, worn(counts, now))));
+        }
     }
+    settlement
 }
 
-fn failed(claim: &Claim, attempts: u32, failure: Failure, jitter: f64) -> Verdict {
-    match claim.record.options.retry.delay(attempts, jitter) {
-        Some(delay) => Verdict::Retry {
-            at: failure.at.saturating_add(delay),
-            failure,
+/// Done, or with a part of it: then the task goes to the end of the line, and starts afresh there.
+fn done(settlement: &mut Settlement, claim: &Claim, outcome: Outcome, now: Timestamp) {
+    let record = &claim.record;
+    let mut account = account(claim);
+    let is_part = outcome.is_part();
+    account.result = outcome.result.filter(|_| !is_part);
+    if let Some(Rest { position, pause }) = outcome.rest {
+        account.position = Some(position);
+        if is_part {
+            let at = Some(now.saturating_add(pause));
+            settlement.verdict = Verdict::Release { at };
+            settlement.counts = Counts::default();
+        }
+    }
+    let is_kept = settlement.verdict != Verdict::Done || record.options.retention.is_some();
+    let is_new = self::account(claim) != account;
+    settlement.account = (is_kept && is_new).then(|| Box::new(account));
+}
+
+fn failed(
+    settlement: &mut Settlement,
+    claim: &Claim,
+    mishap: Mishap,
+    (now, jitter): (Timestamp, f64),
+) {
+    let attempt = claim.record.counts.attempts.saturating_add(1);
+    let retry = claim.record.options.retry;
+    let chunk_size = mishap.chunk_size;
+    let timed_out = mishap.timed_out;
+    let mut account = noting(
+        claim,
+        Failure {
+            attempt,
+            chain: mishap.chain,
+            at: now,
+            duration: mishap.duration,
         },
-        None => bury(DeadReason::Failed, Some(failure)),
+    );
+    let is_halved = chunk_size.is_some_and(|size| halve(&mut account, size, timed_out));
+    settlement.account = Some(Box::new(account));
+    settlement.counts.conflicts = 0;
+    let delay = if is_halved {
+        Some(retry.delay(1, jitter).unwrap_or_default())
+    } else {
+        settlement.counts.attempts = attempt;
+        retry.delay(attempt, jitter)
+    };
+    settlement.verdict = match delay {
+        Some(delay) => Verdict::Retry {
+            at: now.saturating_add(delay),
+        },
+        None => bury(DeadReason::Failed),
+    };
+}
+
+/// Makes the next chunk half as large as the one that failed; returns whether it had more than one item.
+///
+/// Only what fails by itself counts as an attempt: which of many items is at fault is not known yet.
+fn halve(account: &mut Account, size_max: u64, timed_out: bool) -> bool {
+    let mut position = account.position.unwrap_or(Position {
+        done: 0,
+        total: u64::MAX,
+        size: size_max,
+        timeouts: 0,
+    });
+    let left = position.total.saturating_sub(position.done);
+    let size = position.size.min(size_max).min(left).max(1);
+    position.size = (size / 2).max(1);
+    position.timeouts = (position.timeouts + u32::from(timed_out)).min(TIMEOUTS_MAX);
+    account.position = Some(position);
+    size > 1
+}
+
+fn bury(reason: DeadReason) -> Verdict {
+    Verdict::Bury { reason }
+}
+
+fn account(claim: &Claim) -> Account {
+    claim.record.account.as_deref().cloned().unwrap_or_default()
+}
+
+/// Returns the account of a task with one failure more.
+fn noting(claim: &Claim, failure: Failure) -> Account {
+    let mut account = account(claim);
+    account.note(failure);
+    account
+}
+
+fn worn(counts: Counts, at: Timestamp) -> Failure {
+    Failure {
+        attempt: counts.attempts.saturating_add(1),
+        chain: vec![format!("its consumer died {} times", counts.reclaims)],
+        at,
+        duration: Duration::ZERO,
     }
-}
-
-fn bury(reason: DeadReason, failure: Option<Failure>) -> Verdict {
-    Verdict::Bury { reason, failure }
-}
-
-fn worn(reclaims: u32, at: Timestamp) -> Failure {
-    let chain = vec![format!("its consumer died {reclaims} times")];
-    Failure { chain, at }
 }
 
 /// Returns an error and its chain of sources, outermost first.
@@ -137,30 +266,60 @@ mod tests {
         }
     }
 
-    fn failure(text: &str) -> Failure {
-        Failure {
-            chain: vec![text.to_owned()],
-            at: NOW,
+    fn said(settlement: &Settlement) -> Vec<&str> {
+        let failures = settlement.account.iter().flat_map(|each| &each.failures);
+        failures.map(|failure| &*failure.chain[0]).collect()
+    }
+
+    fn no() -> End {
+        End::Failed(Mishap::new(vec!["no".to_owned()]))
+    }
+
+    fn chunk_fails(claim: &Claim, timed_out: bool) -> Settlement {
+        let mishap = Mishap {
+            timed_out,
+            chunk_size: Some(8),
+            ..Mishap::default()
+        };
+        settlement(claim, End::Failed(mishap), 0, NOW, 0.5)
+    }
+
+    fn position(done: u64, size: u64) -> Position {
+        Position {
+            done,
+            total: 20,
+            size,
+            timeouts: 0,
         }
+    }
+
+    fn part(position: Position) -> End {
+        End::Done(Outcome {
+            result: None,
+            rest: Some(Rest {
+                position,
+                pause: Duration::from_secs(3),
+            }),
+        })
     }
 
     #[test]
     fn a_failure_counts_one_attempt_resets_conflicts_and_backs_off() {
         let claim = claim(counts(1, 0, 2));
-        let settled = settlement(&claim, End::Failed(vec!["no".into()]), 7, NOW, 1.0);
+        let settled = settlement(&claim, no(), 7, NOW, 1.0);
         let at = NOW.saturating_add(Duration::from_secs(2));
-        let failure = failure("no");
-        assert_eq!(settled.verdict, Verdict::Retry { at, failure });
+        assert_eq!(settled.verdict, Verdict::Retry { at });
+        assert_eq!(said(&settled), ["no"]);
         assert_eq!(settled.counts, counts(2, 0, 2));
     }
 
     #[test]
     fn the_last_attempt_is_buried_with_its_failure() {
         let claim = claim(counts(2, 0, 0));
-        let settled = settlement(&claim, End::Failed(vec!["no".into()]), 0, NOW, 0.5);
-        let failure = Some(failure("no"));
+        let settled = settlement(&claim, no(), 0, NOW, 0.5);
         let reason = DeadReason::Failed;
-        assert_eq!(settled.verdict, Verdict::Bury { reason, failure });
+        assert_eq!(settled.verdict, Verdict::Bury { reason });
+        assert_eq!(said(&settled), ["no"]);
         assert_eq!(settled.counts.attempts, 3);
     }
 
@@ -180,9 +339,9 @@ mod tests {
         let claim = claim(counts(0, 0, 5));
         assert_eq!(before_run(&claim, 5, NOW), Some(End::Worn));
         let settled = settlement(&claim, End::Worn, 0, NOW, 0.5);
-        let failure = Some(failure("its consumer died 5 times"));
         let reason = DeadReason::Reclaimed;
-        assert_eq!(settled.verdict, Verdict::Bury { reason, failure });
+        assert_eq!(settled.verdict, Verdict::Bury { reason });
+        assert_eq!(said(&settled), ["its consumer died 5 times"]);
     }
 
     #[test]
@@ -190,6 +349,66 @@ mod tests {
         let mut claim = claim(Counts::default());
         std::sync::Arc::make_mut(&mut claim.record.options).expires_at = Some(NOW);
         assert_eq!(before_run(&claim, 5, NOW), Some(End::Expired));
+    }
+
+    #[test]
+    fn a_chunk_that_fails_is_halved_and_counts_no_attempt_until_it_has_one_item() {
+        let mut claim = claim(counts(0, 0, 0));
+        for size in [4, 2, 1] {
+            let settled = chunk_fails(&claim, false);
+            assert!(matches!(settled.verdict, Verdict::Retry { .. }));
+            assert_eq!(settled.counts.attempts, 0);
+            assert_eq!(
+                settled.account.as_ref().unwrap().position.unwrap().size,
+                size
+            );
+            claim.record.account = settled.account;
+        }
+        assert_eq!(chunk_fails(&claim, false).counts.attempts, 1);
+    }
+
+    #[test]
+    fn a_chunk_that_timed_out_gives_the_next_half_as_much_time_again() {
+        let mut claim = claim(counts(0, 0, 0));
+        claim.record.account = chunk_fails(&claim, true).account;
+        let settled = chunk_fails(&claim, true);
+        let position = settled.account.unwrap().position;
+        let longer = timeout(Duration::from_secs(4), position);
+        assert_eq!(longer, Duration::from_secs(9));
+        assert_eq!(
+            timeout(Duration::from_secs(4), None),
+            Duration::from_secs(4)
+        );
+    }
+
+    #[test]
+    fn a_part_gives_the_claim_back_with_its_counts_at_zero() {
+        let claim = claim(counts(2, 1, 3));
+        let settled = settlement(&claim, part(position(5, 10)), 4, NOW, 0.5);
+        let at = Some(NOW.saturating_add(Duration::from_secs(3)));
+        assert_eq!(settled.verdict, Verdict::Release { at });
+        assert_eq!(settled.counts, Counts::default());
+        assert_eq!(settled.account.unwrap().position, Some(position(5, 10)));
+    }
+
+    #[test]
+    fn the_last_part_is_the_end() {
+        let claim = claim(counts(0, 0, 0));
+        let settled = settlement(&claim, part(position(20, 10)), 0, NOW, 0.5);
+        assert_eq!((settled.verdict, settled.account), (Verdict::Done, None));
+    }
+
+    #[test]
+    fn a_result_is_kept_only_with_a_retention() {
+        let mut claim = claim(counts(0, 0, 0));
+        let result = Some(claim.record.payload.clone());
+        let outcome = Outcome { result, rest: None };
+        let done = || End::Done(outcome.clone());
+        assert_eq!(settlement(&claim, done(), 0, NOW, 0.5).account, None);
+        std::sync::Arc::make_mut(&mut claim.record.options).retention =
+            Some(Duration::from_secs(1));
+        let account = settlement(&claim, done(), 0, NOW, 0.5).account.unwrap();
+        assert_eq!(account.result, outcome.result);
     }
 
     #[test]

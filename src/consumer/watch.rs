@@ -12,7 +12,7 @@ use super::backlog::LaneNumber;
 use super::core::Core;
 use super::roll::Role;
 use super::timer::{instant, later, within};
-use super::verdict::End;
+use super::verdict::{End, Mishap};
 use crate::id::Token;
 use crate::store::{Claim, ClaimKey};
 use crate::txn::Cancellation;
@@ -69,10 +69,12 @@ impl Run {
     }
 
     fn stop(&mut self, reason: Reason, grace: Duration) {
-        if self.stop.is_some() {
+        let give_up_at = within(grace);
+        if let Some((_, at)) = &mut self.stop {
+            *at = give_up_at.min(*at);
             return;
         }
-        self.stop = Some((reason, within(grace)));
+        self.stop = Some((reason, give_up_at));
         if let Some(cancellation) = &self.cancellation {
             cancellation.cancel();
         }
@@ -251,7 +253,10 @@ fn give_up(core: &Core, reason: Reason, run: &Run) {
     );
     core.counters.count(|stats| stats.abandoned += 1);
     match ending(reason, None) {
-        Some(end) => core.settle(Arc::clone(claim), end, claim.record.counts.conflicts),
+        Some(end) => {
+            let end = end.lasting(run.since.elapsed());
+            core.settle(Arc::clone(claim), end, claim.record.counts.conflicts);
+        }
         None => core.lost(claim.record.id),
     }
     core.roll.leave(Role::Worker);
@@ -265,7 +270,10 @@ pub(super) fn ending(reason: Reason, error: Option<Vec<String>>) -> Option<End> 
         Reason::TimedOut(timeout) => {
             let mut chain = vec![format!("timed out after {timeout:?}")];
             chain.extend(error.into_iter().flatten());
-            Some(End::Failed(chain))
+            Some(End::Failed(Mishap {
+                timed_out: true,
+                ..Mishap::new(chain)
+            }))
         }
         Reason::Stopping => Some(End::Released(None)),
         Reason::Lost => None,

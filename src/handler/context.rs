@@ -1,12 +1,16 @@
 //! What a handler is told, and the transaction that it works in.
 
 use std::fmt;
+use std::time::Duration;
 
+use serde::Serialize;
+
+use crate::codec::CodecError;
 use crate::id::TaskId;
-use crate::queue::{self, Draft, EnqueueError, Guarded, Queue, Queues};
-use crate::task::{Name, Options, Task};
+use crate::queue::{self, Draft, EnqueueError, Guarded, Queue, Queues, TaskHandle};
+use crate::task::{Name, Options, Payload, PayloadLimits, Position, Record, Task};
 use crate::time::Timestamp;
-use crate::txn::{Cancellation, Work};
+use crate::txn::{BoxError, Cancellation, Work};
 
 /// Which run of which task this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,16 +26,51 @@ pub struct Attempt {
     /// The earliest time that the producer asked for, whatever has become of the task since. Of a periodic task
     /// it is the time that it was due.
     pub not_before: Option<Timestamp>,
+    /// The trace of who enqueued the task, if that is known (see [`queue::carry_trace`]).
+    pub trace: Option<String>,
     /// When the attempt times out; `None` if it may take as long as it likes.
     pub deadline: Option<Timestamp>,
+}
+
+/// Shows how far a task is while it runs; returns whether that can be seen now.
+pub type Report<'a> = dyn Fn(&str) -> Result<bool, BoxError> + 'a;
+
+/// What a run left behind that succeeded, beside what is in its transaction.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// What the task gave.
+    pub result: Option<Payload>,
+    /// How far it came, if it runs in chunks.
+    pub rest: Option<Rest>,
+}
+
+impl Outcome {
+    /// Whether a part of the task is still to be done.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        let position = self.rest.map(|rest| rest.position);
+        position.is_some_and(|position| position.done < position.total)
+    }
+}
+
+/// How far a task came in this run, and when the next chunk is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rest {
+    /// How far it is. It is done when all items are.
+    pub position: Position,
+    /// How long to wait at least before the next chunk.
+    pub pause: Duration,
 }
 
 /// What a handler is told, and the transaction that it works in.
 pub struct Context<'a> {
     work: &'a mut Work,
     attempt: &'a Attempt,
+    record: &'a Record,
     queue: &'a Queue,
     cancellation: &'a Cancellation,
+    report: Option<&'a Report<'a>>,
+    outcome: Outcome,
 }
 
 impl<'a> Context<'a> {
@@ -39,15 +78,32 @@ impl<'a> Context<'a> {
     pub fn new(
         work: &'a mut Work,
         attempt: &'a Attempt,
+        record: &'a Record,
         queue: &'a Queue,
         cancellation: &'a Cancellation,
     ) -> Self {
         Self {
             work,
             attempt,
+            record,
             queue,
             cancellation,
+            report: None,
+            outcome: Outcome::default(),
         }
+    }
+
+    /// Sets what shows how far the task is. Defaults to nothing.
+    #[must_use]
+    pub fn reporting(mut self, report: &'a Report<'a>) -> Self {
+        self.report = Some(report);
+        self
+    }
+
+    /// Ends the run; called by whoever runs handlers, when one has succeeded.
+    #[must_use]
+    pub fn into_outcome(self) -> Outcome {
+        self.outcome
     }
 
     /// Lends the transaction: join databases, enqueue, make savepoints. The task's own completion is
@@ -60,6 +116,60 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn attempt(&self) -> &Attempt {
         self.attempt
+    }
+
+    /// Returns the task as it is stored: what its producer asked for, and what its earlier runs left.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        self.record
+    }
+
+    /// Returns the tasks that this one waited for, in the order in which its producer gave them.
+    pub fn prerequisites(&self) -> impl Iterator<Item = TaskHandle> {
+        let tasks = self.record.options.waits_for.iter();
+        tasks.map(|task| self.queue.handle(*task))
+    }
+
+    /// Keeps a value as the task's result, as JSON, for whoever has a [`TaskHandle`]. The last one counts.
+    ///
+    /// It is stored in the step in which the task is done, and kept as long as the task's `retention`
+    /// says; a task without retention leaves when it is done, and its result with it. What is `null` in
+    /// JSON is not kept.
+    ///
+    /// # Errors
+    /// The value has no form in JSON, or is larger or deeper than [`PayloadLimits::default`] allows. The
+    /// result is as it was.
+    pub fn set_result<R: Serialize + ?Sized>(&mut self, value: &R) -> Result<(), CodecError> {
+        let payload = Payload::json(value, PayloadLimits::default())?;
+        self.outcome.result = Some(payload).filter(|payload| *payload.bytes != *b"null");
+        Ok(())
+    }
+
+    /// Keeps what a handler returned; one that gives nothing may have set a result itself.
+    pub(super) fn keep<R: Serialize>(&mut self, value: &R) -> Result<(), BoxError> {
+        if size_of::<R>() > 0 {
+            self.set_result(value)?;
+        }
+        Ok(())
+    }
+
+    /// Shows how far the task is, in the list of tasks, while it runs: in a small transaction of its own,
+    /// at most once a second. Returns whether this text can be seen now; the next one replaces it.
+    ///
+    /// A store in the very SQLite file that the handler writes to cannot be written meanwhile: there a
+    /// text can be seen only until the handler has begun to write, and this call waits for the file's
+    /// busy timeout afterwards.
+    ///
+    /// # Errors
+    /// The store could not be told. The task can go on.
+    pub fn progress(&self, text: impl AsRef<str>) -> Result<bool, BoxError> {
+        self.report
+            .map_or(Ok(false), |report| report(text.as_ref()))
+    }
+
+    /// Says how far the task came in this run: it is done if all items are, or goes on later.
+    pub(super) fn set_rest(&mut self, rest: Rest) {
+        self.outcome.rest = Some(rest);
     }
 
     /// Returns the queue that the task came from.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::panic::Location;
 
+use serde::Serialize;
+
 use crate::handler::{Context, DuplicateKind, Registry};
 use crate::task::Task;
 use crate::txn::BoxError;
@@ -85,7 +87,8 @@ impl Declaration {
     }
 }
 
-/// What a declared function may return: nothing, which is success, or a `Result` of nothing.
+/// What a declared function may return: nothing, which is success, or a `Result`, whose value is the
+/// task's result (see [`Context::set_result`]); `()` is none.
 ///
 /// ```compile_fail,E0277
 /// #[votive::task]
@@ -96,24 +99,24 @@ impl Declaration {
 #[diagnostic::on_unimplemented(
     message = "a task cannot return `{Self}`",
     label = "returned by a task",
-    note = "a task returns nothing, or `Result<(), E>` with an error that a `Box<dyn Error + Send + Sync>` can hold"
+    note = "a task returns nothing, or a `Result` of a value that serde can write, with an error that a `Box<dyn Error + Send + Sync>` can hold"
 )]
 pub trait Returned {
-    /// Makes it the result of a handler.
+    /// Makes it the result of a handler, and of its task.
     ///
     /// # Errors
-    /// It was one.
-    fn returned(self) -> Result<(), BoxError>;
+    /// It was one, or the value is too large.
+    fn returned(self, context: &mut Context<'_>) -> Result<(), BoxError>;
 }
 
 impl Returned for () {
-    fn returned(self) -> Result<(), BoxError> {
+    fn returned(self, _: &mut Context<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 }
 
-impl<E: Into<BoxError>> Returned for Result<(), E> {
-    fn returned(self) -> Result<(), BoxError> {
-        self.map_err(Into::into)
+impl<R: Serialize, E: Into<BoxError>> Returned for Result<R, E> {
+    fn returned(self, context: &mut Context<'_>) -> Result<(), BoxError> {
+        context.keep(&self.map_err(Into::into)?)
     }
 }

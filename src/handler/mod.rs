@@ -1,6 +1,7 @@
 //! What a task *does*. A handler runs inside a transaction that it neither begins nor ends; whatever
 //! it does through the [`Context`] happens together with the task's completion, or not at all.
 
+mod chunks;
 mod context;
 mod declared;
 #[cfg(feature = "macros")]
@@ -9,13 +10,16 @@ mod discovery;
 mod periodic;
 mod registry;
 
-pub use context::{Attempt, Context};
+pub use chunks::Chunks;
+pub use context::{Attempt, Context, Outcome, Report, Rest};
 pub use declared::{Declaration, Declared, Origin, Returned};
 #[cfg(feature = "macros")]
 pub use discovery::declarations;
 #[cfg(all(feature = "macros", feature = "periodic"))]
 pub use periodic::{InvalidSchedule, PeriodicDeclaration, Recurring, periodic_declarations};
 pub use registry::{DuplicateKind, Fallback, KindInfo, Registry};
+
+use serde::Serialize;
 
 use crate::task::Task;
 use crate::txn::BoxError;
@@ -38,15 +42,24 @@ pub trait Handler<T: Task>: Send + Sync + 'static {
     /// # Errors
     /// The work is not done, and its transaction is aborted.
     fn handle(&self, task: T, context: &mut Context<'_>) -> Result<(), BoxError>;
+
+    /// Returns how many items one run has at most, if the tasks run in chunks: then a run that fails
+    /// with more than one item is tried again with half as many. Defaults to `None`.
+    fn chunk_size(&self) -> Option<u64> {
+        None
+    }
 }
 
-impl<T, F, E> Handler<T> for F
+/// What a closure returns is the task's result (see [`Context::set_result`]); `()` is none.
+impl<T, F, R, E> Handler<T> for F
 where
     T: Task,
-    F: Fn(T, &mut Context<'_>) -> Result<(), E> + Send + Sync + 'static,
+    F: Fn(T, &mut Context<'_>) -> Result<R, E> + Send + Sync + 'static,
+    R: Serialize,
     E: Into<BoxError>,
 {
     fn handle(&self, task: T, context: &mut Context<'_>) -> Result<(), BoxError> {
-        self(task, context).map_err(Into::into)
+        let value = self(task, context).map_err(Into::into)?;
+        context.keep(&value)
     }
 }

@@ -173,6 +173,12 @@ impl Registry {
         run.run(record, self.limits, context)
     }
 
+    /// Returns how many items one run of a task of this kind has at most, if they run in chunks.
+    #[must_use]
+    pub fn chunk_size(&self, kind: &str) -> Option<u64> {
+        self.find(kind)?.chunk_size()
+    }
+
     fn find(&self, kind: &str) -> Option<&dyn Run> {
         let entry = self.entries.get(kind).map(|entry| &entry.run);
         entry.or(self.fallback.as_ref()).map(|run| &**run)
@@ -215,6 +221,10 @@ trait Run: Send + Sync {
         limits: PayloadLimits,
         context: &mut Context<'_>,
     ) -> Result<(), BoxError>;
+
+    fn chunk_size(&self) -> Option<u64> {
+        None
+    }
 }
 
 struct Typed<T, H> {
@@ -231,6 +241,10 @@ impl<T: Task, H: Handler<T>> Run for Typed<T, H> {
     ) -> Result<(), BoxError> {
         self.handler
             .handle(decode(&record.payload, limits)?, context)
+    }
+
+    fn chunk_size(&self) -> Option<u64> {
+        self.handler.chunk_size()
     }
 }
 

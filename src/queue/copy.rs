@@ -214,6 +214,7 @@ impl Mover<'_> {
             Ok(committed) => {
                 self.copied.tasks += tasks.len();
                 self.copied.merged += committed.merged.len();
+                tasks.iter().try_for_each(|task| self.catch_up(task))?;
                 Ok(None)
             }
             Err(error @ CommitError::Undecided { .. }) => Err(CopyError::Undecided(error)),
@@ -287,6 +288,25 @@ impl Mover<'_> {
             }
         }
         Ok(known)
+    }
+
+    /// Tells a task that has come what was done in the other store while it was on the way.
+    fn catch_up(&self, task: &Record) -> store::Result<()> {
+        if task.state != State::Waiting || task.options.waits_for.is_empty() {
+            return Ok(());
+        }
+        let unmet = self.unmet(task)?;
+        let prerequisites = task.options.waits_for.iter();
+        let met = prerequisites.filter(|prerequisite| !unmet.contains(prerequisite));
+        let arrivals = met.map(|done| Change::Arrive {
+            task: task.id,
+            done: *done,
+        });
+        let arrivals: Batch = arrivals.collect();
+        if !arrivals.is_empty() {
+            queue::apply(self.to, self.manager, &arrivals)?;
+        }
+        Ok(())
     }
 
     fn move_marks(&mut self) -> Result<(), CopyError> {
@@ -418,6 +438,7 @@ fn release(claim: &Claim) -> Change {
         token: claim.token,
         verdict: Verdict::Release { at: None },
         counts: claim.record.counts,
+        account: None,
     })
 }
 

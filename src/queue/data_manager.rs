@@ -1,5 +1,6 @@
 //! What one transaction does to one store: buffered until the commit, then voted with.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::queue::error::{BatchUnknown, DatabasesUnfinished, NotEnrolled};
 use crate::queue::{databases, decision, garbage};
 use crate::register::{Decision, Holder, OutcomeRow, RegisterErrorKind, Registers, Tier};
 use crate::store::{self, Applied, Batch, Change, Kind, Published, Store};
-use crate::task::Record;
+use crate::task::{Name, Record};
 use crate::txn::{
     Answer, BoxError, DataManager, IncarnationGone, JoinError, Mark, PrepareInfo, Prepared, Role,
     Vote, Work,
@@ -34,6 +35,8 @@ pub(super) struct Buffer {
     registers: Registers,
     txn: TxnId,
     batch: Batch,
+    /// How many tasks may be pending in queues of which that was said.
+    capacities: BTreeMap<Name, u64>,
     phase: Phase,
     merged: Vec<(TaskId, TaskId)>,
 }
@@ -72,6 +75,7 @@ impl Buffer {
                 registers,
                 txn,
                 batch: Batch::default(),
+                capacities: BTreeMap::new(),
                 phase: Phase::Buffered,
                 merged: Vec::new(),
             })
@@ -80,6 +84,31 @@ impl Buffer {
 
     pub(super) fn push(&mut self, change: Change) {
         self.batch.changes.push(change);
+    }
+
+    /// Whether it changes a task by an amendment.
+    pub(super) fn amends(&self, id: TaskId) -> bool {
+        let mut changes = self.batch.changes.iter();
+        changes.any(|change| matches!(change, Change::Amend { task, .. } if *task == id))
+    }
+
+    /// Notes how many tasks may be pending in a queue that something was enqueued into.
+    pub(super) fn limit(&mut self, queue: &Name, capacity: Option<u64>) {
+        match capacity {
+            Some(capacity) => drop(self.capacities.insert(queue.clone(), capacity)),
+            None if self.capacities.is_empty() => {}
+            None => drop(self.capacities.remove(queue)),
+        }
+    }
+
+    /// Has the store judge, after all that is inserted, whether there is room for it.
+    fn ask_for_room(&mut self) {
+        for (queue, pending_max) in std::mem::take(&mut self.capacities) {
+            if self.batch.inserts().any(|record| record.queue == queue) {
+                let queue = queue.to_string();
+                self.batch.changes.push(Change::Room { queue, pending_max });
+            }
+        }
     }
 
     pub(super) fn inserts(&self) -> impl Iterator<Item = &Record> {
@@ -273,6 +302,7 @@ impl DataManager for Buffer {
         if self.batch.is_empty() {
             return Ok(Prepared::Nothing);
         }
+        self.ask_for_room();
         if info.hosts(self.store.id()) {
             return Ok(self.hand_over(info));
         }

@@ -71,8 +71,8 @@ impl Queue {
 
 /// A queue enlisted in the application's own transaction.
 pub struct Enlisted<E> {
-    queue: Queue,
-    transaction: E,
+    pub(super) queue: Queue,
+    pub(super) transaction: E,
 }
 
 impl<E: Enlist> Enlisted<E> {
@@ -82,7 +82,7 @@ impl<E: Enlist> Enlisted<E> {
     }
 
     /// Writes a task with the options of its kind into the transaction, or into its innermost
-    /// savepoint. Uniqueness is judged now.
+    /// savepoint. Uniqueness and the room in the queue are judged now.
     ///
     /// # Errors
     /// Nothing was written; the transaction can go on, unless the database itself failed and does not
@@ -115,11 +115,14 @@ impl<E: Enlist> Enlisted<E> {
         payload: Payload,
         options: Options,
     ) -> Result<TaskId, EnlistError> {
-        let record = self
+        let (record, capacity) = self
             .queue
             .record(kind.into(), payload, options, TaskId::new)?;
         let task = record.id;
-        let batch = Batch::new(vec![Change::Insert(Box::new(record))]);
+        let queue = record.queue.to_string();
+        let mut changes = vec![Change::Insert(Box::new(record))];
+        changes.extend(capacity.map(|pending_max| Change::Room { queue, pending_max }));
+        let batch = Batch::new(changes);
         self.transaction.write(&**self.queue.store(), batch)?;
         Ok(task)
     }

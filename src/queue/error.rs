@@ -19,6 +19,15 @@ pub enum EnqueueError {
     /// The store could not be asked.
     #[error("the store could not be asked")]
     Store(#[from] store::Error),
+    /// A task of a chain or a group is for a queue in another store than the others: nothing that is
+    /// done in one store can be told to another in the same step.
+    #[error("tasks that wait for one another are in one store ({expected}), not in {found} too")]
+    OtherStore {
+        /// The store of the queue that was named for the task.
+        found: StoreId,
+        /// The store of the others.
+        expected: StoreId,
+    },
     /// A name or a value is outside its bounds; the text says which.
     #[error("{0}")]
     Invalid(String),

@@ -4,6 +4,8 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `data_manager` | buffers what one transaction does to one store, and votes with it |
+//! | `handle` | waits for a task and reads its result |
+//! | `ending` | what follows from the end of a task |
 //! | `about` | which tasks concern an object, and whether it may be changed now |
 //! | `queues` | finds the queue of a kind in a store |
 //! | `draft` | a task with options of its own, on its way into a queue |
@@ -12,37 +14,50 @@
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
 //! | `databases` | tells databases that prepared how their transactions ended |
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
+//! | `chain` | has tasks wait for one another |
 //! | `copy` | moves tasks to another store |
+//! | `rate` | how many tasks of a queue may start, over all consumers together |
+//! | `settings` | what an operator says of a queue, for all processes at once |
+//! | `trace` | carries the trace of who enqueues |
 //! | `turn` | has a fleet do a piece of work once |
 //! | `periodic` | turns the times of schedules into tasks, each once |
 //! | `operator` | lists what is in doubt, and settles it by a person's word |
 
 mod about;
+mod chain;
 mod copy;
 mod data_manager;
 mod databases;
 pub mod decision;
 mod draft;
+mod ending;
 mod enlist;
 mod error;
 pub mod garbage;
+mod handle;
 mod operator;
 #[cfg(feature = "periodic")]
 mod periodic;
 mod queues;
+mod rate;
 mod recovery;
+mod settings;
+mod trace;
 mod turn;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use about::{Guarded, guard, unfinished_about};
+pub use chain::{Chain, Group, Grouped, RETENTION_DEFAULT};
 pub use copy::{Copied, CopyError, Left, copy};
 pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
 pub use draft::Draft;
+pub use ending::settle_claim;
 pub use enlist::{Enlist, EnlistError, Enlisted};
 pub use error::{EnqueueError, OperatorError};
+pub use handle::{Ended, ResultError, TaskHandle, WaitError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};
 #[cfg(feature = "periodic")]
 pub use periodic::{
@@ -51,18 +66,23 @@ pub use periodic::{
 #[cfg(feature = "periodic")]
 pub(crate) use periodic::{Entry, Next};
 pub use queues::{Destination, Queues};
+pub(crate) use rate::Allowed;
+pub use rate::Rate;
 pub use recovery::{GRACE_DEFAULT, Recovered, recover, recover_in_turn, recover_older_than};
+pub use settings::{Pause, Settings, Status, all_settings};
+pub use trace::carry_trace;
 pub use turn::take_turn;
 
 use crate::codec::CodecError;
 use crate::id::TaskId;
 use crate::store::{self, Amendment, Applied, Batch, Change, Kind, Store};
 use crate::task::{
-    Name, Options, Payload, PayloadError, PayloadLimits, Record, StateSet, Task, Unique,
+    FollowUp, Name, Options, Payload, PayloadError, PayloadLimits, Record, StateSet, Task, Unique,
 };
 use crate::time::Timestamp;
 use crate::txn::{BeginError, JoinError, TransactionManager, Work};
 use data_manager::Buffer;
+use settings::Known;
 
 /// The longest name of a queue or kind, and the longest key, in bytes.
 pub const NAME_MAX: usize = 255;
@@ -99,6 +119,7 @@ pub struct Queue {
     store: Arc<dyn Store>,
     name: Name,
     limits: PayloadLimits,
+    known: Known,
 }
 
 impl Queue {
@@ -113,6 +134,7 @@ impl Queue {
             store,
             name,
             limits: PayloadLimits::default(),
+            known: Known::default(),
         })
     }
 
@@ -158,7 +180,8 @@ impl Queue {
 
     /// Enqueues a task with the options of its kind. It becomes visible when `work` commits.
     ///
-    /// The task is encoded now: a later change of the value is not stored. The id is final.
+    /// The task is encoded now: a later change of the value is not stored. The id is final. Whether the
+    /// queue has room for it, if that is [limited](Settings::capacity), is judged at the vote.
     ///
     /// # Errors
     /// Nothing was enqueued; the transaction can go on.
@@ -184,13 +207,9 @@ impl Queue {
     fn encode<T: Task>(
         &self,
         task: &T,
-        mut options: Options,
+        options: Options,
     ) -> Result<(Payload, Options), PayloadError> {
-        let payload = Payload::encode(task, self.limits)?;
-        if let (None, Some(on_duplicate)) = (&options.unique, T::UNIQUE) {
-            options.unique = Some(Unique::by_payload(T::KIND, &payload, on_duplicate));
-        }
-        Ok((payload, options))
+        encode(task, options, self.limits)
     }
 
     /// Enqueues a task that is encoded already.
@@ -206,9 +225,11 @@ impl Queue {
     ) -> Result<TaskId, EnqueueError> {
         let number = work.count_up();
         let mint = |now| TaskId::within(work.id(), number, now);
-        let record = self.record(kind.into(), payload, options, mint)?;
+        let (record, capacity) = self.record(kind.into(), payload, options, mint)?;
         let task = record.id;
-        change(&self.store, work, Change::Insert(Box::new(record)))?;
+        let buffer = Buffer::join(&self.store, work)?;
+        buffer.push(Change::Insert(Box::new(record)));
+        buffer.limit(&self.name, capacity);
         Ok(task)
     }
 
@@ -231,20 +252,28 @@ impl Queue {
         change(&self.store, work, amend)
     }
 
-    /// Makes the record of a task, refusing what no store would take.
+    /// Makes the record of a task, refusing what no store would take; and says how many may be pending.
     fn record(
         &self,
         kind: Name,
         payload: Payload,
-        options: Options,
+        mut options: Options,
         mint: impl FnOnce(Timestamp) -> TaskId,
-    ) -> Result<Record, EnqueueError> {
+    ) -> Result<(Record, Option<u64>), EnqueueError> {
         check_name("the kind of a task", &kind)?;
-        check_options(&options)?;
+        check_options(&options, &self.name)?;
         self.check_size(&kind, &payload)?;
+        options.trace = options.trace.or_else(trace::present);
+        if let Some(trace) = &options.trace {
+            check_name("a trace", trace)?;
+        }
         let now = self.store.now()?;
+        let settings = self.known_settings(now)?;
+        if settings.is_top(&kind) {
+            options.priority = 0;
+        }
         let record = Record::new(mint(now), &self.name, kind, payload, now);
-        Ok(record.with_options(options.shared()))
+        Ok((record.with_options(options.shared()), settings.capacity))
     }
 
     fn check_size(&self, kind: &str, payload: &Payload) -> Result<(), PayloadError> {
@@ -266,6 +295,19 @@ impl fmt::Debug for Queue {
             .field("store", &self.store.id())
             .finish_non_exhaustive()
     }
+}
+
+/// Encodes a task within limits, and completes its options by what only its payload tells.
+fn encode<T: Task>(
+    task: &T,
+    mut options: Options,
+    limits: PayloadLimits,
+) -> Result<(Payload, Options), PayloadError> {
+    let payload = Payload::encode(task, limits)?;
+    if let (None, Some(on_duplicate)) = (&options.unique, T::UNIQUE) {
+        options.unique = Some(Unique::by_payload(T::KIND, &payload, on_duplicate));
+    }
+    Ok((payload, options))
 }
 
 /// Adds a change to what `work` does to `store` when it commits: settlements, amendments, marks.
@@ -326,7 +368,18 @@ impl Pending for Work {
     }
 }
 
-fn check_options(options: &Options) -> Result<(), EnqueueError> {
+fn check_options(options: &Options, queue: &str) -> Result<(), EnqueueError> {
+    if !(options.waits_for.is_empty() && options.announces.is_empty()) {
+        let text =
+            "tasks wait for one another only if a `Chain` or a `Group` enqueues them together";
+        return Err(EnqueueError::Invalid(text.to_owned()));
+    }
+    for follow_up in [&options.on_success, &options.on_failure]
+        .into_iter()
+        .flatten()
+    {
+        check_follow_up(follow_up, queue)?;
+    }
     if let Some(unique) = &options.unique {
         check_name("a unique key", &unique.key)?;
     }
@@ -335,6 +388,21 @@ fn check_options(options: &Options) -> Result<(), EnqueueError> {
     }
     let mut about = options.about.iter();
     about.try_for_each(|object| check_name("the name of an object", object))
+}
+
+/// Refuses a follow-up that the store would refuse when it is too late: at the end that it follows.
+fn check_follow_up(follow_up: &FollowUp, queue: &str) -> Result<(), EnqueueError> {
+    let invalid = |text: String| EnqueueError::Invalid(format!("in a follow-up, {text}"));
+    let options = follow_up
+        .options()
+        .map_err(|error| invalid(error.to_string()))?;
+    let queue = follow_up.queue.as_deref().unwrap_or(queue);
+    check_options(&options, queue)?;
+    let (id, now) = (TaskId::from_bytes([0; 16]), Timestamp::default());
+    let (kind, payload) = (follow_up.kind.clone(), follow_up.payload.clone());
+    let record = Record::new(id, queue, kind, payload, now).with_options(options.shared());
+    let insert = Change::Insert(Box::new(record));
+    store::lifecycle::check(&insert).map_err(|kind| invalid(kind.to_string()))
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), EnqueueError> {

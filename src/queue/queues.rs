@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::id::TaskId;
+use crate::queue::settings::Known;
 use crate::queue::{EnqueueError, Queue, recover};
 use crate::store::Store;
 use crate::task::{Name, Options, PayloadLimits, Task};
@@ -36,6 +37,7 @@ use crate::txn::{TransactionManager, Work};
 pub struct Queues {
     store: Arc<dyn Store>,
     limits: PayloadLimits,
+    known: Known,
 }
 
 impl Queues {
@@ -45,6 +47,7 @@ impl Queues {
         Self {
             store,
             limits: PayloadLimits::default(),
+            known: Known::default(),
         }
     }
 
@@ -76,7 +79,8 @@ impl Queues {
     /// # Errors
     /// As [`Queue::new`].
     pub fn queue(&self, name: impl Into<Name>) -> Result<Queue, EnqueueError> {
-        let queue = Queue::new(Arc::clone(&self.store), name)?;
+        let mut queue = Queue::new(Arc::clone(&self.store), name)?;
+        queue.known = self.known.clone();
         Ok(queue.payload_limits(self.limits))
     }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{TaskId, Token};
-use crate::task::{Counts, DeadReason, Failure, Record, StateSet};
+use crate::task::{Account, Counts, DeadReason, Record, StateSet};
 use crate::time::Timestamp;
 
 /// A list of changes, made all together or not at all, in this order.
@@ -85,6 +85,14 @@ pub enum Change {
         /// The new value; `None` removes it.
         value: Option<Vec<u8>>,
     },
+    /// A condition: there is room in a queue for what the batch inserted before this change. What others
+    /// have staged takes room only once it is published.
+    Room {
+        /// The queue.
+        queue: String,
+        /// Refused with `Kind::QueueFull` if more of its tasks than this are pending.
+        pending_max: u64,
+    },
 }
 
 /// The end of a claim: who settles proves by the token that the claim is still theirs.
@@ -98,10 +106,12 @@ pub struct Settlement {
     pub verdict: Verdict,
     /// What the task's counts become; the store adds nothing of its own.
     pub counts: Counts,
+    /// What the task's account becomes; `None` leaves it as it is. The store keeps it unread.
+    pub account: Option<Box<Account>>,
 }
 
 /// How a claim ends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Verdict {
     /// Done. The record leaves, or stays for as long as its `retention` says.
@@ -110,33 +120,17 @@ pub enum Verdict {
     Retry {
         /// The earliest time of the next attempt.
         at: Timestamp,
-        /// Why it failed.
-        failure: Failure,
     },
     /// Nobody will run it any more.
     Bury {
         /// Why not.
         reason: DeadReason,
-        /// Why the last attempt failed, if one did.
-        failure: Option<Failure>,
     },
-    /// Given back unrun.
+    /// Given back, unrun or with a part of it done.
     Release {
         /// The earliest time of the next attempt; `None` is at once.
         at: Option<Timestamp>,
     },
-}
-
-impl Verdict {
-    /// Returns why the attempt failed, if the verdict says so.
-    #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
-        match self {
-            Self::Retry { failure, .. } => Some(failure),
-            Self::Bury { failure, .. } => failure.as_ref(),
-            Self::Done | Self::Release { .. } => None,
-        }
-    }
 }
 
 /// What an operator, or the application, changes on a task.

@@ -93,6 +93,14 @@ pub enum Kind {
         /// Who holds it.
         holder: TaskId,
     },
+    /// As many tasks of the queue are pending as may be. Nothing changed.
+    #[error("the queue `{queue}` is full: at most {pending_max} of its tasks may be pending")]
+    QueueFull {
+        /// The queue.
+        queue: String,
+        /// How many tasks may be pending in it.
+        pending_max: u64,
+    },
     /// The task is not in an expected state. Nothing changed.
     #[error("task {task} is {found}")]
     StateChanged {

@@ -105,12 +105,12 @@ impl Life {
                 self.enter(Event::Done, State::Done)?;
                 self.end(options, now)
             }
-            Verdict::Retry { at, .. } => {
+            Verdict::Retry { at } => {
                 self.enter(Event::Fail, pending(Some(*at), false, now))?;
                 self.not_before = Some(*at);
                 Fate::Stays
             }
-            Verdict::Bury { reason, .. } => {
+            Verdict::Bury { reason } => {
                 self.enter(Event::Bury, State::Dead)?;
                 self.dead = Some(*reason);
                 self.end(options, now)

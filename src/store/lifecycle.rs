@@ -8,9 +8,11 @@
 //!   nothing but the group is [`unblock`]ed.
 //! - **Unique key.** A task *holds* its key while it is pending ([`StateSet::PENDING`]): the key is free
 //!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
+//! - **Room.** How many tasks of a queue are pending is judged when a batch is staged or applied, and
+//!   never again: what is staged is published even if the queue is full by then.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
 //!   the task is [`unblock`]ed. An arrival at a task that does not wait for it changes nothing.
-//! - **From elsewhere.** A task that comes from another store has counts, perhaps a failure and progress,
+//! - **From elsewhere.** A task that comes from another store has counts, perhaps an account and progress,
 //!   and the time of its first publishing: all of that is kept. One that ended there is inserted in its
 //!   state, asks for no key ([`wanted_key`]), and is neither claimed nor waits for anything.
 //! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
@@ -43,7 +45,8 @@ pub fn check(change: &Change) -> Result<(), Kind> {
         Change::Amend {
             amendment: Amendment::Move(queue),
             ..
-        } => check_name("a queue", queue),
+        }
+        | Change::Room { queue, .. } => check_name("a queue", queue),
         Change::Mark { key, .. } => check_name("a mark", key),
         _ => Ok(()),
     }
@@ -64,6 +67,20 @@ fn check_record(record: &Record) -> Result<(), Kind> {
     Err(Kind::Invalid(format!(
         "a new task must be staged, or have ended elsewhere, but it is {found}"
     )))
+}
+
+/// Judges a [`Change::Room`], given how many tasks of the queue are pending.
+///
+/// # Errors
+/// [`Kind::QueueFull`] if those are more than may be.
+pub fn check_room(queue: &str, pending: u64, pending_max: u64) -> Result<(), Kind> {
+    if pending <= pending_max {
+        return Ok(());
+    }
+    Err(Kind::QueueFull {
+        queue: queue.to_owned(),
+        pending_max,
+    })
 }
 
 /// Returns the unique key that a new task asks for: none if it ended elsewhere.
@@ -141,8 +158,8 @@ pub fn settle(record: &mut Record, settlement: &Settlement, now: Timestamp) -> R
     let fate = live(record, |life, options| {
         life.settle(options, settlement, now)
     })?;
-    if let Some(failure) = settlement.verdict.failure() {
-        record.failure = Some(failure.clone());
+    if settlement.account.is_some() {
+        record.account.clone_from(&settlement.account);
     }
     Ok(fate)
 }
@@ -227,6 +244,7 @@ mod tests {
             token: Token::next(Incarnation::from_u64(1)),
             verdict,
             counts: Counts::default(),
+            account: None,
         }
     }
 
@@ -329,7 +347,6 @@ mod tests {
         record.counts.attempts = 3;
         let bury = Verdict::Bury {
             reason: crate::task::DeadReason::Failed,
-            failure: None,
         };
         let bury = settlement(&record, bury);
         assert_eq!(settle(&mut record, &bury, NOW), Ok(Fate::Stays));

@@ -1,5 +1,8 @@
 //! What a task *is*: data, and the one table of what may happen to it. Nothing here runs anything.
 
+mod account;
+mod follow_up;
+mod key;
 mod name;
 mod options;
 mod payload;
@@ -10,11 +13,14 @@ mod state;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use account::{Account, FAILURES_MAX, Failure, Position};
+pub use follow_up::FollowUp;
+pub use key::kind_key;
 pub use name::Name;
 pub(crate) use options::shared as shared_options;
 pub use options::{OnDuplicate, Options, Unique};
 pub use payload::{Format, Payload, PayloadError, PayloadLimits};
-pub use record::{Counts, Failure, Record};
+pub use record::{Counts, Record};
 pub use retry::RetryPolicy;
 pub use state::{DeadReason, Event, State, StateSet};
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::TaskId;
-use crate::task::{Payload, RetryPolicy};
+use crate::task::{FollowUp, Payload, RetryPolicy};
 use crate::time::Timestamp;
 
 /// What happens to a task whose unique key a visible task holds already.
@@ -81,17 +81,29 @@ pub struct Options {
     /// The objects that the task is about, for "which tasks concern object X?". By custom the first is its
     /// context: the object that it works on.
     pub about: Vec<String>,
-    /// Tasks that must be done first. The task waits until a `Change::Arrive` has named each of them;
-    /// the handler of that task has to add it to its transaction, the consumer does not do so by itself.
-    /// Defaults to none.
+    /// Tasks that must be done first. The task waits until a `Change::Arrive` has named each of them,
+    /// which a consumer adds to the end of a task for all that it [`announces`](Self::announces). A
+    /// queue takes a task that waits only together with those that it waits for. Defaults to none.
     pub waits_for: Vec<TaskId>,
+    /// Tasks that wait for this one. Defaults to none.
+    pub announces: Vec<TaskId>,
+    /// What is enqueued in the step in which the task is done. Defaults to none.
+    pub on_success: Option<Box<FollowUp>>,
+    /// What is enqueued in the step in which the task becomes Dead, whatever the reason. Where the task
+    /// waits for one that becomes Dead, it is cancelled in that step, and this is enqueued in its
+    /// place. Defaults to none.
+    pub on_failure: Option<Box<FollowUp>>,
     /// On whose behalf. Defaults to none.
     pub user: Option<String>,
-    /// How long the finished task stays to be looked at. Defaults to none: it leaves when it is done.
+    /// How long the finished task stays to be looked at, with its result. Defaults to none: it leaves
+    /// when it is done, and a result is not kept.
     pub retention: Option<Duration>,
     /// Whether the task stays out of listings, and out of what concerns an object, unless ghosts are asked
     /// for. It runs like any other. Defaults to false.
     pub ghost: bool,
+    /// The trace that the task belongs to, such as the `traceparent` of W3C Trace Context; at most 255 bytes.
+    /// Defaults to what [`carry_trace`](crate::queue::carry_trace) gives where the task is enqueued.
+    pub trace: Option<String>,
 }
 
 impl Options {
@@ -154,9 +166,13 @@ impl Default for Options {
             group: None,
             about: Vec::new(),
             waits_for: Vec::new(),
+            announces: Vec::new(),
+            on_success: None,
+            on_failure: None,
             user: None,
             retention: None,
             ghost: false,
+            trace: None,
         }
     }
 }

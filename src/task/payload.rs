@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
@@ -107,6 +108,36 @@ impl Payload {
         })
     }
 
+    /// Encodes any value as JSON, checking it against `limits`.
+    ///
+    /// # Errors
+    /// The value is too large, too deep, or has no form in JSON.
+    pub fn json<R: Serialize + ?Sized>(
+        value: &R,
+        limits: PayloadLimits,
+    ) -> Result<Self, CodecError> {
+        Ok(Self {
+            format: Format::Json,
+            version: 0,
+            bytes: codec::to_json(value, limits.size_max, limits.depth_max)?,
+        })
+    }
+
+    /// Decodes any value within `limits`; postcard and JSON alike.
+    ///
+    /// # Errors
+    /// The bytes are not an `R`, or are [`Format::Bytes`].
+    pub fn read<R: DeserializeOwned>(&self, limits: PayloadLimits) -> Result<R, CodecError> {
+        check_size(&self.bytes, limits)?;
+        match self.format {
+            Format::Postcard => codec::from_postcard(&self.bytes, limits.depth_max),
+            Format::Json => codec::from_json(&self.bytes, limits.depth_max),
+            Format::Bytes => Err(CodecError::Malformed(
+                "bytes that only their handler understands".into(),
+            )),
+        }
+    }
+
     /// Decodes the value within [`PayloadLimits::default`]; postcard and JSON alike.
     ///
     /// The version is not looked at: see [`Task::upgrade`].
@@ -122,17 +153,7 @@ impl Payload {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_within<T: Task>(&self, limits: PayloadLimits) -> Result<T, PayloadError> {
-        let decode = || {
-            check_size(&self.bytes, limits)?;
-            match self.format {
-                Format::Postcard => codec::from_postcard(&self.bytes, limits.depth_max),
-                Format::Json => codec::from_json(&self.bytes, limits.depth_max),
-                Format::Bytes => Err(CodecError::Malformed(
-                    "bytes that only their handler understands".into(),
-                )),
-            }
-        };
-        decode().map_err(PayloadError::of::<T>)
+        self.read(limits).map_err(PayloadError::of::<T>)
     }
 
     /// Shows the payload as JSON, for people and for programs in other languages.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::TaskId;
-use crate::task::{DeadReason, Name, Options, Payload, State};
+use crate::task::{Account, DeadReason, Failure, Name, Options, Payload, State};
 use crate::time::Timestamp;
 
 /// How often what happened to a task. Kept apart, because each has a limit of its own.
@@ -17,15 +17,6 @@ pub struct Counts {
     pub conflicts: u32,
     /// Times that its consumer was proved dead.
     pub reclaims: u32,
-}
-
-/// Why the last attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The error and its chain of sources, outermost first.
-    pub chain: Vec<String>,
-    /// When it happened.
-    pub at: Timestamp,
 }
 
 /// A task as a store keeps it: what the producer said, and what has become of it.
@@ -54,8 +45,8 @@ pub struct Record {
     pub not_before: Option<Timestamp>,
     /// How often what happened.
     pub counts: Counts,
-    /// Why the last attempt failed.
-    pub failure: Option<Failure>,
+    /// What its runs left behind; `None` if that is nothing.
+    pub account: Option<Box<Account>>,
     /// Why nobody will run it, if it is Dead.
     pub dead: Option<DeadReason>,
     /// When it reached a state that it will not leave by itself.
@@ -85,7 +76,7 @@ impl Record {
             published_at: None,
             state: State::Staged,
             counts: Counts::default(),
-            failure: None,
+            account: None,
             dead: None,
             ended_at: None,
             progress: None,
@@ -98,5 +89,17 @@ impl Record {
         self.options = options.into();
         self.not_before = self.options.not_before;
         self
+    }
+
+    /// Returns why the last attempt failed, if one did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.account.as_ref()?.failures.last()
+    }
+
+    /// Returns what the task gave when it was done, if that was kept.
+    #[must_use]
+    pub fn result(&self) -> Option<&Payload> {
+        self.account.as_ref()?.result.as_ref()
     }
 }

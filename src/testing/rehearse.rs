@@ -47,6 +47,7 @@ pub fn rehearse<T: Task>(
         number: 1,
         conflict_count: 0,
         not_before: record.options.not_before,
+        trace: record.options.trace.clone(),
         deadline: record
             .options
             .timeout
@@ -55,7 +56,7 @@ pub fn rehearse<T: Task>(
     let mut txn = manager.begin()?;
     let cancellation = Cancellation::new();
     txn.set_data(cancellation.clone());
-    let mut context = Context::new(&mut txn, &attempt, queue, &cancellation);
+    let mut context = Context::new(&mut txn, &attempt, &record, queue, &cancellation);
     let result = registry.run(&record, &mut context);
     let rehearsal = Rehearsal {
         is_conflict: result

@@ -31,7 +31,11 @@ const LAYERS: &[(&str, &str)] = &[
     ),
     ("handler", "base task schedule txn queue"),
     (
-        "consumer testing",
+        "consume testing",
+        "base task txn store queue open resource handler consumer",
+    ),
+    (
+        "consumer",
         "base task schedule txn store queue open resource handler",
     ),
 ];

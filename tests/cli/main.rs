@@ -3,6 +3,7 @@
 
 mod changing;
 mod copying;
+mod dead;
 mod desk;
 mod endings;
 mod enqueueing;
@@ -10,6 +11,7 @@ mod enqueueing;
 mod homes;
 mod in_doubt;
 mod looking;
+mod pausing;
 mod postgres;
 mod stores;
 mod timing;

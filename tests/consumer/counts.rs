@@ -29,7 +29,7 @@ fn every_error_counts_one_attempt_and_the_last_one_buries_the_task_with_its_chai
     assert_eq!(record.counts.attempts, 2);
     assert_eq!(record.dead, Some(DeadReason::Failed));
     assert_eq!(
-        record.failure.unwrap().chain,
+        record.failure().unwrap().chain,
         ["the post is closed", &std::fmt::Error.to_string()]
     );
     assert_eq!(running.stop().stats.failed, 2);
@@ -51,7 +51,7 @@ fn a_panic_counts_one_attempt_and_the_worker_lives_on() {
     let record = world.reaches(bad, State::Dead);
     assert_eq!(record.counts.attempts, 2);
     assert_eq!(
-        record.failure.unwrap().chain,
+        record.failure().unwrap().chain,
         ["panicked: dropped the parcel"]
     );
     assert_eq!(running.stop().stats.panics, 2);
@@ -93,7 +93,7 @@ fn more_conflicts_than_allowed_count_one_attempt_and_start_again_from_none() {
     let running = world.consumer(handler).retry_max_count(3).start().unwrap();
     let record = world.reaches(task, State::Dead);
     assert_eq!((record.counts.attempts, record.counts.conflicts), (2, 0));
-    let chain = record.failure.unwrap().chain;
+    let chain = record.failure().unwrap().chain.clone();
     assert_eq!(chain[0], "more than 3 conflicts");
     assert_eq!(chain.last().unwrap(), "somebody was faster");
     assert_eq!(running.stop().stats.conflicts, 8);
@@ -148,7 +148,10 @@ fn a_task_under_which_five_consumers_died_is_dead_and_says_so() {
         .unwrap();
     let record = world.reaches(task, State::Dead);
     assert_eq!(record.dead, Some(DeadReason::Reclaimed));
-    assert_eq!(record.failure.unwrap().chain, ["its consumer died 5 times"]);
+    assert_eq!(
+        record.failure().unwrap().chain,
+        ["its consumer died 5 times"]
+    );
     assert_eq!(record.counts.attempts, 0);
     assert_eq!(running.stop().stats.panics, 0);
 }
@@ -206,7 +209,7 @@ fn a_payload_that_cannot_be_decoded_fails_and_is_kept() {
         .unwrap();
     let record = world.reaches(task, State::Dead);
     assert_eq!(record.dead, Some(DeadReason::Failed));
-    assert_eq!(record.failure.unwrap().chain[0], "payload of kind `step`");
+    assert_eq!(record.failure().unwrap().chain[0], "payload of kind `step`");
     assert_eq!(
         record.payload.to_json(),
         serde_json::json!({"number": "seven"})

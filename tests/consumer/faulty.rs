@@ -27,6 +27,8 @@ pub(crate) struct Faulty {
     pub(crate) settled: AtomicU32,
     /// How often those who wait were woken.
     pub(crate) interrupts: AtomicU32,
+    /// How often somebody began to wait for a mark.
+    pub(crate) mark_waits: AtomicU32,
 }
 
 impl Faulty {
@@ -92,8 +94,14 @@ impl Dispatch for Faulty {
 
     pass_on! {
         extend(claims: &[ClaimKey], lease: Duration, now: Timestamp) -> Result<Vec<TaskId>>;
-        wait(interests: &[Interest], timeout: Duration) -> Result<Option<Interest>>;
         attend(incarnation: Incarnation, lease: Duration) -> Result<Presence>;
+    }
+
+    fn wait(&self, interests: &[Interest], timeout: Duration) -> Result<Option<Interest>> {
+        if interests.iter().any(|one| matches!(one, Interest::Mark(_))) {
+            self.mark_waits.fetch_add(1, Ordering::Relaxed);
+        }
+        self.inner.wait(interests, timeout)
     }
 
     fn interrupt(&self) {

@@ -112,3 +112,26 @@ fn an_idle_consumer_stops_at_once() {
     let running = consumer.poll_interval(LONG * 100).start().unwrap();
     assert!(running.stop().is_clean());
 }
+
+#[test]
+fn a_stop_that_is_hurried_waits_for_nobody_and_gives_back_what_runs() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let ((start, started), (leave, released)) = (sender(), sender::<()>());
+    let handler = steps(move |_, _| {
+        start.send(())?;
+        Ok(released.recv_timeout(LONG)?)
+    });
+    let running = world.consumer(handler).start().unwrap();
+    started.recv_timeout(LONG).unwrap();
+    running.begin_stop();
+    let stopped = running.stop_hurried_by(|| true);
+    assert!(stopped.is_clean(), "{stopped:?}");
+    assert_eq!(stopped.stats.abandoned, 1);
+    let record = world.record(task);
+    assert_eq!(
+        (record.state, record.counts),
+        (State::Ready, Counts::default())
+    );
+    drop(leave);
+}

@@ -29,7 +29,7 @@ fn a_handler_that_takes_too_long_is_told_to_stop_and_has_failed() {
     let record = world.reaches(task, State::Dead);
     assert_eq!(record.counts.attempts, 2);
     assert_eq!(
-        record.failure.unwrap().chain,
+        record.failure().unwrap().chain,
         ["timed out after 20ms", "interrupted"]
     );
     let stats = running.stop().stats;
@@ -52,7 +52,8 @@ fn what_a_participant_waits_for_is_interrupted_again_and_again() {
         Err("interrupted".into())
     });
     let _running = world.consumer(handler).start().unwrap();
-    let chain = world.reaches(task, State::Dead).failure.unwrap().chain;
+    let chain = world.reaches(task, State::Dead);
+    let chain = &chain.failure().unwrap().chain;
     assert_eq!(chain[1], "interrupted");
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use votive::id::{ConsumerId, Incarnation};
+use votive::id::{ConsumerId, Incarnation, TaskId};
 use votive::queue::{self, CopyError};
 use votive::store::{Amendment, Change, Claim, ClaimRequest, Presence, Want};
 use votive::task::{Options, Record, State, Unique};
@@ -150,14 +150,19 @@ fn a_task_waits_there_for_what_is_not_done_and_for_nothing_else() {
         pair.enqueue(Options::default()),
         pair.enqueue(Options::default()),
     );
-    let waiting = |on: &[_]| Options {
-        waits_for: on.to_vec(),
-        ..Options::default()
+    let enqueue_waiting = |on: &[_]| {
+        let options = Options {
+            waits_for: on.to_vec(),
+            ..Options::default()
+        };
+        let like = record(&*pair.from, pending);
+        let (id, now) = (TaskId::new(like.enqueued_at), like.enqueued_at);
+        let record = Record::new(id, like.queue, like.kind, like.payload, now);
+        let insert = Change::Insert(Box::new(record.with_options(options)));
+        pair.apply(&pair.from, insert);
+        id
     };
-    let (held, free) = (
-        pair.enqueue(waiting(&[pending, gone])),
-        pair.enqueue(waiting(&[gone])),
-    );
+    let (held, free) = (enqueue_waiting(&[pending, gone]), enqueue_waiting(&[gone]));
     pair.amend(gone, Amendment::Remove);
     pair.copy();
     assert_eq!(record(&*pair.to, held).options.waits_for, [pending]);

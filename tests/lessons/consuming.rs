@@ -16,6 +16,7 @@ fn done(claim: &votive::store::Claim) -> Change {
         token: claim.token,
         verdict: Verdict::Done,
         counts: claim.record.counts,
+        account: None,
     })
 }
 
@@ -88,7 +89,7 @@ fn a_panic_harms_nobody_else(stage: &Stage) {
     let running = consumer.start().unwrap();
     let record = stage.done(task);
     assert_eq!(record.counts.attempts, 1);
-    assert!(record.failure.unwrap().chain[0].contains("the first time"));
+    assert!(record.failure().unwrap().chain[0].contains("the first time"));
     assert_eq!(running.stop().stats.panics, 1);
 }
 

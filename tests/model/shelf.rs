@@ -106,19 +106,17 @@ impl Shelf {
         task.claim.take_if(|claim| is_mine(claim) && !is_pinned)?;
         task.record.counts = settlement.counts;
         task.record.state = State::Ready;
+        let account = settlement.account.clone();
+        task.record.account = account.or(task.record.account.take());
         match &settlement.verdict {
             Verdict::Done => {
                 self.tasks.remove(number);
                 return Some(());
             }
-            Verdict::Retry { at, failure } => {
-                task.record.not_before = Some(*at);
-                task.record.failure = Some(failure.clone());
-            }
-            Verdict::Bury { reason, failure } => {
+            Verdict::Retry { at } => task.record.not_before = Some(*at),
+            Verdict::Bury { reason } => {
                 task.record.state = State::Dead;
                 task.record.dead = Some(*reason);
-                task.record.failure = failure.clone().or(task.record.failure.take());
                 task.record.ended_at = Some(now);
             }
             Verdict::Release { at } => task.record.not_before = at.or(task.record.not_before),

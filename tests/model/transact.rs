@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -9,7 +10,9 @@ use proptest::test_runner::TestCaseResult;
 use votive::id::TaskId;
 use votive::queue::{self, Pending, Queue};
 use votive::store::{Amendment, Change, Settlement, Store, Verdict};
-use votive::task::{DeadReason, Failure, Options, Payload, PayloadLimits, Record, StateSet};
+use votive::task::{
+    Account, DeadReason, Failure, Options, Payload, PayloadLimits, Position, Record, StateSet,
+};
 use votive::time::Timestamp;
 use votive::txn::{BoxError, CommitError, Committed, Outcome, Savepoint, Transaction, Work};
 
@@ -163,6 +166,7 @@ impl Open<'_> {
             token: claim.token,
             verdict: verdict(judgement, self.world.now()),
             counts,
+            account: account(judgement, self.world.now()),
         };
         self.change(work, store, Change::Settle(settlement));
     }
@@ -243,20 +247,37 @@ fn inserts<'c>(changes: impl IntoIterator<Item = &'c Change>) -> impl Iterator<I
     })
 }
 
+/// A failure notes why, and a part of a task how far it is.
+fn account(judgement: Judgement, now: Timestamp) -> Option<Box<Account>> {
+    let mut account = Account::default();
+    match judgement {
+        Judgement::Done => return None,
+        Judgement::Retry(_) | Judgement::Bury => account.note(Failure {
+            attempt: 1,
+            chain: vec!["failed".to_owned()],
+            at: now,
+            duration: Duration::ZERO,
+        }),
+        Judgement::Release(after) => {
+            account.position = Some(Position {
+                done: after?.as_secs(),
+                total: 100,
+                size: 10,
+                timeouts: 0,
+            });
+        }
+    }
+    Some(Box::new(account))
+}
+
 fn verdict(judgement: Judgement, now: Timestamp) -> Verdict {
-    let failure = Failure {
-        chain: vec!["failed".to_owned()],
-        at: now,
-    };
     match judgement {
         Judgement::Done => Verdict::Done,
         Judgement::Retry(after) => Verdict::Retry {
             at: now.saturating_add(after),
-            failure,
         },
         Judgement::Bury => Verdict::Bury {
             reason: DeadReason::Failed,
-            failure: Some(failure),
         },
         Judgement::Release(after) => Verdict::Release {
             at: after.map(|after| now.saturating_add(after)),

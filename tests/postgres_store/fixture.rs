@@ -102,6 +102,7 @@ pub(crate) fn done(claim: &Claim) -> Change {
         token: claim.token,
         verdict: Verdict::Done,
         counts: claim.record.counts,
+        account: None,
     })
 }
 

@@ -12,4 +12,6 @@ mod operator;
 mod preparing;
 mod recovery;
 mod restart;
+mod room;
+mod settings;
 mod turn;

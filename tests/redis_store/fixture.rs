@@ -149,6 +149,7 @@ pub(crate) fn done(claim: &Claim) -> Change {
         token: claim.token,
         verdict: Verdict::Done,
         counts: Counts::default(),
+        account: None,
     })
 }
 

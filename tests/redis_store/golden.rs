@@ -16,7 +16,8 @@ use votive::store::{
     Batch, Change, Dispatch, Filter, Inspect, Published, Settlement, Stage, Verdict, Want,
 };
 use votive::task::{
-    Counts, DeadReason, Failure, Format, OnDuplicate, Options, Payload, Record, State, Unique,
+    Account, Counts, DeadReason, Failure, Format, OnDuplicate, Options, Payload, Record, State,
+    Unique,
 };
 use votive::time::{ManualClock, Timestamp};
 use votive_testbed::Redis;
@@ -65,6 +66,7 @@ fn full() -> Options {
         waits_for: vec![TaskId::from_bytes([9; 16])],
         retention: Some(Duration::from_secs(3_600)),
         ghost: true,
+        trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         ..Options::default()
     }
 }
@@ -101,16 +103,22 @@ fn fill(store: &RedisStore) {
     };
     let claims = store.claim(&request, NOW).unwrap();
     let failure = Failure {
+        attempt: 1,
         chain: vec!["outer".into(), "inner".into()],
         at: NOW,
+        duration: Duration::from_millis(20),
+    };
+    let account = Account {
+        failures: vec![failure],
+        ..Account::default()
     };
     let bury = Change::Settle(Settlement {
         task: claims[0].record.id,
         token: claims[0].token,
         verdict: Verdict::Bury {
             reason: DeadReason::Failed,
-            failure: Some(failure),
         },
+        account: Some(Box::new(account)),
         counts: Counts {
             attempts: 1,
             conflicts: 2,
@@ -199,10 +207,7 @@ fn the_tasks_of_a_server_of_version_1_are_read() {
     let (dead, claimed) = (State::Dead, State::Claimed);
     assert_eq!(found, [dead, claimed, State::Ready, State::Waiting]);
     assert_eq!(page.tasks[0].record.counts.conflicts, 2);
-    assert_eq!(
-        page.tasks[0].record.failure.as_ref().unwrap().chain.len(),
-        2
-    );
+    assert_eq!(page.tasks[0].record.failure().unwrap().chain.len(), 2);
     assert_eq!(*page.tasks[3].record.options, full());
 }
 

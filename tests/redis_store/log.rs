@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use votive::store::{Change, Claim, Inspect, Settlement, Verdict};
-use votive::task::{Counts, Failure, State};
+use votive::task::{Counts, State};
 use votive_testbed::Redis;
 
 use crate::fixture::{Client, connect, done, eventually, server, tell};
@@ -25,14 +25,9 @@ fn retry(claim: &Claim, client: &Client) -> Change {
     Change::Settle(Settlement {
         task: claim.record.id,
         token: claim.token,
-        verdict: Verdict::Retry {
-            at,
-            failure: Failure {
-                chain: Vec::new(),
-                at,
-            },
-        },
+        verdict: Verdict::Retry { at },
         counts: Counts::default(),
+        account: None,
     })
 }
 

@@ -179,3 +179,22 @@ fn a_consumer_of_another_process_is_woken_by_the_application_s_commit() {
         assert!(heard.unwrap().is_some());
     });
 }
+
+#[test]
+fn a_full_queue_refuses_a_task_at_the_call_and_the_transaction_goes_on() {
+    let Some(fixture) = fixture() else { return };
+    let (tasks, mut raw) = (fixture.tasks_inside(), fixture.raw());
+    let manager = votive::TransactionManager::new();
+    let limited = tasks
+        .queue
+        .change_settings(&manager, |settings| settings.capacity = Some(1));
+    limited.unwrap();
+    let mut txn = raw.transaction().unwrap();
+    let mut queue = tasks.queue.enlist(&mut txn).unwrap();
+    queue.enqueue(&remind("one")).unwrap();
+    let refused = queue.enqueue(&remind("two")).unwrap_err();
+    let is_full = |error: &votive::store::Error| matches!(error.kind, Kind::QueueFull { .. });
+    assert!(matches!(&refused, EnlistError::Store(error) if is_full(error)));
+    txn.commit().unwrap();
+    assert_eq!(tasks.texts(), ["one"]);
+}

@@ -162,3 +162,23 @@ fn a_refused_task_leaves_the_transaction_as_it_was() {
     txn.commit().unwrap();
     assert_eq!(tasks.texts(), ["one"]);
 }
+
+#[test]
+fn a_full_queue_refuses_a_task_at_the_call_and_the_transaction_goes_on() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let mut raw = fixture.raw();
+    let manager = votive::TransactionManager::new();
+    let limited = tasks
+        .queue
+        .change_settings(&manager, |settings| settings.capacity = Some(1));
+    limited.unwrap();
+    let txn = raw.transaction().unwrap();
+    let mut queue = tasks.queue.enlist(&txn).unwrap();
+    queue.enqueue(&remind("one")).unwrap();
+    let refused = queue.enqueue(&remind("two")).unwrap_err();
+    let is_full = |error: &votive::store::Error| matches!(error.kind, Kind::QueueFull { .. });
+    assert!(matches!(&refused, EnlistError::Store(error) if is_full(error)));
+    txn.commit().unwrap();
+    assert_eq!(tasks.texts(), ["one"]);
+}

@@ -130,5 +130,6 @@ pub(crate) fn done(claim: &Claim) -> Change {
         token: claim.token,
         verdict: Verdict::Done,
         counts: Counts::default(),
+        account: None,
     })
 }

@@ -11,7 +11,9 @@ use votive::store::{
     Amendment, Applied, Arrival, Batch, Change, Claim, ClaimRequest, Filter, Kind, Presence,
     Published, Settlement, Store, Verdict, Want,
 };
-use votive::task::{DeadReason, Failure, Format, Name, Options, Payload, Record, State, StateSet};
+use votive::task::{
+    Account, DeadReason, Failure, Format, Name, Options, Payload, Record, State, StateSet,
+};
 use votive::time::{ManualClock, Timestamp};
 
 use crate::steps::{Edit, START, Step, WORKERS};
@@ -191,7 +193,7 @@ impl Pair {
     /// The same batch for each side, except for the tokens of the claims that it settles.
     fn batches(&mut self, edits: &[Edit]) -> [Batch; 2] {
         let mut batches = [Batch::default(), Batch::default()];
-        for edit in keep_key_promises(edits) {
+        for edit in keep_room_promises(&keep_key_promises(edits)) {
             let Some(changes) = self.changes(&edit) else {
                 continue;
             };
@@ -224,7 +226,7 @@ impl Pair {
                 let [Some(first), Some(second)] = claims else {
                     return None;
                 };
-                Some([first, second].map(|claim| settle(&claim, verdict.clone())))
+                Some([first, second].map(|claim| settle(&claim, verdict)))
             }
             Edit::Amend { task, amendment } => same(Change::Amend {
                 task: pick(&self.tasks, *task)?,
@@ -239,6 +241,10 @@ impl Pair {
                 key: "mark".to_owned(),
                 expect: expect.map(|byte| vec![byte]),
                 value: value.map(|byte| vec![byte]),
+            }),
+            Edit::Room { queue, pending_max } => same(Change::Room {
+                queue: QUEUES[*queue].to_owned(),
+                pending_max: *pending_max,
             }),
         }
     }
@@ -276,6 +282,24 @@ fn keep_key_promises(edits: &[Edit]) -> Vec<Edit> {
     edits
 }
 
+/// Room is asked for after all that is inserted. Whether a stage counts a task that is going to merge, or
+/// one that comes back in the same batch, is not promised.
+fn keep_room_promises(edits: &[Edit]) -> Vec<Edit> {
+    let is_room = |edit: &Edit| matches!(edit, Edit::Room { .. });
+    if !edits.iter().any(is_room) {
+        return edits.to_vec();
+    }
+    let mut kept = edits.to_vec();
+    kept.retain(|edit| is_room(edit) || matches!(edit, Edit::Insert { .. }));
+    kept.sort_by_key(is_room);
+    for edit in &mut kept {
+        if let Edit::Insert { options, .. } = edit {
+            options.unique = None;
+        }
+    }
+    kept
+}
+
 /// What is compared of a refused stage. A batch is judged before it is made, so the state in which a
 /// store found a task may or may not include what an earlier change of the batch will do to it.
 fn refusal(kind: Kind) -> Kind {
@@ -308,21 +332,32 @@ fn record(
 }
 
 fn verdict(number: usize, now: Timestamp) -> Verdict {
-    let failure = Failure {
-        chain: vec!["failed".to_owned()],
-        at: now,
-    };
     let later = now.saturating_add(Duration::from_secs(20));
     match number {
-        0 => Verdict::Retry { at: later, failure },
-        1 => Verdict::Retry { at: now, failure },
+        0 => Verdict::Retry { at: later },
+        1 => Verdict::Retry { at: now },
         2 => Verdict::Bury {
             reason: DeadReason::Failed,
-            failure: Some(failure),
         },
         3 => Verdict::Release { at: None },
         _ => Verdict::Done,
     }
+}
+
+/// What the run left: a result, or one failure more; nothing if it was given back.
+fn account(claim: &Claim, verdict: Verdict) -> Option<Box<Account>> {
+    let mut account = claim.record.account.clone().unwrap_or_default();
+    match verdict {
+        Verdict::Done => account.result = Some(claim.record.payload.clone()),
+        Verdict::Release { .. } => return None,
+        _ => account.note(Failure {
+            attempt: 1,
+            chain: vec!["failed".to_owned()],
+            at: claim.record.enqueued_at,
+            duration: Duration::ZERO,
+        }),
+    }
+    Some(account)
 }
 
 fn amendment(number: usize, now: Timestamp) -> Amendment {
@@ -343,6 +378,7 @@ fn settle(claim: &Claim, verdict: Verdict) -> Change {
         token: claim.token,
         verdict,
         counts: claim.record.counts,
+        account: account(claim, verdict),
     })
 }
 

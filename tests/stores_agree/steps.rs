@@ -50,6 +50,10 @@ pub(crate) enum Edit {
         expect: Option<u8>,
         value: Option<u8>,
     },
+    Room {
+        queue: usize,
+        pending_max: u64,
+    },
 }
 
 fn options() -> impl Strategy<Value = Box<Options>> {
@@ -83,6 +87,8 @@ fn edit() -> impl Strategy<Value = Edit> {
         2 => (number(), 0..7_usize).prop_map(|(task, amendment)| Edit::Amend { task, amendment }),
         1 => (number(), number()).prop_map(|(task, done)| Edit::Arrive { task, done }),
         1 => (mark(), mark()).prop_map(|(expect, value)| Edit::Mark { expect, value }),
+        1 => (0..2_usize, 0..6_u64)
+            .prop_map(|(queue, pending_max)| Edit::Room { queue, pending_max }),
     ]
 }
 

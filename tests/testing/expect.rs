@@ -98,13 +98,13 @@ fn a_deadline_is_when_the_task_may_run_at_the_latest() {
 fn what_somebody_else_enqueues_is_waited_for() {
     let (store, queue, manager) = memory();
     let expected = Expected::task::<Mail>();
-    let other = thread::spawn(move || {
+    let other = thread::Builder::new().spawn(move || {
         let mut txn = manager.begin().unwrap();
         queue.enqueue(&mut txn, &mail(1)).unwrap();
         txn.commit().unwrap();
     });
     assert_visible_within(&*store, &expected, Duration::from_secs(20));
-    other.join().unwrap();
+    other.unwrap().join().unwrap();
     let missing = Expected::kind("fax");
     let late = said(|| assert_visible_within(&*store, &missing, Duration::from_millis(20)));
     assert!(late.starts_with("expected a task `fax`, found 0"), "{late}");

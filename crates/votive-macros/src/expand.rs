@@ -178,8 +178,7 @@ fn declared_impl(function: &Function) -> TokenStream {
                 self,
                 context: &mut ::votive::Context<'_>,
             ) -> ::core::result::Result<(), ::votive::txn::BoxError> {
-                let _ = &context;
-                #returned(#name(#context #(self.#fields),*))
+                #returned(#name(#context #(self.#fields),*), context)
             }
         }
     }

@@ -53,7 +53,7 @@ use timing::Timing;
 ///   task. It may be left out.
 /// - All others are the task's. They are owned, and `serde` can write and read them. Attributes
 ///   `#[serde(…)]` on them go to the fields.
-/// - It returns nothing, which is success, or a `Result<(), E>`.
+/// - It returns nothing, which is success, or a `Result`, whose value is the task's result.
 /// - It is neither generic, `async`, `unsafe` nor a method.
 ///
 /// # Settings

@@ -1,11 +1,13 @@
 //! What was typed. Nothing here knows what it means.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use votive::id::{TaskId, TxnId};
+use votive::queue::Rate;
 use votive::task::State;
 use votive::time::Timestamp;
 
@@ -59,6 +61,9 @@ pub(crate) enum Command {
     Reschedule(Reschedule),
     /// Delete tasks that have ended
     Purge(Selection),
+    /// What holds for a whole queue, in all processes
+    #[command(subcommand)]
+    Queue(Queue),
     /// The timetable: periodic entries, and what a schedule means
     #[command(args_conflicts_with_subcommands = true)]
     Periodic {
@@ -261,6 +266,53 @@ pub(crate) enum OnDuplicate {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// List the queues, whether they run, and why not
+    List,
+    /// Let no consumer claim from a queue any more; what runs goes on, and tasks can be enqueued
+    Pause {
+        /// The queue
+        queue: String,
+        /// Why; it is kept and shown
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Let consumers claim from a queue again
+    Resume {
+        /// The queue
+        queue: String,
+    },
+    /// Change what holds for a queue; what is not named stays as it is
+    Set(SetQueue),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetQueue {
+    /// The queue
+    pub(crate) queue: String,
+    /// The largest number of pending tasks; 0 takes none, `none` is no limit
+    #[arg(long, value_name = "TASKS", value_parser = limit, required_unless_present_any = ["rate", "top"])]
+    pub(crate) capacity: Option<Said<u64>>,
+    /// How many tasks may start in which time, over all consumers, such as `10/1s`; `none` is no limit
+    #[arg(long, value_name = "TASKS/DURATION", value_parser = rate)]
+    pub(crate) rate: Option<Said<Rate>>,
+    /// How many tasks may start at once after a pause [default: 1]
+    #[arg(long, value_name = "TASKS", requires = "rate", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) burst: Option<u32>,
+    /// Kinds that go first when they are enqueued from now on, parted by commas; `none` is none
+    #[arg(long, value_name = "KINDS", value_parser = kinds)]
+    pub(crate) top: Option<Kinds>,
+}
+
+/// A value that may be said to be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Said<T>(pub(crate) Option<T>);
+
+/// Names of kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kinds(pub(crate) BTreeSet<String>);
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum InDoubt {
     /// List them, and what operators decided before
     List,
@@ -349,6 +401,41 @@ fn state() -> impl TypedValueParser<Value = State> {
         .try_map(|name| State::from_name(&name).ok_or_else(|| format!("`{name}` is no state")))
 }
 
+/// Reads a number, or `none`.
+fn limit(text: &str) -> Result<Said<u64>, String> {
+    match text {
+        "none" => Ok(Said(None)),
+        number => number
+            .parse()
+            .map(|number| Said(Some(number)))
+            .map_err(|error| format!("{error}; expected a number or `none`")),
+    }
+}
+
+/// Reads a rate, or `none`.
+fn rate(text: &str) -> Result<Said<Rate>, String> {
+    if text == "none" {
+        return Ok(Said(None));
+    }
+    let read = || {
+        let (starts, period) = text.split_once('/')?;
+        let period = humantime::parse_duration(period).ok()?;
+        Some(Rate::new(starts.parse().ok()?, period))
+    };
+    let rate = read().ok_or("expected a number and a duration such as 10/1s, or `none`")?;
+    Ok(Said(Some(rate)))
+}
+
+/// Reads names parted by commas, or `none`.
+fn kinds(text: &str) -> Result<Kinds, String> {
+    let names = text.split(',').filter(|_| text != "none");
+    let names: BTreeSet<String> = names.map(str::to_owned).collect();
+    if names.contains("") {
+        return Err("a kind has no name".to_owned());
+    }
+    Ok(Kinds(names))
+}
+
 /// Reads an instant in RFC 3339.
 fn instant(text: &str) -> Result<Timestamp, String> {
     let wrong = |error: humantime::TimestampError| {
@@ -369,6 +456,24 @@ mod tests {
     #[test]
     fn the_arguments_contradict_nothing() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rate_is_a_number_and_a_duration_or_none() {
+        let expected = Rate::new(10, Duration::from_secs(60));
+        assert_eq!(rate("10/1m"), Ok(Said(Some(expected))));
+        assert_eq!(rate("none"), Ok(Said(None)));
+        for wrong in ["10", "10/", "x/1s", "1/x", ""] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_parted_by_commas_or_none() {
+        let both = BTreeSet::from(["mail".to_owned(), "index".to_owned()]);
+        assert_eq!(kinds("mail,index"), Ok(Kinds(both)));
+        assert_eq!(kinds("none"), Ok(Kinds(BTreeSet::new())));
+        assert!(kinds("mail,").is_err());
     }
 
     #[test]

@@ -149,7 +149,10 @@ fn exit_of_kind(kind: &Kind) -> Exit {
         Kind::StateChanged {
             found: "missing", ..
         } => Exit::NotFound,
-        Kind::StateChanged { .. } | Kind::Pinned(_) | Kind::NotUnique { .. } => Exit::Refused,
+        Kind::StateChanged { .. }
+        | Kind::Pinned(_)
+        | Kind::NotUnique { .. }
+        | Kind::QueueFull { .. } => Exit::Refused,
         Kind::Unknown | Kind::Corrupt(_) => Exit::Unhealthy,
         Kind::Invalid(_) => Exit::Usage,
         _ => Exit::Failed,

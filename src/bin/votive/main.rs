@@ -9,6 +9,7 @@ mod commands;
 mod exit;
 mod output;
 mod selection;
+mod status;
 mod table;
 mod target;
 mod view;

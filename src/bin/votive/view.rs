@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use votive::store::Listed;
-use votive::task::{Format, Payload, Record};
+use votive::task::{Failure, Format, Payload, Record};
 
 /// A value that is written as the text that it displays.
 #[derive(Debug, Clone, Copy)]
@@ -46,12 +46,17 @@ pub(crate) struct TaskView<'a> {
     conflicts: u32,
     reclaims: u32,
     failure: Option<FailureView<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<FailureView<'a>>,
+    result: Option<PayloadView>,
+    items: Option<ItemsView>,
     dead: Option<&'static str>,
     progress: Option<&'a str>,
     unique: Option<&'a str>,
     group: Option<&'a str>,
     about: &'a [String],
     waits_for: Vec<Text<votive::id::TaskId>>,
+    announces: Vec<Text<votive::id::TaskId>>,
     user: Option<&'a str>,
     timeout_seconds: Option<f64>,
     retention_seconds: Option<f64>,
@@ -66,8 +71,18 @@ struct HolderView<'a> {
 
 #[derive(Debug, Serialize)]
 struct FailureView<'a> {
+    attempt: u32,
     at: Instant,
+    seconds: f64,
     chain: &'a [String],
+}
+
+/// How far a task of many items is.
+#[derive(Debug, Serialize)]
+struct ItemsView {
+    done: u64,
+    total: Option<u64>,
+    chunk: u64,
 }
 
 /// A payload: its value where it is JSON, its bytes in hexadecimal otherwise; neither in a listing.
@@ -106,13 +121,17 @@ impl<'a> TaskView<'a> {
             attempts_max: options.retry.attempts_max,
             conflicts: counts.conflicts,
             reclaims: counts.reclaims,
-            failure: failure(record),
+            failure: record.failure().map(failure),
+            failures: Vec::new(),
+            result: record.result().map(PayloadView::brief),
+            items: items(record),
             dead: record.dead.map(votive::task::DeadReason::name),
             progress: record.progress.as_deref(),
             unique: options.unique.as_ref().map(|unique| unique.key.as_str()),
             group: options.group.as_deref(),
             about: &options.about,
             waits_for: options.waits_for.iter().copied().map(Text).collect(),
+            announces: options.announces.iter().copied().map(Text).collect(),
             user: options.user.as_deref(),
             timeout_seconds: options.timeout.map(|timeout| timeout.as_secs_f64()),
             retention_seconds: options.retention.map(|kept| kept.as_secs_f64()),
@@ -122,8 +141,12 @@ impl<'a> TaskView<'a> {
 
     /// Shows all of a task.
     pub(crate) fn whole(listed: &'a Listed) -> Self {
+        let record = &listed.record;
+        let failures = record.account.iter().flat_map(|account| &account.failures);
         Self {
-            payload: PayloadView::whole(&listed.record.payload),
+            payload: PayloadView::whole(&record.payload),
+            result: record.result().map(PayloadView::whole),
+            failures: failures.map(failure).collect(),
             ..Self::brief(listed)
         }
     }
@@ -136,10 +159,21 @@ fn holder(listed: &Listed) -> Option<HolderView<'_>> {
     })
 }
 
-fn failure(record: &Record) -> Option<FailureView<'_>> {
-    record.failure.as_ref().map(|failure| FailureView {
+fn failure(failure: &Failure) -> FailureView<'_> {
+    FailureView {
+        attempt: failure.attempt,
         at: Text(failure.at),
+        seconds: failure.duration.as_secs_f64(),
         chain: &failure.chain,
+    }
+}
+
+fn items(record: &Record) -> Option<ItemsView> {
+    let position = record.account.as_ref()?.position?;
+    Some(ItemsView {
+        done: position.done,
+        total: Some(position.total).filter(|total| *total != u64::MAX),
+        chunk: position.size,
     })
 }
 

@@ -65,7 +65,7 @@ impl Entry {
         queue.check_size(&entry.kind, &payload)?;
         let is_unique = entry.unique.unwrap_or(!entry.catch_up.wants_each());
         let options = options(entry.options, &key, is_unique);
-        check_options(&options)?;
+        check_options(&options, queue.name())?;
         Ok(Self {
             name: entry.name,
             schedule: entry.schedule,

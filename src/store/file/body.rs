@@ -15,7 +15,7 @@ use super::journal::{Journal, Place};
 use crate::codec::{self, CodecError};
 use crate::store::Kind;
 use crate::store::ledger::{Cold, Entry, Keeper};
-use crate::task::{Failure, Name, Options, Payload, Record};
+use crate::task::{Account, Name, Options, Payload, Record};
 
 /// The checksum at the end of a blob.
 const CHECKSUM_LENGTH: usize = 4;
@@ -60,7 +60,7 @@ mod shared_kind {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Remarks {
-    failure: Option<Span>,
+    account: Option<Span>,
     progress: Option<Span>,
 }
 
@@ -89,7 +89,7 @@ impl Body {
 
     fn spans(&self) -> impl Iterator<Item = Span> {
         let remarks = self.remarks.iter();
-        let remarks = remarks.flat_map(|remarks| [remarks.failure, remarks.progress]);
+        let remarks = remarks.flat_map(|remarks| [remarks.account, remarks.progress]);
         remarks.flatten().chain([self.home])
     }
 
@@ -108,12 +108,12 @@ pub(super) fn record(entry: &Entry<Body>, journal: &mut Journal) -> Result<Recor
     let mut read = || -> Result<Record> {
         let said: Said = decode(*home, journal)?;
         let remarks = remarks.as_deref().cloned().unwrap_or_default();
-        let failure = remarks.failure.map(|span| decode(span, journal));
+        let account = remarks.account.map(|span| decode(span, journal));
         let progress = remarks.progress.map(|span| decode(span, journal));
         let cold = Cold {
             kind: Name::clone(kind),
             payload: said.payload,
-            failure: failure.transpose()?,
+            account: account.transpose()?,
             progress: progress.transpose()?,
         };
         Ok(Record {
@@ -228,7 +228,7 @@ impl<'s> Shelf<'s> {
             remarks: body.remarks.is_some().then(Box::default),
         };
         let remarks = Remarks {
-            failure: remarks.failure.map(&mut copy).transpose()?,
+            account: remarks.account.map(&mut copy).transpose()?,
             progress: remarks.progress.map(copy).transpose()?,
         };
         let remarks = copied.remarks.is_some().then(|| Box::new(remarks));
@@ -293,8 +293,8 @@ impl Keeper<Body> for Shelf<'_> {
             remarks: None,
         };
         // One that comes from another store has a history.
-        if let Some(failure) = &record.failure {
-            self.fail(&mut body, failure);
+        if let Some(account) = &record.account {
+            self.account(&mut body, account);
         }
         if let Some(progress) = &record.progress {
             self.progress(&mut body, Some(progress));
@@ -306,8 +306,8 @@ impl Keeper<Body> for Shelf<'_> {
         self.shared.options(&Arc::new(needed(&record.options)))
     }
 
-    fn fail(&mut self, body: &mut Body, failure: &Failure) {
-        body.remarks().failure = Some(self.put_encoded(failure));
+    fn account(&mut self, body: &mut Body, account: &Account) {
+        body.remarks().account = Some(self.put_encoded(account));
     }
 
     fn progress(&mut self, body: &mut Body, progress: Option<&str>) {
@@ -338,7 +338,7 @@ impl Keeper<Body> for Trial {
         }
     }
 
-    fn fail(&mut self, _: &mut Body, _: &Failure) {}
+    fn account(&mut self, _: &mut Body, _: &Account) {}
 
     fn progress(&mut self, _: &mut Body, _: Option<&str>) {}
 }

@@ -71,6 +71,7 @@ impl<B: Clone> Scribe<'_, B> {
             Change::Mark { key, expect, value } => {
                 self.compare_and_set(key, expect.as_ref(), value.as_ref())
             }
+            Change::Room { queue, pending_max } => self.refuse_full(queue, *pending_max),
         }
     }
 
@@ -129,8 +130,8 @@ impl<B: Clone> Scribe<'_, B> {
         let (keeper, now) = (&mut *self.keeper, self.now);
         let fate = self.content.update(sequence, |entry| {
             let fate = entry.life.settle(&entry.options, settlement, now)?;
-            if let Some(failure) = settlement.verdict.failure() {
-                keeper.fail(&mut entry.body, failure);
+            if let Some(account) = &settlement.account {
+                keeper.account(&mut entry.body, account);
             }
             entry.claim = None;
             Ok(fate)
@@ -205,6 +206,16 @@ impl<B: Clone> Scribe<'_, B> {
         }
         self.content.set_mark(key, value);
         Ok(())
+    }
+
+    fn refuse_full(&self, queue: &str, pending_max: u64) -> Judged<()> {
+        let line = self.content.index.lines.get(queue);
+        match line {
+            Some(line) if !self.is_judged => {
+                lifecycle::check_room(queue, line.pending_count(), pending_max)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Does what follows from a change of a task: deletes it if it leaves, and passes its group on.

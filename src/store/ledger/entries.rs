@@ -170,14 +170,14 @@ mod tests {
     use super::*;
     use crate::id::TaskId;
     use crate::store::ledger::Keeper;
-    use crate::task::{Failure, Format, Payload, Record};
+    use crate::task::{Account, Format, Payload, Record};
     use crate::time::Timestamp;
 
     struct Nothing;
 
     impl Keeper<()> for Nothing {
         fn keep(&mut self, _: &Record) {}
-        fn fail(&mut self, (): &mut (), _: &Failure) {}
+        fn account(&mut self, (): &mut (), _: &Account) {}
         fn progress(&mut self, (): &mut (), _: Option<&str>) {}
     }
 

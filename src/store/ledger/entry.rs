@@ -10,7 +10,7 @@ use crate::id::{ConsumerId, TaskId, Token};
 use crate::store::Filter;
 use crate::store::life::Life;
 use crate::store::lifecycle;
-use crate::task::{Failure, Name, Options, Payload, Record, State};
+use crate::task::{Account, Name, Options, Payload, Record, State};
 use crate::time::Timestamp;
 
 /// Keeps what the ledger has no use for: the bodies of tasks, each a `B`.
@@ -28,8 +28,8 @@ pub(in crate::store) trait Keeper<B> {
         Arc::clone(&record.options)
     }
 
-    /// Notes why an attempt failed.
-    fn fail(&mut self, body: &mut B, failure: &Failure);
+    /// Keeps what the runs of a task left behind.
+    fn account(&mut self, body: &mut B, account: &Account);
 
     /// Notes how far a task is; `None` is that it starts afresh.
     fn progress(&mut self, body: &mut B, progress: Option<&str>);
@@ -210,7 +210,7 @@ impl<B> Entry<B> {
             state: life.state,
             not_before: life.not_before,
             counts: life.counts,
-            failure: cold.failure,
+            account: cold.account,
             dead: life.dead,
             ended_at: life.ended_at,
             progress: cold.progress,
@@ -287,7 +287,7 @@ impl<B> Entry<B> {
 pub(in crate::store) struct Cold {
     pub(in crate::store) kind: Name,
     pub(in crate::store) payload: Payload,
-    pub(in crate::store) failure: Option<Failure>,
+    pub(in crate::store) account: Option<Box<Account>>,
     pub(in crate::store) progress: Option<String>,
 }
 

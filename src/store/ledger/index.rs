@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::entry::Entry;
 use super::row::Row;
 use crate::id::Incarnation;
-use crate::task::{Name, Options, State};
+use crate::task::{Name, Options, State, StateSet};
 use crate::time::Timestamp;
 
 /// The store's sequence number of a task: the order of publishing.
@@ -61,6 +61,14 @@ impl Line {
     pub(super) fn counts(&self) -> impl Iterator<Item = (State, u64)> {
         let counts = State::ALL.into_iter().zip(self.counts);
         counts.filter(|(_, count)| *count > 0)
+    }
+
+    /// Returns how many tasks have not started.
+    pub(super) fn pending_count(&self) -> u64 {
+        let pending = self
+            .counts()
+            .filter(|(state, _)| StateSet::PENDING.contains(*state));
+        pending.map(|(_, count)| count).sum()
     }
 
     fn is_empty(&self) -> bool {

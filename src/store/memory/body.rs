@@ -2,7 +2,7 @@
 
 use crate::store::Listed;
 use crate::store::ledger::{Cold, Entry, Keeper};
-use crate::task::{Failure, Record};
+use crate::task::{Account, Record};
 
 /// Keeps bodies by having them.
 pub(super) struct Whole;
@@ -12,13 +12,13 @@ impl Keeper<Cold> for Whole {
         Cold {
             kind: record.kind.clone(),
             payload: record.payload.clone(),
-            failure: record.failure.clone(),
+            account: record.account.clone(),
             progress: record.progress.clone(),
         }
     }
 
-    fn fail(&mut self, body: &mut Cold, failure: &Failure) {
-        body.failure = Some(failure.clone());
+    fn account(&mut self, body: &mut Cold, account: &Account) {
+        body.account = Some(Box::new(account.clone()));
     }
 
     fn progress(&mut self, body: &mut Cold, progress: Option<&str>) {

@@ -7,6 +7,7 @@ use super::insert;
 use super::keys::{self, Reservation};
 use super::names::Names;
 use super::row::{TaskRow, column, id};
+use super::series::{done, plain_insert, take_while};
 use super::session::Session;
 use super::tasks;
 use super::value::Value;
@@ -156,6 +157,12 @@ impl<'s> Performer<'s> {
             Change::Arrive { task, done } => tasks::arrive(self.session, task, done, self.now),
             Change::Mark { key, expect, value } => {
                 self.mark(&key, expect.as_deref(), value.as_deref())
+            }
+            Change::Room { queue, pending_max } => {
+                if self.judged {
+                    return Ok(());
+                }
+                refuse_full(self.session, &queue, (0, pending_max))
             }
         }
     }
@@ -325,36 +332,19 @@ pub(super) fn endings(settlements: &[Settlement]) -> Vec<Value> {
     ]
 }
 
-pub(super) fn plain_insert(change: Change) -> std::result::Result<Record, Change> {
-    match change {
-        Change::Insert(record) if insert::is_plain(&record) => Ok(*record),
-        change => Err(change),
-    }
-}
-
-pub(super) fn done(change: Change) -> std::result::Result<Settlement, Change> {
-    match change {
-        Change::Settle(settlement) if settlement.verdict == Verdict::Done => Ok(settlement),
-        change => Err(change),
-    }
-}
-
-/// Takes from the front for as long as `take` takes.
-pub(super) fn take_while<T>(
-    changes: &mut VecDeque<Change>,
-    take: impl Fn(Change) -> std::result::Result<T, Change>,
-) -> Vec<T> {
-    let mut taken = Vec::new();
-    while let Some(change) = changes.pop_front() {
-        match take(change) {
-            Ok(fits) => taken.push(fits),
-            Err(change) => {
-                changes.push_front(change);
-                break;
-            }
-        }
-    }
-    taken
+/// Refuses a queue in which more tasks are pending than may be, with so many that are to come. Exact for
+/// all who ask, because each holds the lock of the queue's name until its transaction has ended.
+pub(super) fn refuse_full(
+    session: &mut dyn Session,
+    queue: &str,
+    (coming, max): (u64, u64),
+) -> Result<()> {
+    let pending = tasks::pending_count(session, queue, max.saturating_add(1))?;
+    Ok(lifecycle::check_room(
+        queue,
+        pending.saturating_add(coming),
+        max,
+    )?)
 }
 
 /// Takes the locks of all names that a batch is about, then keeps the tasks that it changes from being
@@ -381,6 +371,7 @@ pub(super) fn lock_names(session: &mut dyn Session, batch: &Batch) -> Result<()>
                 touched.push(*task);
             }
             Change::Mark { key, .. } => names.mark(key),
+            Change::Room { queue, .. } => names.queue(queue),
         }
     }
     lock_tasks(session, &touched, names)

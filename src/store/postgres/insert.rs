@@ -91,7 +91,7 @@ const INSERT_ALL: &str = concat!(
 /// Whether a new task comes from elsewhere with more than a new one has.
 pub(super) fn has_history(record: &Record) -> bool {
     let has_counts = record.counts != Counts::default();
-    record.state.is_ended() || record.failure.is_some() || record.progress.is_some() || has_counts
+    record.state.is_ended() || record.account.is_some() || record.progress.is_some() || has_counts
 }
 
 /// Whether nothing hangs on a task: no name, no object, no other task, no history, nothing that outlives

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{
-    claimed, lock_names, lock_tasks, missing, not_unique, refuse_busy, refuse_holder, refuse_pinned,
+    claimed, lock_names, lock_tasks, missing, not_unique, refuse_busy, refuse_full, refuse_holder,
+    refuse_pinned,
 };
 use super::error::Result;
 use super::keys::{self, Reservation};
@@ -64,6 +65,12 @@ impl<'s> Judge<'s> {
             } => self.amend(*task, *expect, amendment),
             Change::Arrive { .. } => Ok(()),
             Change::Mark { key, expect, value } => self.mark(key, expect.as_ref(), value.as_ref()),
+            Change::Room { queue, pending_max } => {
+                // What is to come is not in the table yet; one that is going to merge counts too.
+                let coming = batch.inserts().filter(|record| record.queue == **queue);
+                let coming = coming.count() as u64;
+                refuse_full(self.session, queue, (coming, *pending_max))
+            }
         })
     }
 

@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `prompt` `judge` `insert` `tasks` `keys` `names` | what a batch does to the tables |
+//! | `batch` `series` `prompt` `judge` `insert` `tasks` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -40,6 +40,7 @@ pub(crate) mod register;
 mod render;
 pub(crate) mod row;
 pub(crate) mod schema;
+mod series;
 pub(crate) mod session;
 mod stage;
 mod tasks;

@@ -1,4 +1,5 @@
-//! Locks on names: whoever decides something about a unique key, a group, a mark or a waiting task holds
+//! Locks on names: whoever decides something about a unique key, a group, a mark, the room in a queue or a
+//! waiting task holds
 //! the lock of its name until its transaction has ended.
 //!
 //! Locks are taken before rows, and all of a batch at once in one order, so that two transactions do not
@@ -31,6 +32,10 @@ impl Names {
 
     pub(super) fn mark(&mut self, key: &str) {
         self.0.insert(lock(b"mark", key.as_bytes()));
+    }
+
+    pub(super) fn queue(&mut self, name: &str) {
+        self.0.insert(lock(b"queue", name.as_bytes()));
     }
 
     pub(super) fn task(&mut self, task: TaskId) {

@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::batch::{done, ending, endings, plain_insert, take_while};
+use super::batch::{ending, endings};
 use super::error::Result;
 use super::insert;
+use super::series::{done, plain_insert, take_while};
 use super::session::Session;
 use super::tasks;
 use super::value::Value;

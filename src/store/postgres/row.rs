@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 macro_rules! task_columns {
     () => {
         "t.seq, t.id, t.queue, t.kind, t.state, t.rank, t.not_before, t.attempts, t.conflicts, \
-         t.reclaims, t.failure, t.dead, t.ended_at, t.progress, t.enqueued_at, t.published_at, \
+         t.reclaims, t.account, t.dead, t.ended_at, t.progress, t.enqueued_at, t.published_at, \
          t.options, t.format, t.version"
     };
 }
@@ -113,7 +113,7 @@ impl TaskRow {
     }
 
     fn read_known(row: &Row, id: TaskId) -> Result<Self> {
-        let failure: Option<&[u8]> = column(row, 10)?;
+        let account: Option<&[u8]> = column(row, 10)?;
         let record = Record {
             id,
             queue: Name::from(column::<&str>(row, 2)?),
@@ -133,7 +133,7 @@ impl TaskRow {
                 conflicts: number(row, 8)?,
                 reclaims: number(row, 9)?,
             },
-            failure: failure.map(codec::decode).transpose()?,
+            account: account.map(codec::decode).transpose()?,
             dead: column::<Option<i16>>(row, 11)?.map(dead).transpose()?,
             ended_at: optional_instant(row, 12)?,
             progress: column::<Option<&[u8]>>(row, 13)?.map(text).transpose()?,

@@ -55,7 +55,7 @@ CREATE TABLE @.task (
     kind         text     NOT NULL,
     group_key    text,
     unique_key   text,
-    failure      bytea,
+    account      bytea,
     progress     bytea,
     options      bytea    NOT NULL,
     payload      bytea    NOT NULL

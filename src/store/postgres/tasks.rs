@@ -159,11 +159,11 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
         State::Claimed => State::Ready,
         state => state,
     };
-    let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+    let account = record.account.as_ref().map(codec::encode).transpose()?;
     let kept_until = lifecycle::kept_until(record).filter(|_| row.pinned.is_none());
     session.later(
         "UPDATE @.task SET queue = $2, state = $3, rank = $4, not_before = $5, attempts = $6,
-             conflicts = $7, reclaims = $8, failure = $9, dead = $10, ended_at = $11,
+             conflicts = $7, reclaims = $8, account = $9, dead = $10, ended_at = $11,
              kept_until = $12, progress = $13
          WHERE seq = $1",
         vec![
@@ -175,7 +175,7 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
             record.counts.attempts.into(),
             record.counts.conflicts.into(),
             record.counts.reclaims.into(),
-            failure.into(),
+            account.into(),
             record.dead.map(dead_number).into(),
             record.ended_at.into(),
             kept_until.into(),
@@ -400,6 +400,23 @@ pub(super) fn drop_expired(session: &mut dyn Session, now: Timestamp) -> Result<
 pub(super) fn mark(session: &mut dyn Session, key: &str) -> Result<Option<Vec<u8>>> {
     let row = session.first("SELECT value FROM @.mark WHERE key = $1", vec![key.into()])?;
     row.map(|row| column(&row, 0)).transpose()
+}
+
+/// Counts the pending tasks of a queue, up to about `limit`.
+pub(super) fn pending_count(session: &mut dyn Session, queue: &str, limit: u64) -> Result<u64> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let row = session.first(
+        "SELECT count(*) FROM (
+             (SELECT 1 FROM @.ready r WHERE r.queue = $1 LIMIT $2)
+             UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 2 LIMIT $2)
+             UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 1 LIMIT $2)
+             UNION ALL (SELECT 1 FROM @.pin p JOIN @.task t ON t.seq = p.seq
+                 WHERE t.queue = $1 AND t.state = 3
+                     AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE c.id = t.id) LIMIT $2)) pending",
+        vec![queue.into(), limit.into()],
+    )?;
+    let count = row.map(|row| column::<i64>(&row, 0)).transpose()?;
+    Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
 }
 
 /// Writes a mark, or removes it.

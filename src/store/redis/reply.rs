@@ -49,6 +49,10 @@ fn refusal(word: &str, words: &[String]) -> Option<Fault> {
             key: first?.clone(),
             holder: words.get(1)?.parse().ok()?,
         },
+        "QueueFull" => Kind::QueueFull {
+            queue: first?.clone(),
+            pending_max: words.get(1)?.parse().ok()?,
+        },
         "MarkChanged" => Kind::MarkChanged(first?.clone()),
         "Decided" => Kind::Decided(first?.parse().ok()?),
         "StagedOtherwise" => Kind::StagedOtherwise(first?.parse().ok()?),

@@ -1,6 +1,6 @@
 //! The forms in which batches go to the scripts and tasks come back.
 //!
-//! A script is told a batch as JSON; what it only keeps — the record as its producer made it, failures,
+//! A script is told a batch as JSON; what it only keeps — the record as its producer made it, accounts,
 //! values of marks — goes beside it as numbered blobs, which it does not look into.
 
 use std::collections::BTreeMap;
@@ -75,6 +75,8 @@ struct WireChange<'b> {
     done: Option<String>,
     #[serde(flatten)]
     mark: Option<Mark<'b>>,
+    #[serde(flatten)]
+    room: Option<Room<'b>>,
 }
 
 /// Numbers that a script only keeps and compares are text, because its own have 53 bits.
@@ -114,7 +116,7 @@ struct History<'b> {
     published_at: Option<String>,
     counts: [u32; 3],
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<usize>,
+    account: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dead: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +132,7 @@ struct Settle {
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<usize>,
+    account: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     counts: [u32; 3],
@@ -155,6 +157,12 @@ struct Mark<'b> {
     expect: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Room<'b> {
+    queue: &'b str,
+    pending_max: u64,
 }
 
 impl WireBatch {
@@ -231,6 +239,14 @@ impl Blobs {
                 }),
                 ..WireChange::default()
             },
+            Change::Room { queue, pending_max } => WireChange {
+                change: "room",
+                room: Some(Room {
+                    queue,
+                    pending_max: *pending_max,
+                }),
+                ..WireChange::default()
+            },
         })
     }
 
@@ -263,12 +279,12 @@ impl Blobs {
             return Ok(None);
         }
         let counts = record.counts;
-        let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+        let account = record.account.as_ref().map(codec::encode).transpose()?;
         Ok(Some(History {
             state: record.state.is_ended().then(|| record.state.name()),
             published_at: record.published_at.map(micros),
             counts: [counts.attempts, counts.conflicts, counts.reclaims],
-            failure: failure.map(|failure| self.push(failure)),
+            account: account.map(|account| self.push(account)),
             dead: record.dead.map(DeadReason::name),
             ended_at: record.ended_at.map(micros),
             progress: record.progress.as_deref(),
@@ -281,28 +297,27 @@ impl Blobs {
             token: token_text(settlement.token),
             verdict: "done",
             at: None,
-            failure: None,
+            account: None,
             reason: None,
             counts: [counts.attempts, counts.conflicts, counts.reclaims],
         };
         match &settlement.verdict {
             Verdict::Done => {}
-            Verdict::Retry { at, failure } => {
+            Verdict::Retry { at } => {
                 settle.verdict = "retry";
                 settle.at = Some(micros(*at));
-                settle.failure = Some(self.push(codec::encode(failure)?));
             }
-            Verdict::Bury { reason, failure } => {
+            Verdict::Bury { reason } => {
                 settle.verdict = "bury";
                 settle.reason = Some(reason.name());
-                if let Some(failure) = failure {
-                    settle.failure = Some(self.push(codec::encode(failure)?));
-                }
             }
             Verdict::Release { at } => {
                 settle.verdict = "release";
                 settle.at = at.map(micros);
             }
+        }
+        if let Some(account) = &settlement.account {
+            settle.account = Some(self.push(codec::encode(account)?));
         }
         Ok(settle)
     }
@@ -414,8 +429,8 @@ fn read_task(fields: &Fields, body: &Value) -> Result<Listed> {
     record.counts.attempts = fields.count("attempts")?;
     record.counts.conflicts = fields.count("conflicts")?;
     record.counts.reclaims = fields.count("reclaims")?;
-    let failure = fields.0.get("failure");
-    record.failure = failure.map(|failure| codec::decode(failure)).transpose()?;
+    let account = fields.0.get("account");
+    record.account = account.map(|account| codec::decode(account)).transpose()?;
     record.dead = fields.text("dead")?.and_then(dead_reason);
     record.ended_at = fields.at("ended_at")?;
     record.progress = fields.text("progress")?.map(str::to_owned);

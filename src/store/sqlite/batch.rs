@@ -97,6 +97,7 @@ impl<'c> Performer<'c> {
             Change::Mark { key, expect, value } => {
                 self.mark(&key, expect.as_deref(), value.as_deref())
             }
+            Change::Room { queue, pending_max } => self.room(&queue, pending_max),
         }
     }
 
@@ -196,6 +197,13 @@ impl<'c> Performer<'c> {
         tasks::set_mark(self.connection, key, value)
     }
 
+    fn room(&self, queue: &str, pending_max: u64) -> Result<()> {
+        if self.judged {
+            return Ok(());
+        }
+        refuse_full(self.connection, queue, (0, pending_max))
+    }
+
     fn refuse_reserved(&self, what: Reservation, name: &str) -> Result<()> {
         if !self.judged && tasks::is_reserved(self.connection, what, name, None)? {
             return Err(Kind::Conflict.into());
@@ -245,6 +253,12 @@ impl<'c> Judge<'c> {
             } => self.amend(*task, *expect, amendment),
             Change::Arrive { .. } => Ok(()),
             Change::Mark { key, expect, value } => self.mark(key, expect.as_ref(), value.as_ref()),
+            Change::Room { queue, pending_max } => {
+                // What is to come is not in the table yet; one that is going to merge counts too.
+                let coming = batch.inserts().filter(|record| record.queue == **queue);
+                let coming = coming.count() as u64;
+                refuse_full(self.connection, queue, (coming, *pending_max))
+            }
         })
     }
 
@@ -352,6 +366,16 @@ impl<'c> Judge<'c> {
         }
         Ok(())
     }
+}
+
+/// Refuses a queue in which more tasks are pending than may be, with so many that are to come.
+fn refuse_full(connection: &Connection, queue: &str, (coming, max): (u64, u64)) -> Result<()> {
+    let pending = tasks::pending_count(connection, queue, max.saturating_add(1))?;
+    Ok(lifecycle::check_room(
+        queue,
+        pending.saturating_add(coming),
+        max,
+    )?)
 }
 
 /// Returns the row if the settlement's claim is the present one.

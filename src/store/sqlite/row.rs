@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 macro_rules! columns {
     () => {
         "seq, id, queue, kind, state, rank, not_before, pinned, holder, token, holder_name, \
-         claimed_at, attempts, conflicts, reclaims, failure, dead, ended_at, progress, \
+         claimed_at, attempts, conflicts, reclaims, account, dead, ended_at, progress, \
          enqueued_at, published_at, options, format, version"
     };
 }
@@ -60,7 +60,7 @@ impl TaskRow {
     }
 
     fn read_known(row: &Row<'_>, id: TaskId, bytes: Bytes) -> Result<Self> {
-        let failure: Option<&[u8]> = row.get_ref(15)?.as_blob_or_null().map_err(mistyped)?;
+        let account: Option<&[u8]> = row.get_ref(15)?.as_blob_or_null().map_err(mistyped)?;
         let options = row.get_ref(21)?.as_blob().map_err(mistyped)?;
         let payload = match bytes {
             Bytes::Read => row.get(PAYLOAD)?,
@@ -85,7 +85,7 @@ impl TaskRow {
                 conflicts: row.get(13)?,
                 reclaims: row.get(14)?,
             },
-            failure: failure.map(codec::decode).transpose()?,
+            account: account.map(codec::decode).transpose()?,
             dead: row
                 .get::<_, Option<Sql<DeadReason>>>(16)?
                 .map(|dead| dead.0),

@@ -41,7 +41,7 @@ CREATE TABLE votive_task (
     attempts     INTEGER NOT NULL,
     conflicts    INTEGER NOT NULL,
     reclaims     INTEGER NOT NULL,
-    failure      BLOB,
+    account      BLOB,
     dead         INTEGER,
     ended_at     INTEGER,
     kept_until   INTEGER,

@@ -160,7 +160,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
 
 /// Whether a new task comes from elsewhere with more than a new one has.
 pub(super) fn has_history(record: &Record) -> bool {
-    record.state.is_ended() || record.failure.is_some() || record.progress.is_some()
+    record.state.is_ended() || record.account.is_some() || record.progress.is_some()
 }
 
 fn published_at(record: &Record) -> Timestamp {
@@ -209,13 +209,13 @@ fn may_hold_key(record: &Record) -> bool {
 
 fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
     let record = &row.record;
-    let failure = record.failure.as_ref().map(codec::encode).transpose()?;
+    let account = record.account.as_ref().map(codec::encode).transpose()?;
     let claim = row.claim.as_ref();
     connection
         .prepare_cached(
             "UPDATE votive_task SET queue = ?2, state = ?3, rank = ?4, not_before = ?5, pinned = ?6,
                 holder = ?7, token = ?8, holder_name = ?9, claimed_at = ?10, attempts = ?11,
-                conflicts = ?12, reclaims = ?13, failure = ?14, dead = ?15, ended_at = ?16,
+                conflicts = ?12, reclaims = ?13, account = ?14, dead = ?15, ended_at = ?16,
                 kept_until = ?17, progress = ?18
              WHERE seq = ?1",
         )?
@@ -233,7 +233,7 @@ fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
             record.counts.attempts,
             record.counts.conflicts,
             record.counts.reclaims,
-            failure,
+            account,
             record.dead.map(Sql),
             record.ended_at.map(Timestamp::as_micros),
             lifecycle::kept_until(record).map(Timestamp::as_micros),
@@ -465,6 +465,25 @@ pub(super) fn drop_expired(connection: &Connection, now: Timestamp) -> Result<()
 pub(super) fn mark(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>> {
     let mut select = connection.prepare_cached("SELECT value FROM votive_mark WHERE key = ?1")?;
     Ok(select.query_row([key], |row| row.get(0)).optional()?)
+}
+
+/// Counts the pending tasks of a queue, up to `limit`: each in the index of its state, or of those that
+/// are pinned.
+pub(super) fn pending_count(connection: &Connection, queue: &str, limit: u64) -> Result<u64> {
+    let mut select = connection.prepare_cached(
+        "SELECT count(*) FROM (
+             SELECT 1 FROM votive_task INDEXED BY votive_task_ready
+                 WHERE queue = ?1 AND state = 3 AND pinned IS NULL
+             UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_scheduled
+                 WHERE queue = ?1 AND state = 2 AND pinned IS NULL
+             UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_other
+                 WHERE queue = ?1 AND state = 1
+             UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_pinned
+                 WHERE pinned IS NOT NULL AND queue = ?1 AND state IN (2, 3)
+             LIMIT ?2)",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(select.query_row(params![queue, limit], |row| row.get(0))?)
 }
 
 /// Writes a mark, or removes it.

@@ -195,6 +195,7 @@ impl<'a> Machine<'a> {
             token,
             verdict,
             counts: Counts::default(),
+            account: None,
         };
         queue::change(&self.store(store), work, Change::Settle(settlement)).expect("it can join");
         draft.settled.push((store, task, token));

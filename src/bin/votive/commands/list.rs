@@ -97,10 +97,7 @@ fn remark(listed: &Listed, now: Timestamp) -> String {
 
 fn death(record: &Record) -> String {
     let reason = record.dead.map(votive::task::DeadReason::name);
-    let failure = record
-        .failure
-        .as_ref()
-        .and_then(|failure| failure.chain.first());
+    let failure = record.failure().and_then(|failure| failure.chain.first());
     let words = reason.into_iter().chain(failure.map(String::as_str));
     words.collect::<Vec<_>>().join(": ")
 }

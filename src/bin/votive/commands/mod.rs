@@ -8,6 +8,7 @@ mod in_doubt;
 mod list;
 mod migrate;
 mod periodic;
+mod queue;
 mod recover;
 mod show;
 mod stats;
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Reschedule(typed) => reschedule(&open()?, typed, json),
         Command::Periodic { deed } => periodic::run(global, deed.as_ref()),
         Command::Purge(typed) => amend::run(&open()?, &Deed::Purge, typed, json),
+        Command::Queue(typed) => queue::run(&open()?, typed, json),
         Command::InDoubt(typed) => in_doubt::run(&open()?, typed, json),
         Command::Recover(typed) => recover::run(&open()?, typed, json),
         Command::Copy(typed) => copy::run(typed, json),

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use votive::id::TaskId;
 use votive::store::Listed;
-use votive::task::{DeadReason, Payload};
+use votive::task::{DeadReason, FollowUp, Payload, Position};
 use votive::time::Timestamp;
 
 use crate::exit::{Exit, Failure};
@@ -22,6 +22,9 @@ struct Report<'a> {
     listed: &'a Listed,
     #[serde(skip)]
     now: Timestamp,
+    /// What it waits for, and what has become of that.
+    #[serde(skip)]
+    prerequisites: Vec<String>,
 }
 
 /// Shows one task. Its id may be that of a task that merged into it.
@@ -31,9 +34,22 @@ pub(super) fn run(target: &Target, task: TaskId, json: bool) -> Result<Exit, Fai
         task: TaskView::whole(&listed),
         listed: &listed,
         now: target.store.now()?,
+        prerequisites: prerequisites(target, &listed)?,
     };
     output::print(&report, json)?;
     Ok(Exit::Ok)
+}
+
+/// The tasks that it waits for, and their states: one that is dead or cancelled holds it back until it
+/// is revived.
+fn prerequisites(target: &Target, listed: &Listed) -> Result<Vec<String>, Failure> {
+    let tasks = listed.record.options.waits_for.iter();
+    let said = tasks.map(|task| {
+        let found = target.store.get(*task)?;
+        let state = found.map_or("not there", |found| found.record.state.name());
+        Ok(format!("{task} ({state})"))
+    });
+    said.collect()
 }
 
 impl fmt::Display for Report<'_> {
@@ -78,14 +94,25 @@ impl Report<'_> {
         pairs.add("attempts", format!("{} of {attempts_max}", counts.attempts));
         pairs.add("conflicts", counts.conflicts);
         pairs.add("reclaims", counts.reclaims);
-        if let Some(failure) = &record.failure {
+        for failure in record.account.iter().flat_map(|account| &account.failures) {
             let chain = failure.chain.join("\n  because: ");
+            let (attempt, took) = (failure.attempt, rough(failure.duration));
+            let when = relative(failure.at, self.now);
             pairs.add(
                 "failed",
-                format!("{} ({})", failure.at, relative(failure.at, self.now)),
+                format!("{} ({when}), attempt {attempt}, after {took}", failure.at),
             );
             pairs.add("failure", chain);
         }
+        pairs.add_some(
+            "items",
+            record
+                .account
+                .as_ref()
+                .and_then(|account| account.position)
+                .map(items),
+        );
+        pairs.add_some("result", record.result().map(content));
     }
 
     fn wishes(&self, pairs: &mut Pairs) {
@@ -97,10 +124,13 @@ impl Report<'_> {
             .about
             .iter()
             .for_each(|object| pairs.add("about", object));
-        options
-            .waits_for
-            .iter()
-            .for_each(|task| pairs.add("waits for", task));
+        let announces = options.announces.iter();
+        announces.for_each(|task| pairs.add("announces", task));
+        let follows = |follow_up: &FollowUp| follow_up.kind.to_string();
+        pairs.add_some("on success", options.on_success.as_deref().map(follows));
+        pairs.add_some("on failure", options.on_failure.as_deref().map(follows));
+        let prerequisites = self.prerequisites.iter();
+        prerequisites.for_each(|task| pairs.add("waits for", task));
         pairs.add_some("user", options.user.as_ref());
         pairs.add_some("timeout", options.timeout.map(rough));
         pairs.add_some("retention", options.retention.map(rough));
@@ -114,6 +144,17 @@ impl Report<'_> {
             "payload",
             format!("{format}, version {version}, {size} bytes"),
         );
+    }
+}
+
+/// How far a task of many items is.
+fn items(position: Position) -> String {
+    let Position {
+        done, total, size, ..
+    } = position;
+    match total {
+        u64::MAX => format!("{done} done, next chunk {size}"),
+        _ => format!("{done} of {total} done, next chunk {size}"),
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use votive::store::QueueStats;
+use votive::queue::Status;
 use votive::task::State;
 use votive::time::Timestamp;
 
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::status::{self, QueueState};
 use crate::table::{Table, relative};
 use crate::target::Target;
 use crate::view::Text;
@@ -31,6 +32,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct QueueReport {
     queue: String,
+    status: Status,
     pending: u64,
     scheduled: u64,
     counts: BTreeMap<&'static str, u64>,
@@ -42,7 +44,8 @@ pub(super) fn run(target: &Target, json: bool) -> Result<Exit, Failure> {
     let store = &target.store;
     let (now, stats) = (store.now()?, store.stats()?);
     let capabilities = store.capabilities();
-    let queues: Vec<QueueReport> = stats.queues.into_iter().map(QueueReport::from).collect();
+    let queues = status::with(&**store, stats.queues)?.into_iter();
+    let queues: Vec<QueueReport> = queues.map(QueueReport::from).collect();
     let report = Report {
         store: Text(store.id()),
         backend: capabilities.backend,
@@ -59,18 +62,20 @@ pub(super) fn run(target: &Target, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-impl From<QueueStats> for QueueReport {
-    fn from(stats: QueueStats) -> Self {
-        let counted = stats.counts.iter();
+impl From<QueueState> for QueueReport {
+    fn from(queue: QueueState) -> Self {
+        let (status, numbers) = (queue.status(), queue.counts);
+        let counted = numbers.counts.iter();
         let counts: BTreeMap<_, _> = counted
             .map(|(state, count)| (state.name(), *count))
             .collect();
         let mut report = Self {
-            queue: stats.queue,
+            queue: numbers.queue,
+            status,
             pending: 0,
             scheduled: 0,
             counts,
-            oldest_ready_at: stats.oldest_ready_at.map(Text),
+            oldest_ready_at: numbers.oldest_ready_at.map(Text),
         };
         report.pending = report.count(State::Waiting) + report.count(State::Ready);
         report.scheduled = report.count(State::Scheduled);
@@ -122,11 +127,12 @@ const COLUMNS: [State; 7] = [
 impl Report {
     fn table(&self) -> Table {
         let states = COLUMNS.map(State::name).into_iter();
-        let mut table = Table::new(["queue"].into_iter().chain(states).chain(["oldest ready"]));
+        let before = ["queue", "status"].into_iter();
+        let mut table = Table::new(before.chain(states).chain(["oldest ready"]));
         for queue in &self.queues {
             let counts = COLUMNS.map(|state| queue.count(state).to_string());
             let oldest = queue.oldest_ready_at.map(|at| relative(at.0, self.now.0));
-            let mut cells = vec![queue.queue.clone()];
+            let mut cells = vec![queue.queue.clone(), queue.status.to_string()];
             cells.extend(counts);
             cells.extend(oldest);
             table.row(cells);

@@ -49,7 +49,7 @@ local function new_task(change, blob)
     unmet = not change.state and change.waits_for or nil,
     retention = change.retention,
     published_at = change.published_at,
-    failure = change.failure and blob(change.failure),
+    account = change.account and blob(change.account),
     dead = change.dead,
     ended_at = change.ended_at,
     progress = change.progress,
@@ -85,7 +85,8 @@ function changes.settle(change, blob)
   if not id or task.token ~= change.token then refuse('ClaimLost', change.task) end
   if task.pin then refuse('Pinned', change.task) end
   local after = copy(task)
-  local leaves = verdicts[change.verdict](id, after, change, blob)
+  local leaves = verdicts[change.verdict](id, after, change)
+  if change.account then after.account = blob(change.account) end
   set_counts(after, change.counts)
   for _, field in ipairs(CLAIM) do after[field] = nil end
   follow(id, after, leaves)
@@ -132,6 +133,11 @@ function changes.mark(change, blob)
     end
   end
   set_mark(change.key, value)
+end
+
+function changes.room(change)
+  local is_full = not is_judged and pending_in(change.queue) > change.pending_max
+  if is_full then refuse('QueueFull', change.queue, text(change.pending_max)) end
 end
 
 -- Makes all changes in order; returns the pairs of merged tasks. `blob` gives the bytes of a number.

@@ -102,16 +102,14 @@ function verdicts.done(id, task)
   return finish(task)
 end
 
-function verdicts.retry(id, task, change, blob)
+function verdicts.retry(id, task, change)
   enter(id, task, 'Fail', pending(change.at, false))
   task.not_before = change.at
-  task.failure = blob(change.failure)
 end
 
-function verdicts.bury(id, task, change, blob)
+function verdicts.bury(id, task, change)
   enter(id, task, 'Bury', 'dead')
   task.dead = change.reason
-  task.failure = change.failure and blob(change.failure) or task.failure
   return finish(task)
 end
 

@@ -10,7 +10,7 @@ local function keep()
     'count', #batch, 'batch', ARGV[6] }
   for _, change in ipairs(batch) do
     if change.change == 'insert' then redis.call('SET', body_key(change.task), blob(change.body)) end
-    for _, name in ipairs({ 'failure', 'value' }) do
+    for _, name in ipairs({ 'account', 'value' }) do
       if change[name] then
         fields[#fields + 1] = 'blob:' .. text(change[name])
         fields[#fields + 1] = blob(change[name])

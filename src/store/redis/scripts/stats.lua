@@ -11,28 +11,15 @@ local function heads(queue)
   return published_at
 end
 
--- Claims that are not logged are counted as Ready.
-local function claimed(queue)
-  local held = 0
-  for _, holder in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-    held = held + redis.call('ZCARD', held_key(holder, queue))
-  end
-  return held
-end
-
-local function number(state, queue)
-  return tonumber(redis.call('HGET', meta, counted(state, queue)) or '0')
-end
-
 -- The counts of a queue, Ready and Claimed as they are.
 local function numbers(queue)
   local numbers_of = {}
   for _, state in ipairs({ 'waiting', 'scheduled', 'done', 'dead', 'cancelled' }) do
-    numbers_of[state] = number(state, queue)
+    numbers_of[state] = counted_as(state, queue)
   end
-  local held = claimed(queue)
-  numbers_of.claimed = held + number('pinned', queue)
-  numbers_of.ready = number('ready', queue) - (held - number('claimed', queue))
+  local held = held_in(queue)
+  numbers_of.claimed = held + counted_as('pinned', queue)
+  numbers_of.ready = counted_as('ready', queue) - (held - counted_as('claimed', queue))
   return numbers_of
 end
 

@@ -117,6 +117,26 @@ local function count(task, by)
   if state == 'ready' then redis.call('UNLINK', bands_key(task.queue)) end
 end
 
+local function counted_as(state, queue)
+  return tonumber(redis.call('HGET', meta, counted(state, queue)) or '0')
+end
+
+-- Claims that are not logged are counted as Ready.
+local function held_in(queue)
+  local held = 0
+  for _, holder in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+    held = held + redis.call('ZCARD', held_key(holder, queue))
+  end
+  return held
+end
+
+-- How many tasks of a queue have not started.
+local function pending_in(queue)
+  local unlogged_count = held_in(queue) - counted_as('claimed', queue)
+  local not_ready = counted_as('waiting', queue) + counted_as('scheduled', queue)
+  return not_ready + counted_as('ready', queue) - unlogged_count
+end
+
 local function enter_index(id, task)
   count(task, 1)
   if task.holds_key then redis.call('HSET', unique_keys, task.unique, id) end

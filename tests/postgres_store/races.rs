@@ -8,7 +8,7 @@ use votive::store::postgres::PostgresStore;
 use votive::store::{
     Amendment, Batch, Change, Claim, Dispatch, Error, Inspect, Kind, Published, Stage,
 };
-use votive::task::{Options, Record, StateSet};
+use votive::task::{Options, Record, State, StateSet};
 use votive_testbed::Postgres;
 
 use crate::fixture::{Process, SERVER, claim, done, insert, record, request, schema};
@@ -233,7 +233,12 @@ fn a_task_whose_cancelling_is_being_staged_does_not_become_due() {
         let txn = process.txn();
         let later = now.saturating_add(2 * HOUR);
         let claiming = || store.claim(&request(&consumer, 1), later).unwrap();
-        let cancelling = || stage(&store, txn, vec![amend(&scheduled, Amendment::Remove)]).unwrap();
+        let cancelled = Change::Amend {
+            task: scheduled.id,
+            expect: StateSet::of(&[State::Scheduled]),
+            amendment: Amendment::Remove,
+        };
+        let cancelling = || stage(&store, txn, vec![cancelled]).unwrap();
         let taken = gate.hold("ORDER BY t.not_before", claiming, cancelling);
         assert_eq!(taken.len(), 0);
         assert_publishes(&store, txn, 0);

@@ -6,4 +6,5 @@ mod faults;
 mod fixture;
 mod opening;
 mod pooler;
+mod races;
 mod restarts;

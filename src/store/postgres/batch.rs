@@ -35,6 +35,8 @@ pub(super) fn only_ends(batch: &Batch) -> bool {
 ///
 /// It goes from what is asked to the task and to its claim, whatever the server takes the tables' sizes
 /// for. A claim is never changed but by its deletion, so it can be deleted by the place where it was found.
+/// Who [pins](tasks::pin) its task deletes it, too, and leaves another: one that is pinned while this waits
+/// for it is not found.
 macro_rules! ending {
     ($pinned:literal) => {
         concat!(

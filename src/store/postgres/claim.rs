@@ -70,15 +70,19 @@ const TROUBLE: &str = concat!(
     departed!("$2", "$3")
 );
 
-/// Makes tasks Ready whose time has come and that no group holds back.
+/// Locks tasks whose time has come. Returns them, and of each whether it belongs to a group.
 const DUE: &str = "\
-WITH due AS MATERIALIZED (
-    SELECT t.seq FROM @.task t
-    WHERE t.queue = $1 AND t.state = 2 AND t.not_before <= $2 AND t.group_key IS NULL
+SELECT t.seq, t.group_key IS NOT NULL FROM @.task t
+WHERE t.queue = $1 AND t.state = 2 AND t.not_before <= $2
+    AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
+ORDER BY t.not_before, t.seq LIMIT $3 FOR UPDATE OF t SKIP LOCKED";
+
+/// Makes those of the locked tasks Ready that no group holds back. Whoever has pinned one since it was
+/// looked for had committed when it was locked, so that a statement that begins now sees the pin.
+const MAKE_READY: &str = "\
+WITH moved AS (
+    UPDATE @.task t SET state = 3 WHERE t.seq = ANY ($1) AND t.group_key IS NULL
         AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
-    ORDER BY t.not_before, t.seq LIMIT $3 FOR UPDATE OF t SKIP LOCKED),
-moved AS (
-    UPDATE @.task t SET state = 3 WHERE t.seq = ANY (ARRAY(SELECT d.seq FROM due d))
     RETURNING t.seq, t.rank, t.queue)
 INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM moved";
 
@@ -178,16 +182,27 @@ fn take_with_trouble(
 
 fn make_due_ready(session: &mut dyn Session, want: &Want, now: Timestamp) -> Result<()> {
     let limit = Value::count(want.count.max(DUE_MAX));
-    let queue = want.queue.as_str();
-    session.later(DUE, vec![queue.into(), now.into(), limit.clone()])?;
+    let due = session.query(DUE, vec![want.queue.as_str().into(), now.into(), limit])?;
+    let mut sequences = Vec::with_capacity(due.len());
+    let mut has_grouped = false;
+    for row in &due {
+        sequences.push(Some(column::<i64>(row, 0)?));
+        has_grouped |= column::<bool>(row, 1)?;
+    }
+    if sequences.is_empty() {
+        return Ok(());
+    }
+    session.later(MAKE_READY, vec![Value::Integers(sequences.clone())])?;
+    if !has_grouped {
+        return Ok(());
+    }
     let grouped = session.query(
         concat!(
             tasks_with!("''::bytea"),
-            "WHERE t.queue = $1 AND t.state = 2 AND t.not_before <= $2 AND t.group_key IS NOT NULL
-                 AND p.txn IS NULL
-             ORDER BY t.not_before, t.seq LIMIT $3 FOR UPDATE OF t SKIP LOCKED"
+            "WHERE t.seq = ANY ($1) AND t.group_key IS NOT NULL AND p.txn IS NULL
+             ORDER BY t.not_before, t.seq"
         ),
-        vec![queue.into(), now.into(), limit],
+        vec![Value::Integers(sequences)],
     )?;
     for row in &grouped {
         make_due(session, TaskRow::read(row)?, now)?;

@@ -160,6 +160,7 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
         state => state,
     };
     let account = record.account.as_ref().map(codec::encode).transpose()?;
+    let kept_until = lifecycle::kept_until(record).filter(|_| row.pinned.is_none());
     session.later(
         "UPDATE @.task SET queue = $2, state = $3, rank = $4, not_before = $5, attempts = $6,
              conflicts = $7, reclaims = $8, account = $9, dead = $10, ended_at = $11,
@@ -177,7 +178,7 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
             account.into(),
             record.dead.map(dead_number).into(),
             record.ended_at.into(),
-            lifecycle::kept_until(record).into(),
+            kept_until.into(),
             record.progress.clone().map(String::into_bytes).into(),
         ],
     )?;
@@ -252,6 +253,10 @@ pub(super) fn drop_prerequisites(session: &mut dyn Session, record: &Record) -> 
 }
 
 /// Pins a task for a staged transaction: nobody claims it or changes it until that has ended.
+///
+/// Somebody else's statement that began before may wait for the rows that are locked here. It goes on when
+/// they are free, and does not see the pin even then. So it is to find gone what it is after: the place in
+/// the line, the claim, for which another with the same words is left, and the time to drop the record.
 pub(super) fn pin(session: &mut dyn Session, row: &mut TaskRow, txn: TxnId) -> Result<()> {
     session.later(
         "INSERT INTO @.pin (seq, txn) VALUES ($1, $2)",
@@ -259,6 +264,17 @@ pub(super) fn pin(session: &mut dyn Session, row: &mut TaskRow, txn: TxnId) -> R
     )?;
     if row.kept.is_ready {
         leave_line(session, row)?;
+    } else if row.kept.is_claimed {
+        session.later(
+            "WITH held AS (DELETE FROM @.claim WHERE id = $1 RETURNING *)
+             INSERT INTO @.claim SELECT * FROM held",
+            vec![row.record.id.into()],
+        )?;
+    } else {
+        session.later(
+            "UPDATE @.task SET kept_until = NULL WHERE seq = $1 AND kept_until IS NOT NULL",
+            vec![row.seq.into()],
+        )?;
     }
     row.pinned = Some(txn);
     row.kept.is_pinned = true;
@@ -271,6 +287,12 @@ pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp)
     row.pinned = None;
     let is_ready = row.record.state == State::Ready;
     place(session, &row, is_ready, row.rank)?;
+    if let Some(until) = lifecycle::kept_until(&row.record) {
+        session.later(
+            "UPDATE @.task SET kept_until = $2 WHERE seq = $1",
+            vec![row.seq.into(), until.into()],
+        )?;
+    }
     row.kept.is_pinned = false;
     row.kept.is_ready = is_ready;
     unblock(session, row, now)
@@ -361,12 +383,11 @@ fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
     )
 }
 
-/// Drops a few of the records whose retention has passed.
+/// Drops a few of the records whose retention has passed: none that is [pinned](pin).
 pub(super) fn drop_expired(session: &mut dyn Session, now: Timestamp) -> Result<()> {
     session.later(
         "WITH old AS MATERIALIZED (
              SELECT t.seq, t.id FROM @.task t WHERE t.kept_until <= $1
-                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
              ORDER BY t.kept_until LIMIT 16 FOR UPDATE OF t SKIP LOCKED),
          about AS (DELETE FROM @.about a WHERE a.seq = ANY (ARRAY(SELECT o.seq FROM old o))),
          alias AS (DELETE FROM @.alias a WHERE a.task = ANY (ARRAY(SELECT o.id FROM old o)))

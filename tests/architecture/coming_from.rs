@@ -64,7 +64,9 @@ fn every_row_is_full_and_names_what_shows_it() {
     let rows = page.text.lines().filter(|line| cells(line).is_some());
     assert!(rows.count() > 80);
     let lines = page.text.lines();
-    let complaints: Vec<_> = lines.filter_map(|line| complaint(line, &functions)).collect();
+    let complaints: Vec<_> = lines
+        .filter_map(|line| complaint(line, &functions))
+        .collect();
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 

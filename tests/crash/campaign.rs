@@ -30,6 +30,9 @@ const KILLS: usize = 3;
 const CHAIN_MAX: usize = 6;
 const CHAIN_MAX_IN_SERVER: usize = 16;
 
+/// After how many children another one is sent to where one did not come to; fewer than there are points.
+const PATIENCE: usize = 5;
+
 /// A child dies at this visit of its point at the latest.
 const VISIT_MAX: usize = 4;
 
@@ -132,14 +135,17 @@ impl Campaign {
         let mut dice = Dice::new();
         let site = Site::new(self.layout);
         let mut history = Vec::new();
-        // Of two stores the one whose id comes first decides: some points are in the other's way only.
-        let mut points = self.points.clone();
+        // Where a child did not come to, none comes for a while: of two stores the one whose id comes first
+        // decides, and a journal has to grow before it is cleaned.
+        let mut missed = BTreeMap::new();
         let chain_max = if self.layout.is_in_server() {
             CHAIN_MAX_IN_SERVER
         } else {
             CHAIN_MAX
         };
-        for _ in 0..=dice.below(chain_max).min(points.len() - 1) {
+        for number in 0..=dice.below(chain_max) {
+            let is_likely = |point: &&str| missed.get(*point).is_none_or(|until| *until <= number);
+            let points: Vec<_> = self.points.iter().copied().filter(is_likely).collect();
             let (point, visit) = self.report.lock().aim(&points, &mut dice);
             if let Some(earlier) = lead_in(point, &self.points) {
                 self.add_child(&site, earlier, 1);
@@ -147,7 +153,9 @@ impl Campaign {
             }
             let has_died = self.add_child(&site, point, visit);
             history.push(format!("{point}:{visit}"));
-            points.retain(|other| has_died || visit > 1 || *other != point);
+            if !has_died && visit == 1 {
+                missed.insert(point, number + PATIENCE);
+            }
             self.report.lock().arrived(point);
         }
         let found = child::inspect(&site).into_iter();

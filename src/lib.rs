@@ -51,11 +51,12 @@
 //! | [`Consumer`] | runs them |
 //!
 //! # Stores
-//! [`open`] takes `memory://` and `sqlite:…`; the contract of a store is in [`store`], and
-//! [`Schemes`] takes others. An application's own database takes part by way of [`resource`].
+//! [`open`] takes `memory://`, `sqlite:…`, `file:…`, `redis://…` and `postgres://…`, as far as their features are
+//! on; the contract of a store is in [`store`], and [`Schemes`] takes others. An application's own database takes part by way of [`resource`].
 //!
 //! # Features
 //! - `sqlite` (default): the SQLite store and databases by rusqlite, which brings a C compiler's work.
+//! - `file`, `redis`, `postgres`: a store each; the last also brings databases by the `postgres` driver.
 //! - `macros` (default): [`task`](macro@task), which declares a task by its function, and autodiscovery.
 //! - `periodic` (default): schedules and tasks that come again and again, which brings the world's time zones.
 //! - `cli`: the command line `votive`, which brings an argument parser.

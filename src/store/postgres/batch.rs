@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::ending;
 use super::error::{Fault, Result};
 use super::insert;
 use super::keys::{self, Reservation};
 use super::names::Names;
-use super::row::{TaskRow, column, id};
+use super::row::{TaskRow, column};
 use super::series::{done, plain_insert, take_while};
 use super::session::Session;
 use super::tasks;
@@ -29,47 +30,6 @@ pub(super) fn only_ends(batch: &Batch) -> bool {
         matches!(change, Change::Settle(settlement) if settlement.verdict == Verdict::Done)
     })
 }
-
-/// Ends claims of tasks on which nothing hangs and that leave, if nobody has pinned them or `pinned` says
-/// so. What follows sees as `ended` which it was.
-///
-/// It goes from what is asked to the task and to its claim, whatever the server takes the tables' sizes
-/// for. A claim is never changed but by its deletion, so it can be deleted by the place where it was found.
-/// Who [pins](tasks::pin) its task deletes it, too, and leaves another: one that is pinned while this waits
-/// for it is not found.
-macro_rules! ending {
-    ($pinned:literal) => {
-        concat!(
-            "WITH found AS MATERIALIZED (
-                 SELECT c.place
-                 FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS a (id, holder, token)
-                 CROSS JOIN LATERAL (
-                     SELECT t.seq FROM @.task t WHERE t.id = a.id AND t.is_plain LIMIT 1) t
-                 CROSS JOIN LATERAL (
-                     SELECT c.ctid AS place FROM @.claim c
-                     WHERE c.id = a.id AND c.holder = a.holder AND c.token = a.token LIMIT 1) c
-                 WHERE (SELECT p.txn FROM @.pin p WHERE p.seq = t.seq) ",
-            $pinned,
-            "),
-             ended AS (
-                 DELETE FROM @.claim c WHERE c.ctid = ANY (ARRAY(SELECT f.place FROM found f))
-                 RETURNING c.seq, c.id),
-             gone AS (DELETE FROM @.task t WHERE t.seq = ANY (ARRAY(SELECT e.seq FROM ended e))) "
-        )
-    };
-}
-
-pub(super) use ending;
-
-/// Returns whose claim it was.
-const DONE: &str = concat!(ending!("IS NULL"), "SELECT id FROM ended");
-
-/// The same for tasks that a staged transaction has pinned.
-const DONE_PINNED: &str = concat!(
-    ending!("= $4"),
-    ", unpinned AS (DELETE FROM @.pin p WHERE p.seq = ANY (ARRAY(SELECT e.seq FROM ended e)))
-     SELECT id FROM ended"
-);
 
 /// Where and when a batch is performed.
 pub(super) struct Performer<'s> {
@@ -220,19 +180,11 @@ impl<'s> Performer<'s> {
 
     /// Ends the claims of tasks that are done: at once where nothing hangs on them.
     fn finish(&mut self, settlements: &[Settlement]) -> Result<()> {
-        let mut values = endings(settlements);
-        let ended = match self.txn {
-            Some(txn) => {
-                values.push(txn.into());
-                self.session.query(DONE_PINNED, values)?
-            }
-            None => self.session.query(DONE, values)?,
-        };
+        let ended = ending::end(self.session, settlements, self.txn)?;
         if ended.len() == settlements.len() {
             return Ok(());
         }
-        let ended = ended.iter().map(|row| Ok(TaskId::from_bytes(id(row, 0)?)));
-        let mut ended = ended.collect::<Result<BTreeSet<_>>>()?;
+        let mut ended: BTreeSet<_> = ended.into_iter().collect();
         // One that is settled twice in a batch was settled once.
         let rest = settlements.iter().filter(|each| !ended.remove(&each.task));
         let rest: Vec<_> = rest.collect();
@@ -314,22 +266,6 @@ impl<'s> Performer<'s> {
         }
         Ok(())
     }
-}
-
-/// The parameters of [`DONE`].
-pub(super) fn endings(settlements: &[Settlement]) -> Vec<Value> {
-    let column = |number: fn(&Settlement) -> i64| {
-        Value::Integers(settlements.iter().map(|each| Some(number(each))).collect())
-    };
-    let ids = settlements
-        .iter()
-        .map(|each| each.task.to_bytes())
-        .collect();
-    vec![
-        Value::Ids(ids),
-        column(|each| each.token.incarnation.to_u64().cast_signed()),
-        column(|each| each.token.count.cast_signed()),
-    ]
 }
 
 /// Refuses a queue in which more tasks are pending than may be, with so many that are to come. Exact for

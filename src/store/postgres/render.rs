@@ -68,7 +68,7 @@ fn lock(schema: &Schema, record: &Record, statements: &mut Vec<Statement>) {
             schema.fill(
                 "SELECT count(*) FROM (
                      SELECT 1 FROM @.unique_key u JOIN @.task t ON t.seq = u.seq
-                     JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+                     JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
                      WHERE u.key = $1 FOR UPDATE OF r) AS holder",
             ),
             vec![Value::Text(Some(key.to_owned()))],
@@ -168,7 +168,9 @@ new AS (
     RETURNING seq, id, rank, queue, state)";
 
 const LINE: &str = "\
-line AS (INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM new WHERE state = 3)";
+line AS (
+    INSERT INTO @.ready (queue, rank, first, last)
+    SELECT queue, rank, seq, seq FROM new WHERE state = 3)";
 
 const KEY: &str = "\
 held AS (INSERT INTO @.unique_key (key, seq, id) SELECT $10::text, seq, id FROM new)";
@@ -178,7 +180,7 @@ const MERGED: &str = "\
 merged AS (
     INSERT INTO @.alias (id, task)
     SELECT $1::bytea, u.id FROM @.unique_key u WHERE u.key = $10::text
-        AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = u.seq)
+        AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = u.seq AND t.pinned IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = $1::bytea)
         AND NOT EXISTS (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea)
     ON CONFLICT DO NOTHING

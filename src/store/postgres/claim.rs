@@ -396,9 +396,10 @@ mod tests {
             .enumerate()
             .filter(|(at, line)| *at == 0 || line.contains("Insert on"));
         let of = |at: usize| {
-            let counts = lines[at..]
-                .iter()
-                .find(|line| line.contains("Buffers: shared"));
+            // One that touched nothing says nothing, and what follows is of another.
+            let own = lines[at + 1..].iter();
+            let mut own = own.take_while(|line| !line.contains("->") && !line.contains("CTE"));
+            let counts = own.find(|line| line.contains("Buffers: shared"));
             let counts = counts.into_iter().flat_map(|line| line.split_whitespace());
             let numbers =
                 counts.filter_map(|word| word.strip_prefix("hit=").or(word.strip_prefix("read=")));

@@ -203,10 +203,12 @@ fn options() -> impl Strategy<Value = Box<Options>> {
     let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
     let key = weighted(0.3, ("[ab]", duplicate));
     let not_before = weighted(0.2, time());
-    (9_u8..12, not_before, weighted(0.2, time()), key).prop_map(
-        |(priority, not_before, delay, key)| {
+    let ageing = weighted(0.2, time());
+    (9_u8..12, ageing, not_before, weighted(0.2, time()), key).prop_map(
+        |(priority, ageing, not_before, delay, key)| {
             Box::new(Options {
                 priority,
+                ageing,
                 not_before: not_before.map(|after| START.saturating_add(after)),
                 delay,
                 unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),

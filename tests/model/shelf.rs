@@ -2,14 +2,15 @@
 #![cfg(test)]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use votive::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
 use votive::store::{Amendment, Arrival, Change, Settlement, Verdict};
 use votive::task::{Counts, OnDuplicate, Record, State};
 use votive::time::Timestamp;
 
-/// What one step of priority is worth.
-const AGEING_MICROS: i64 = 300_000_000;
+/// What one step of priority is worth to a task that says nothing of it.
+const AGEING: Duration = Duration::from_secs(300);
 
 /// A visible task. Its record says Ready whether its time has come or not.
 #[derive(Debug, Clone)]
@@ -274,7 +275,8 @@ impl Shelf {
 fn rank(record: &Record) -> i64 {
     let since = record.published_at.max(record.not_before);
     let since = since.expect("a visible task was published");
-    since.as_micros() + AGEING_MICROS * i64::from(record.options.priority)
+    let ageing = record.options.ageing.unwrap_or(AGEING).as_micros();
+    since.as_micros() + ageing as i64 * i64::from(record.options.priority)
 }
 
 /// A task that waits for its time is Ready once it has come; a store may notice that later.

@@ -3,123 +3,137 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{
-    claimed, lock_names, lock_tasks, missing, not_unique, refuse_busy, refuse_full, refuse_holder,
-    refuse_pinned,
+    Performer, claimed, lock_names, lock_tasks, not_unique, refuse_full, refuse_holder,
 };
 use super::error::Result;
 use super::keys::{self, Reservation};
 use super::names::Names;
-use super::row::{Kept, TaskRow};
 use super::session::Session;
 use super::tasks;
 use crate::id::{TaskId, TxnId};
-use crate::store::lifecycle::{self, Fate};
-use crate::store::{Amendment, Batch, Change, Kind, Settlement};
-use crate::task::{OnDuplicate, Record, StateSet, Unique};
+use crate::store::{Amendment, Batch, Change, Kind, Settlement, lifecycle};
+use crate::task::{OnDuplicate, Record, Unique};
 use crate::time::Timestamp;
 
-/// Judges a batch, pins what it changes and reserves what it names.
-pub(super) struct Judge<'s> {
+/// Judges a batch, pins what it changes and reserves what it names. After an error the caller rolls back.
+pub(super) fn judge(
+    session: &mut dyn Session,
+    txn: TxnId,
+    batch: &Batch,
+    now: Timestamp,
+) -> Result<()> {
+    lock_names(session, batch)?;
+    let settled: Vec<_> = batch.settlements().map(|each| each.task).collect();
+    if batch.is_entangled() {
+        lock_tasks(session, &settled, Names::default())?;
+        try_out(session, batch, now)?;
+        return lock(session, txn, batch);
+    }
+    stage(session, txn, batch)?;
+    lock_tasks(session, &settled, Names::default())?;
+    let judge = Judge {
+        session,
+        txn,
+        keys: BTreeMap::new(),
+        marks: BTreeMap::new(),
+    };
+    judge.judge(batch)
+}
+
+/// Makes all changes, as they would be made now, and takes them back. The locks that were taken before are
+/// still held then.
+fn try_out(session: &mut dyn Session, batch: &Batch, now: Timestamp) -> Result<()> {
+    session.later("SAVEPOINT votive_judge", Vec::new())?;
+    Performer::at_once(session, now).perform_only(batch.clone())?;
+    session.later("ROLLBACK TO SAVEPOINT votive_judge", Vec::new())?;
+    session.later("RELEASE SAVEPOINT votive_judge", Vec::new())
+}
+
+/// Pins and reserves what a batch was judged by.
+fn lock(session: &mut dyn Session, txn: TxnId, batch: &Batch) -> Result<()> {
+    stage(session, txn, batch)?;
+    for change in &batch.changes {
+        match change {
+            Change::Insert(record) => {
+                if let Some(unique) = lifecycle::wanted_key(record) {
+                    keys::reserve(session, Reservation::UniqueKey, &unique.key, txn)?;
+                }
+            }
+            Change::Settle(Settlement { task, .. }) => pin(session, txn, *task)?,
+            Change::Amend {
+                amendment: Amendment::Progress(_),
+                ..
+            } => {}
+            Change::Amend { task, .. } => pin(session, txn, *task)?,
+            Change::Mark { key, .. } => keys::reserve(session, Reservation::Mark, key, txn)?,
+            Change::Arrive { .. } | Change::Room { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn pin(session: &mut dyn Session, txn: TxnId, task: TaskId) -> Result<()> {
+    match tasks::follow(session, task)? {
+        Some(mut row) if row.pinned.is_none() => tasks::pin(session, &mut row, txn),
+        _ => Ok(()),
+    }
+}
+
+/// Announces all tasks that a batch will insert.
+fn stage(session: &mut dyn Session, txn: TxnId, batch: &Batch) -> Result<()> {
+    let mut ids = BTreeSet::new();
+    for record in batch.inserts() {
+        if !ids.insert(record.id) {
+            return Err(Kind::TaskExists(record.id).into());
+        }
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = ids.into_iter().collect();
+    match tasks::stage(session, &ids, txn)? {
+        Some(taken) => Err(Kind::TaskExists(taken).into()),
+        None => Ok(()),
+    }
+}
+
+/// Judges changes of which none decides about another.
+struct Judge<'s> {
     session: &'s mut dyn Session,
     txn: TxnId,
-    now: Timestamp,
-    /// Rows as the changes so far leave them; `None` is deleted.
-    rows: BTreeMap<TaskId, Option<TaskRow>>,
-    /// Whether what is inserted may be amended by the same batch.
-    amends: bool,
     keys: BTreeMap<String, TaskId>,
     marks: BTreeMap<String, Option<Vec<u8>>>,
 }
 
-impl<'s> Judge<'s> {
-    pub(super) fn new(session: &'s mut dyn Session, txn: TxnId, now: Timestamp) -> Self {
-        Self {
-            session,
-            txn,
-            now,
-            rows: BTreeMap::new(),
-            amends: false,
-            keys: BTreeMap::new(),
-            marks: BTreeMap::new(),
-        }
-    }
-
-    /// Judges all changes. After an error the caller rolls back.
-    pub(super) fn judge(mut self, batch: &Batch) -> Result<()> {
-        let is_amendment = |change: &Change| matches!(change, Change::Amend { .. });
-        self.amends = batch.changes.iter().any(is_amendment);
-        lock_names(self.session, batch)?;
-        self.stage(batch)?;
-        let settled: Vec<_> = batch
-            .settlements()
-            .map(|settlement| settlement.task)
-            .collect();
-        lock_tasks(self.session, &settled, Names::default())?;
+impl Judge<'_> {
+    fn judge(mut self, batch: &Batch) -> Result<()> {
+        let mut coming = BTreeMap::<&str, u64>::new();
         batch.changes.iter().try_for_each(|change| match change {
-            Change::Insert(record) => self.insert(record),
+            Change::Insert(record) => {
+                if !record.state.is_ended() {
+                    *coming.entry(&record.queue).or_default() += 1;
+                }
+                self.insert(record)
+            }
             Change::Settle(settlement) => self.settle(settlement),
-            Change::Amend {
-                task,
-                expect,
-                amendment,
-            } => self.amend(*task, *expect, amendment),
-            Change::Arrive { .. } => Ok(()),
             Change::Mark { key, expect, value } => self.mark(key, expect.as_ref(), value.as_ref()),
             Change::Room { queue, pending_max } => {
-                // What is to come is not in the table yet; one that is going to merge counts too.
-                let coming = batch.inserts().filter(|record| record.queue == **queue);
-                let coming = coming.count() as u64;
+                // What is to come is not in the table yet.
+                let coming = coming.get(&**queue).copied().unwrap_or_default();
                 refuse_full(self.session, queue, (coming, *pending_max))
             }
+            Change::Arrive { .. } | Change::Amend { .. } => Ok(()),
         })
     }
 
-    /// Announces all tasks that the batch will insert.
-    fn stage(&mut self, batch: &Batch) -> Result<()> {
-        let mut ids = BTreeSet::new();
-        for record in batch.inserts() {
-            if !ids.insert(record.id) {
-                return Err(Kind::TaskExists(record.id).into());
-            }
-        }
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<_> = ids.into_iter().collect();
-        match tasks::stage(self.session, &ids, self.txn)? {
-            Some(taken) => Err(Kind::TaskExists(taken).into()),
-            None => Ok(()),
-        }
-    }
-
     fn insert(&mut self, record: &Record) -> Result<()> {
-        if let Some(unique) = lifecycle::wanted_key(record) {
-            self.judge_key(unique, record.id)?;
-            let what = Reservation::UniqueKey;
-            keys::reserve(self.session, what, &unique.key, self.txn)?;
-        }
-        if self.amends {
-            self.remember(record.clone())?;
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, mut record: Record) -> Result<()> {
-        let group_busy = tasks::is_group_busy(self.session, &record)?;
-        lifecycle::publish(&mut record, group_busy, self.now)?;
-        self.rows.insert(record.id, Some(self.new_row(record)));
-        Ok(())
-    }
-
-    /// A row that is not yet in the table, and belongs to nobody else.
-    fn new_row(&self, record: Record) -> TaskRow {
-        TaskRow {
-            seq: 0,
-            rank: 0,
-            record,
-            pinned: Some(self.txn),
-            claim: None,
-            kept: Kept::nowhere(),
+        match lifecycle::wanted_key(record) {
+            Some(unique) => {
+                self.judge_key(unique, record.id)?;
+                let what = Reservation::UniqueKey;
+                keys::reserve(self.session, what, &unique.key, self.txn)
+            }
+            None => Ok(()),
         }
     }
 
@@ -131,7 +145,7 @@ impl<'s> Judge<'s> {
             };
         }
         if let Some(holder) = keys::key_holder(self.session, &unique.key)? {
-            return refuse_holder(unique, &holder, Some(self.txn));
+            return refuse_holder(unique, &holder, None);
         }
         self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
         self.keys.insert(unique.key.clone(), task);
@@ -139,23 +153,14 @@ impl<'s> Judge<'s> {
     }
 
     fn settle(&mut self, settlement: &Settlement) -> Result<()> {
-        let row = self.row(settlement.task)?;
-        let mut row = claimed(row, settlement)?;
-        refuse_pinned(&row, Some(self.txn))?;
-        let fate = lifecycle::settle(&mut row.record, settlement, self.now)?;
-        row.claim = None;
-        self.leave(settlement.task, row, fate)
-    }
-
-    fn amend(&mut self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
-        let mut row = self.row(task)?.ok_or_else(|| missing(task))?;
-        if matches!(amendment, Amendment::Progress(_)) {
-            return Ok(());
+        let task = settlement.task;
+        let mut row = claimed(tasks::find(self.session, task)?, settlement)?;
+        match row.pinned {
+            None => tasks::pin(self.session, &mut row, self.txn),
+            // The batch has settled it before.
+            Some(txn) if txn == self.txn => Err(Kind::ClaimLost(task).into()),
+            Some(_) => Err(Kind::Pinned(task).into()),
         }
-        refuse_busy(self.session, &row, Some(self.txn))?;
-        let group_busy = tasks::is_group_busy(self.session, &row.record)?;
-        let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
-        self.leave(task, row, fate)
     }
 
     fn mark(&mut self, key: &str, expect: Option<&Vec<u8>>, value: Option<&Vec<u8>>) -> Result<()> {
@@ -169,23 +174,6 @@ impl<'s> Judge<'s> {
         }
         self.marks.insert(key.to_owned(), value.cloned());
         keys::reserve(self.session, Reservation::Mark, key, self.txn)
-    }
-
-    fn row(&mut self, task: TaskId) -> Result<Option<TaskRow>> {
-        match self.rows.get(&task) {
-            Some(row) => Ok(row.clone()),
-            None => tasks::follow(self.session, task),
-        }
-    }
-
-    /// Remembers what a change leaves of the task that was called `task`.
-    fn leave(&mut self, task: TaskId, mut row: TaskRow, fate: Fate) -> Result<()> {
-        if row.pinned.is_none() {
-            tasks::pin(self.session, &mut row, self.txn)?;
-        }
-        let left = (fate == Fate::Stays).then_some(row);
-        self.rows.insert(task, left);
-        Ok(())
     }
 
     fn refuse_reserved(&mut self, what: Reservation, name: &str) -> Result<()> {

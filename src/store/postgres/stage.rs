@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::PostgresStore;
 use super::batch::{self, Performer};
 use super::error::{Fault, Result};
-use super::judge::Judge;
+use super::judge::judge;
 use super::keys;
 use super::pool::{Durability, Write};
 use super::prompt;
@@ -90,7 +90,7 @@ impl Stage for PostgresStore {
                 let count = batch.changes.len();
                 // First, so that a second stage of the same transaction waits for this one.
                 insert(session, (txn, register), (count, bytes), now)?;
-                Judge::new(session, txn, now).judge(batch)
+                judge(session, txn, batch, now)
             })
         };
         write().map_err(|fault: Fault| fault.during("stage a batch"))
@@ -247,6 +247,8 @@ fn publish(session: &mut dyn Session, txn: TxnId, now: Timestamp) -> Result<Publ
         Some((staged::PUBLISHED, _)) => return Ok(Published::Already),
         Some(_) | None => return Ok(Published::Unknown),
     };
+    // What it has reserved is its own now: a task that comes back may take its key.
+    keys::release(session, txn)?;
     let applied = Performer::staged(session, txn, now).perform(codec::decode(&bytes)?)?;
     end(session, txn, staged::PUBLISHED)?;
     Ok(Published::Now(applied))
@@ -266,6 +268,7 @@ fn discard(session: &mut dyn Session, txn: TxnId, now: Timestamp) -> Result<()> 
             tasks::unpin(session, row, now)?;
         }
     }
+    keys::release(session, txn)?;
     end(session, txn, staged::DISCARDED)?;
     drop_discarded(session, now)
 }
@@ -286,8 +289,7 @@ fn end(session: &mut dyn Session, txn: TxnId, state: i64) -> Result<()> {
     session.later(
         "UPDATE @.staged SET state = $2, batch = '' WHERE txn = $1",
         vec![txn.into(), state.into()],
-    )?;
-    keys::release(session, txn)
+    )
 }
 
 fn pinned_by(session: &mut dyn Session, txn: TxnId) -> Result<Vec<TaskId>> {

@@ -1,6 +1,4 @@
-//! A batch in a transaction: judged when it is staged, performed when it becomes visible.
-
-use std::collections::BTreeMap;
+//! A batch in a transaction: performed when it becomes visible.
 
 use rusqlite::Connection;
 
@@ -8,7 +6,7 @@ use super::error::Result;
 use super::row::{Bytes, TaskRow};
 use super::tasks::{self, Reservation};
 use crate::id::{TaskId, TxnId};
-use crate::store::lifecycle::{self, Fate};
+use crate::store::lifecycle;
 use crate::store::{Amendment, Applied, Batch, Change, Kind, Settlement};
 use crate::task::{OnDuplicate, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
@@ -212,164 +210,12 @@ impl<'c> Performer<'c> {
     }
 }
 
-/// Judges a batch that is about to be staged, pins what it changes and reserves what it names, so that
-/// performing it later cannot be refused.
-pub(super) struct Judge<'c> {
-    connection: &'c Connection,
-    txn: TxnId,
-    now: Timestamp,
-    /// Rows as the changes so far leave them; `None` is deleted.
-    rows: BTreeMap<TaskId, Option<TaskRow>>,
-    /// Whether what is inserted may be amended by the same batch.
-    amends: bool,
-    keys: BTreeMap<String, TaskId>,
-    marks: BTreeMap<String, Option<Vec<u8>>>,
-}
-
-impl<'c> Judge<'c> {
-    pub(super) fn new(connection: &'c Connection, txn: TxnId, now: Timestamp) -> Self {
-        Self {
-            connection,
-            txn,
-            now,
-            rows: BTreeMap::new(),
-            amends: false,
-            keys: BTreeMap::new(),
-            marks: BTreeMap::new(),
-        }
-    }
-
-    /// Judges all changes. After an error the caller rolls back.
-    pub(super) fn judge(mut self, batch: &Batch) -> Result<()> {
-        let is_amendment = |change: &Change| matches!(change, Change::Amend { .. });
-        self.amends = batch.changes.iter().any(is_amendment);
-        batch.changes.iter().try_for_each(|change| match change {
-            Change::Insert(record) => self.insert(record),
-            Change::Settle(settlement) => self.settle(settlement),
-            Change::Amend {
-                task,
-                expect,
-                amendment,
-            } => self.amend(*task, *expect, amendment),
-            Change::Arrive { .. } => Ok(()),
-            Change::Mark { key, expect, value } => self.mark(key, expect.as_ref(), value.as_ref()),
-            Change::Room { queue, pending_max } => {
-                // What is to come is not in the table yet; one that is going to merge counts too.
-                let coming = batch.inserts().filter(|record| record.queue == **queue);
-                let coming = coming.count() as u64;
-                refuse_full(self.connection, queue, (coming, *pending_max))
-            }
-        })
-    }
-
-    fn insert(&mut self, record: &Record) -> Result<()> {
-        tasks::refuse_known(self.connection, record.id)?;
-        tasks::stage(self.connection, record.id, self.txn)?;
-        if let Some(unique) = lifecycle::wanted_key(record) {
-            self.judge_key(unique, record.id)?;
-            let what = Reservation::UniqueKey;
-            tasks::reserve(self.connection, what, &unique.key, self.txn)?;
-        }
-        if self.amends {
-            self.remember(record.clone())?;
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, mut record: Record) -> Result<()> {
-        let group_busy = tasks::is_group_busy(self.connection, &record)?;
-        lifecycle::publish(&mut record, group_busy, self.now)?;
-        self.rows.insert(record.id, Some(self.new_row(record)));
-        Ok(())
-    }
-
-    /// A row that is not yet in the table, and belongs to nobody else.
-    fn new_row(&self, record: Record) -> TaskRow {
-        TaskRow {
-            seq: 0,
-            rank: 0,
-            record,
-            pinned: Some(self.txn),
-            claim: None,
-        }
-    }
-
-    fn judge_key(&mut self, unique: &Unique, task: TaskId) -> Result<()> {
-        if let Some(holder) = self.keys.get(&unique.key) {
-            return match unique.on_duplicate {
-                OnDuplicate::Refuse => Err(not_unique(unique, *holder)),
-                OnDuplicate::Merge => Ok(()),
-            };
-        }
-        if let Some(holder) = tasks::key_holder(self.connection, &unique.key)? {
-            return refuse_holder(unique, &holder, Some(self.txn));
-        }
-        self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
-        self.keys.insert(unique.key.clone(), task);
-        Ok(())
-    }
-
-    fn settle(&mut self, settlement: &Settlement) -> Result<()> {
-        let row = self.row(settlement.task)?;
-        let mut row = claimed(row, settlement)?;
-        refuse_pinned(&row, Some(self.txn))?;
-        let fate = lifecycle::settle(&mut row.record, settlement, self.now)?;
-        row.claim = None;
-        self.leave(settlement.task, row, fate)
-    }
-
-    fn amend(&mut self, task: TaskId, expect: StateSet, amendment: &Amendment) -> Result<()> {
-        let mut row = self.row(task)?.ok_or_else(|| missing(task))?;
-        if matches!(amendment, Amendment::Progress(_)) {
-            return Ok(());
-        }
-        refuse_busy(self.connection, &row, Some(self.txn))?;
-        let group_busy = tasks::is_group_busy(self.connection, &row.record)?;
-        let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
-        self.leave(task, row, fate)
-    }
-
-    fn mark(&mut self, key: &str, expect: Option<&Vec<u8>>, value: Option<&Vec<u8>>) -> Result<()> {
-        self.refuse_reserved(Reservation::Mark, key)?;
-        let found = match self.marks.get(key) {
-            Some(found) => found.clone(),
-            None => tasks::mark(self.connection, key)?,
-        };
-        if found.as_ref() != expect {
-            return Err(Kind::MarkChanged(key.to_owned()).into());
-        }
-        self.marks.insert(key.to_owned(), value.cloned());
-        tasks::reserve(self.connection, Reservation::Mark, key, self.txn)
-    }
-
-    fn row(&self, task: TaskId) -> Result<Option<TaskRow>> {
-        match self.rows.get(&task) {
-            Some(row) => Ok(row.clone()),
-            None => tasks::follow(self.connection, task, Bytes::Left),
-        }
-    }
-
-    /// Remembers what a change leaves of the task that was called `task`.
-    fn leave(&mut self, task: TaskId, mut row: TaskRow, fate: Fate) -> Result<()> {
-        if row.pinned.is_none() {
-            tasks::pin(self.connection, row.seq, Some(self.txn))?;
-            row.pinned = Some(self.txn);
-        }
-        let left = (fate == Fate::Stays).then_some(row);
-        self.rows.insert(task, left);
-        Ok(())
-    }
-
-    fn refuse_reserved(&self, what: Reservation, name: &str) -> Result<()> {
-        if tasks::is_reserved(self.connection, what, name, Some(self.txn))? {
-            return Err(Kind::Conflict.into());
-        }
-        Ok(())
-    }
-}
-
 /// Refuses a queue in which more tasks are pending than may be, with so many that are to come.
-fn refuse_full(connection: &Connection, queue: &str, (coming, max): (u64, u64)) -> Result<()> {
+pub(super) fn refuse_full(
+    connection: &Connection,
+    queue: &str,
+    (coming, max): (u64, u64),
+) -> Result<()> {
     let pending = tasks::pending_count(connection, queue, max.saturating_add(1))?;
     Ok(lifecycle::check_room(
         queue,
@@ -379,7 +225,7 @@ fn refuse_full(connection: &Connection, queue: &str, (coming, max): (u64, u64)) 
 }
 
 /// Returns the row if the settlement's claim is the present one.
-fn claimed(row: Option<TaskRow>, settlement: &Settlement) -> Result<TaskRow> {
+pub(super) fn claimed(row: Option<TaskRow>, settlement: &Settlement) -> Result<TaskRow> {
     let lost = || Kind::ClaimLost(settlement.task);
     let row = row.ok_or_else(lost)?;
     let token = row.claim.as_ref().map(|claim| claim.token);
@@ -392,7 +238,7 @@ fn claimed(row: Option<TaskRow>, settlement: &Settlement) -> Result<TaskRow> {
 
 /// Refuses to merge into the holder of a key if the new task must not, or if the holder may be about to
 /// leave.
-fn refuse_holder(unique: &Unique, holder: &TaskRow, txn: Option<TxnId>) -> Result<()> {
+pub(super) fn refuse_holder(unique: &Unique, holder: &TaskRow, txn: Option<TxnId>) -> Result<()> {
     if unique.on_duplicate == OnDuplicate::Refuse {
         return Err(not_unique(unique, holder.record.id));
     }
@@ -428,7 +274,7 @@ fn refuse_pinned(row: &TaskRow, txn: Option<TxnId>) -> Result<()> {
     }
 }
 
-fn not_unique(unique: &Unique, holder: TaskId) -> super::error::Fault {
+pub(super) fn not_unique(unique: &Unique, holder: TaskId) -> super::error::Fault {
     let key = unique.key.clone();
     Kind::NotUnique { key, holder }.into()
 }

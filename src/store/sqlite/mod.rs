@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `options` `connection` `schema` | opening the file, and leaving other programs' alone |
 //! | `writer` `gate` | group commit; one writer of a process at a time |
-//! | `batch` `tasks` `row` | what a batch does to the tables |
+//! | `batch` `judge` `tasks` `row` | what a batch does to the tables, and whether it may |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -22,6 +22,7 @@ mod dispatch;
 pub(crate) mod error;
 pub(crate) mod gate;
 mod inspect;
+mod judge;
 mod notify;
 mod options;
 pub(crate) mod presence;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
-use super::batch::{self, Judge, Performer};
+use super::batch::{self, Performer};
 use super::error::{Fault, Result};
+use super::judge::judge;
 use super::register::{self, CommitRecord};
 use super::row::{self, Bytes, Sql, TaskRow, columns};
 use super::tasks;
@@ -72,7 +73,7 @@ impl Stage for SqliteStore {
                 if is_staged(connection, txn, &bytes)? {
                     return Ok(());
                 }
-                Judge::new(connection, txn, now).judge(&batch)?;
+                judge(connection, txn, &batch, now)?;
                 let count = batch.changes.len();
                 insert(connection, (txn, register), (count, &bytes), now)
             })
@@ -219,6 +220,8 @@ fn publish(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<Publis
         Some((staged::PUBLISHED, _)) => return Ok(Published::Already),
         Some(_) | None => return Ok(Published::Unknown),
     };
+    // What it has reserved is its own now: a task that comes back may take its key.
+    tasks::release(connection, txn)?;
     let applied = Performer::staged(connection, txn, now).perform(codec::decode(&bytes)?)?;
     end(connection, txn, staged::PUBLISHED)?;
     Ok(Published::Now(applied))
@@ -237,6 +240,7 @@ fn discard(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<()> {
         row.pinned = None;
         tasks::unblock(connection, row, now)?;
     }
+    tasks::release(connection, txn)?;
     end(connection, txn, staged::DISCARDED)?;
     drop_discarded(connection, now)
 }
@@ -259,7 +263,7 @@ fn end(connection: &Connection, txn: TxnId, state: u8) -> Result<()> {
     connection
         .prepare_cached("UPDATE votive_staged SET state = ?2, batch = x'' WHERE txn = ?1")?
         .execute(params![Sql(txn), state])?;
-    tasks::release(connection, txn)
+    Ok(())
 }
 
 fn pinned_by(connection: &Connection, txn: TxnId) -> Result<Vec<TaskRow>> {

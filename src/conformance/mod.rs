@@ -178,6 +178,15 @@ cases! { $
         tasks_come_in_the_order_of_publishing
         a_lower_priority_goes_first
         five_minutes_are_worth_a_step_of_priority
+        a_step_of_priority_is_worth_what_the_task_says
+        where_priorities_are_worth_nothing_tasks_come_in_the_order_of_publishing
+        a_step_of_priority_has_a_largest_worth
+        a_task_keeps_the_place_that_it_came_with
+        equal_tasks_come_in_the_order_of_their_batch
+        a_late_commit_stands_where_its_publishing_puts_it
+        a_late_commit_that_is_urgent_overtakes_what_waits
+        a_delay_and_a_priority_add_up
+        a_task_that_comes_again_stands_where_its_time_puts_it
         a_task_is_given_to_one
         a_claim_takes_no_more_than_it_wants
         one_claim_serves_several_queues

@@ -21,9 +21,11 @@
 //!   state, asks for no key ([`wanted_key`]), and is neither claimed nor waits for anything.
 //! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
 
+use std::time::Duration;
+
 use super::life::Life;
 use crate::store::{Amendment, Change, Kind, Settlement, Verdict};
-use crate::task::{Options, Record, State, StateSet, Unique};
+use crate::task::{AGEING_MAX, Options, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// The largest name of a queue, a kind, a key, a group, an object or a mark, in bytes.
@@ -64,12 +66,27 @@ fn check_record(record: &Record) -> Result<(), Kind> {
     for key in unique.chain(&options.group).chain(&options.about) {
         check_name("a key", key)?;
     }
+    check_ageing(options.ageing)?;
     if record.state == State::Staged || record.state.is_ended() {
         return Ok(());
     }
     let found = record.state;
     Err(Kind::Invalid(format!(
         "a new task must be staged, or have ended elsewhere, but it is {found}"
+    )))
+}
+
+/// Checks that a step of priority is not worth more than it may be.
+///
+/// # Errors
+/// [`Kind::Invalid`] names the bound.
+pub fn check_ageing(ageing: Option<Duration>) -> Result<(), Kind> {
+    if ageing.is_none_or(|ageing| ageing <= AGEING_MAX) {
+        return Ok(());
+    }
+    Err(Kind::Invalid(format!(
+        "a step of priority may be worth {} s at most",
+        AGEING_MAX.as_secs()
     )))
 }
 
@@ -218,8 +235,6 @@ fn live<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::id::{Incarnation, TaskId, Token};
     use crate::task::{Counts, Format, Payload};

@@ -232,10 +232,12 @@ fn options() -> impl Strategy<Value = Box<Options>> {
         weighted(0.1, time()),
         weighted(0.3, time()),
     );
-    (9_u8..12, times, key, group).prop_map(
-        |(priority, (not_before, delay, expiry, retention), key, group)| {
+    let ageing = weighted(0.2, time());
+    (9_u8..12, ageing, times, key, group).prop_map(
+        |(priority, ageing, (not_before, delay, expiry, retention), key, group)| {
             Box::new(Options {
                 priority,
+                ageing,
                 not_before: not_before.map(|after| START.saturating_add(after)),
                 delay,
                 expires_at: expiry.map(|after| START.saturating_add(after)),

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use votive::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
 use votive::store::{Amendment, Arrival, Change, Settlement, Verdict};
@@ -10,8 +11,8 @@ use votive::time::Timestamp;
 
 use crate::program::QUEUES;
 
-/// What one step of priority is worth.
-const AGEING_MICROS: i64 = 300_000_000;
+/// What one step of priority is worth to a task that says nothing of it.
+const AGEING: Duration = Duration::from_secs(300);
 
 /// How many tasks past their retention one write drops.
 const DROPPED_MAX: usize = 16;
@@ -454,5 +455,6 @@ fn kept_until(record: &Record) -> Option<Timestamp> {
 fn rank(record: &Record) -> i64 {
     let since = record.published_at.max(record.not_before);
     let since = since.expect("a visible task was published");
-    since.as_micros() + AGEING_MICROS * i64::from(record.options.priority)
+    let ageing = record.options.ageing.unwrap_or(AGEING).as_micros();
+    since.as_micros() + ageing as i64 * i64::from(record.options.priority)
 }

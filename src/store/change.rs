@@ -45,6 +45,19 @@ impl Batch {
         })
     }
 
+    /// Returns the visible tasks that nothing else may move while the batch is staged.
+    pub(in crate::store) fn pinned(&self) -> impl Iterator<Item = TaskId> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Settle(settlement) => Some(settlement.task),
+            Change::Amend {
+                amendment: Amendment::Progress(_),
+                ..
+            } => None,
+            Change::Amend { task, .. } => Some(*task),
+            _ => None,
+        })
+    }
+
     /// Whether one change of the batch may decide what becomes of another, so that they cannot be judged one
     /// by one: a key that one frees or takes and another wants, the room that a task leaves or does not need,
     /// a task that is changed twice.

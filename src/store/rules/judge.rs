@@ -6,7 +6,7 @@ use super::refuse::{claimed, not_unique, refuse_full, refuse_holder, refuse_rese
 use super::{Reservation, Result, Tables};
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
-use crate::store::{Amendment, Batch, Change, Kind, Settlement};
+use crate::store::{Batch, Change, Kind, Settlement};
 use crate::task::{OnDuplicate, Record, Unique};
 
 /// Judges a batch, pins what it changes and reserves what it names.
@@ -53,23 +53,18 @@ impl<T: Tables> Judge<T> {
 
     /// Pins and reserves what a batch was judged by.
     pub(in crate::store) fn lock(mut self, batch: &Batch) -> Result<(), T::Fault> {
-        batch.changes.iter().try_for_each(|change| match change {
-            Change::Insert(record) => {
-                self.tables.announce(record.id, self.txn)?;
-                match lifecycle::wanted_key(record) {
-                    Some(unique) => self.reserve(Reservation::UniqueKey, &unique.key),
-                    None => Ok(()),
-                }
+        for record in batch.inserts() {
+            self.tables.announce(record.id, self.txn)?;
+            if let Some(unique) = lifecycle::wanted_key(record) {
+                self.reserve(Reservation::UniqueKey, &unique.key)?;
             }
-            Change::Settle(Settlement { task, .. }) => self.pin(*task),
-            Change::Amend {
-                amendment: Amendment::Progress(_),
-                ..
-            } => Ok(()),
-            Change::Amend { task, .. } => self.pin(*task),
-            Change::Mark { key, .. } => self.reserve(Reservation::Mark, key),
-            Change::Arrive { .. } | Change::Room { .. } => Ok(()),
-        })
+        }
+        for change in &batch.changes {
+            if let Change::Mark { key, .. } = change {
+                self.reserve(Reservation::Mark, key)?;
+            }
+        }
+        batch.pinned().try_for_each(|task| self.pin(task))
     }
 
     fn pin(&mut self, task: TaskId) -> Result<(), T::Fault> {

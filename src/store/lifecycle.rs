@@ -3,11 +3,15 @@
 //! within the table of [`State::after`].
 //!
 //! # What a store decides itself, by these rules
+//! - **Order.** The changes of a batch are judged, and made, one after the other: what one frees the next may
+//!   take, and of two that want a key the first has it. So a store judges what is to be staged by making it and
+//!   taking it back, at least where one change decides about another.
 //! - **Group.** The one task of a group that is Ready or Claimed *holds* the group; it is busy for all
 //!   others. When its holder is neither any more, the first by rank and sequence of those that wait for
 //!   nothing but the group is [`unblock`]ed.
 //! - **Unique key.** A task *holds* its key while it is pending ([`StateSet::PENDING`]): the key is free
-//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
+//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it, and if not
+//!   goes on without it.
 //! - **Room.** How many tasks of a queue are pending is judged when a batch is staged or applied, and
 //!   never again: what is staged is published even if the queue is full by then.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,

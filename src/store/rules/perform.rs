@@ -99,7 +99,7 @@ impl<T: Tables> Performer<T> {
         if self.is_judged() {
             return Ok(unique.on_duplicate == OnDuplicate::Merge);
         }
-        refuse_holder(unique, holder, None)?;
+        refuse_holder(unique, holder)?;
         Ok(true)
     }
 

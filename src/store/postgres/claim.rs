@@ -15,7 +15,7 @@ use super::tasks;
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
-use crate::store::{Arrival, Claim, ClaimRequest, Want};
+use crate::store::{Arrival, Claim, ClaimRequest, Want, rules};
 use crate::task::State;
 use crate::time::Timestamp;
 
@@ -219,7 +219,7 @@ fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Resu
     }
     let group_busy = tasks::is_group_busy(session, &row.record)?;
     lifecycle::due(&mut row.record, group_busy, now)?;
-    tasks::keep(session, State::Scheduled, &row, Fate::Stays, now)
+    rules::keep(&mut { session }, State::Scheduled, &row, Fate::Stays, now)
 }
 
 /// Returns the first of those that are Ready and those that the departed hold, in one order.

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{Queue, Rate, apply};
-use crate::store::{self, Batch, Change, Kind, QueueStats};
-use crate::task::{Name, State};
+use crate::store::{self, Batch, Change, Kind, QueueStats, lifecycle};
+use crate::task::{Name, Options, State};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
 
@@ -40,6 +40,12 @@ pub struct Settings {
     /// none.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub top_kinds: BTreeSet<String>,
+    /// What a step of priority is worth, in time of waiting, to those that are enqueued from now on and say
+    /// nothing of it themselves. Zero is none: then tasks come in the order of publishing. At most
+    /// [`AGEING_MAX`](crate::task::AGEING_MAX). Defaults to none:
+    /// [`AGEING_DEFAULT`](crate::task::AGEING_DEFAULT).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ageing: Option<Duration>,
     /// How many tasks may start, over all consumers together. Defaults to none: as many as there are
     /// workers for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,22 +106,22 @@ impl Settings {
         }
     }
 
-    /// Whether tasks of this kind go first.
-    pub(super) fn is_top(&self, kind: &str) -> bool {
-        self.top_kinds.contains(kind)
+    /// Completes what a producer said of a task of this kind.
+    pub(super) fn complete(&self, kind: &str, options: &mut Options) {
+        if self.top_kinds.contains(kind) {
+            options.priority = 0;
+        }
+        options.ageing = options.ageing.or(self.ageing);
     }
 
     fn check(&self, backend: &'static str) -> store::Result<()> {
+        let refused = |kind| store::Error::new(kind, backend, "change a queue's settings");
+        lifecycle::check_ageing(self.ageing).map_err(refused)?;
         if self.rate.is_none_or(|rate| rate.is_sound()) {
             return Ok(());
         }
         let text = "a rate needs at least one start, a burst of one, and a microsecond for each";
-        let kind = Kind::Invalid(text.to_owned());
-        Err(store::Error::new(
-            kind,
-            backend,
-            "change a queue's settings",
-        ))
+        Err(refused(Kind::Invalid(text.to_owned())))
     }
 }
 
@@ -222,8 +228,8 @@ impl Queue {
     /// with [`pause`](Self::pause).
     ///
     /// # Errors
-    /// As [`pause`](Self::pause). [`Kind::Invalid`] if a rate makes no sense, or the queue's name is longer
-    /// than 249 bytes.
+    /// As [`pause`](Self::pause). [`Kind::Invalid`] if a rate makes no sense, a step of priority is worth too
+    /// much, or the queue's name is longer than 249 bytes.
     ///
     /// # Durability
     /// The change is on disk.

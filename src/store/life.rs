@@ -1,12 +1,10 @@
 //! The life of a task: the part of a record that moves, and the rules by which it does. The
 //! functions of [`lifecycle`](super::lifecycle) are these rules for whole records.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::lifecycle::Fate;
-use super::{AGEING, Amendment, Kind, Settlement, Verdict};
+use super::{Amendment, Kind, Settlement, Verdict};
 use crate::id::TaskId;
 use crate::task::{Counts, DeadReason, Event, Options, Record, State, StateSet};
 use crate::time::Timestamp;
@@ -180,10 +178,9 @@ impl Life {
     }
 
     /// Computes the claim order of a task that was published, or became due, at `at`.
-    pub(in crate::store) fn rank(&self, priority: u8, at: Timestamp) -> i64 {
+    pub(in crate::store) fn rank(&self, options: &Options, at: Timestamp) -> i64 {
         let base = self.not_before.map_or(at, |not_before| not_before.max(at));
-        let malus: Duration = AGEING * u32::from(priority);
-        base.saturating_add(malus).as_micros()
+        base.saturating_add(options.malus()).as_micros()
     }
 
     /// Refuses a task that is in none of these states.

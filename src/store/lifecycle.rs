@@ -3,11 +3,15 @@
 //! within the table of [`State::after`].
 //!
 //! # What a store decides itself, by these rules
+//! - **Order.** The changes of a batch are judged, and made, one after the other: what one frees the next may
+//!   take, and of two that want a key the first has it. So a store judges what is to be staged by making it and
+//!   taking it back, at least where one change decides about another.
 //! - **Group.** The one task of a group that is Ready or Claimed *holds* the group; it is busy for all
 //!   others. When its holder is neither any more, the first by rank and sequence of those that wait for
 //!   nothing but the group is [`unblock`]ed.
 //! - **Unique key.** A task *holds* its key while it is pending ([`StateSet::PENDING`]): the key is free
-//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
+//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it, and if not
+//!   goes on without it.
 //! - **Room.** How many tasks of a queue are pending is judged when a batch is staged or applied, and
 //!   never again: what is staged is published even if the queue is full by then.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
@@ -17,9 +21,11 @@
 //!   state, asks for no key ([`wanted_key`]), and is neither claimed nor waits for anything.
 //! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
 
+use std::time::Duration;
+
 use super::life::Life;
 use crate::store::{Amendment, Change, Kind, Settlement, Verdict};
-use crate::task::{Options, Record, State, StateSet, Unique};
+use crate::task::{AGEING_MAX, Options, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// The largest name of a queue, a kind, a key, a group, an object or a mark, in bytes.
@@ -60,12 +66,27 @@ fn check_record(record: &Record) -> Result<(), Kind> {
     for key in unique.chain(&options.group).chain(&options.about) {
         check_name("a key", key)?;
     }
+    check_ageing(options.ageing)?;
     if record.state == State::Staged || record.state.is_ended() {
         return Ok(());
     }
     let found = record.state;
     Err(Kind::Invalid(format!(
         "a new task must be staged, or have ended elsewhere, but it is {found}"
+    )))
+}
+
+/// Checks that a step of priority is not worth more than it may be.
+///
+/// # Errors
+/// [`Kind::Invalid`] names the bound.
+pub fn check_ageing(ageing: Option<Duration>) -> Result<(), Kind> {
+    if ageing.is_none_or(|ageing| ageing <= AGEING_MAX) {
+        return Ok(());
+    }
+    Err(Kind::Invalid(format!(
+        "a step of priority may be worth {} s at most",
+        AGEING_MAX.as_secs()
     )))
 }
 
@@ -214,8 +235,6 @@ fn live<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::id::{Incarnation, TaskId, Token};
     use crate::task::{Counts, Format, Payload};

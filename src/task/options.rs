@@ -59,11 +59,22 @@ const PAYLOADS: Uuid = Uuid::from_u128(0x6a52_1f0e_93c7_4d18_b1a4_5e7d_0c29_f386
 /// The longest kind, in bytes, that is shown in a key, which has at most 255.
 const KIND_SHOWN_MAX: usize = 200;
 
+/// What a step of priority is worth where nobody says otherwise.
+pub const AGEING_DEFAULT: Duration = Duration::from_secs(300);
+
+/// The most that a step of priority may be worth: enough for no task to overtake another by waiting in
+/// practice, and so little that ranks are exact in every store for centuries.
+pub const AGEING_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// What a producer says about a task beside its payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
-    /// Lower goes first: each step is worth 300 s of waiting. Defaults to 10.
+    /// Lower goes first: each step is worth [`ageing`](Self::ageing) of waiting. Defaults to 10.
     pub priority: u8,
+    /// What each step of priority is worth, in time of waiting; zero is none, so that tasks come in the
+    /// order of publishing. At most [`AGEING_MAX`]. Defaults to what is said of the queue when the task is
+    /// enqueued, or else to [`AGEING_DEFAULT`].
+    pub ageing: Option<Duration>,
     /// The earliest time to run. Defaults to none: at once.
     pub not_before: Option<Timestamp>,
     /// Wait this long after the commit; added to the time of publishing. Defaults to none.
@@ -141,6 +152,13 @@ impl Options {
         }
     }
 
+    /// Returns how much later the task comes than one of priority 0 would.
+    #[must_use]
+    pub fn malus(&self) -> Duration {
+        let ageing = self.ageing.unwrap_or(AGEING_DEFAULT);
+        ageing.saturating_mul(u32::from(self.priority))
+    }
+
     /// Shares the options; those that are the default ones take no room of their own.
     #[must_use]
     pub fn shared(self) -> Arc<Self> {
@@ -157,6 +175,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             priority: 10,
+            ageing: None,
             not_before: None,
             delay: None,
             expires_at: None,

@@ -87,3 +87,21 @@ fn a_kind_that_goes_first_is_enqueued_with_priority_0() {
     assert!(said.text.contains("mail,password"), "{}", said.text);
     assert_eq!(desk.run(&["queue", "set", "default"]).exit, 2);
 }
+
+#[test]
+fn what_a_step_of_priority_is_worth_is_said_and_shown() {
+    let desk = Desk::new();
+    let set = desk.json(&["queue", "set", "default", "--ageing", "1m"]);
+    assert_eq!(set["queues"][0]["ageing_seconds"], 60.0);
+    let task = desk.enqueue(&["mail", "{}"]);
+    let said = desk.run(&["show", &task]);
+    assert!(said.text.contains("ageing"), "{}", said.text);
+    let absurd = desk.run(&["queue", "set", "default", "--ageing", "31days"]);
+    assert!(
+        absurd.exit != 0 && absurd.error.contains("2592000 s at most"),
+        "{}",
+        absurd.error
+    );
+    let set = desk.json(&["queue", "set", "default", "--ageing", "none"]);
+    assert_eq!(set["queues"][0]["ageing_seconds"], Value::Null);
+}

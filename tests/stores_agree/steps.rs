@@ -61,20 +61,28 @@ fn options() -> impl Strategy<Value = Box<Options>> {
     let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
     let key = prop_oneof![2 => Just(None), 1 => ("[ab]", duplicate).prop_map(Some)];
     let group = prop_oneof![2 => Just(None), 1 => "[gh]".prop_map(Some)];
-    (key, group, 9_u8..11, seconds(), seconds(), seconds()).prop_map(
-        |(key, group, priority, delay, retention, expiry)| {
+    (
+        key,
+        group,
+        9_u8..11,
+        seconds(),
+        seconds(),
+        seconds(),
+        seconds(),
+    )
+        .prop_map(|(key, group, priority, ageing, delay, retention, expiry)| {
             Box::new(Options {
                 unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
                 group,
                 priority,
+                ageing: ageing.map(Duration::from_secs),
                 delay: delay.map(Duration::from_secs),
                 retention: retention.map(Duration::from_secs),
                 expires_at: expiry
                     .map(|seconds| START.saturating_add(Duration::from_secs(seconds))),
                 ..Options::default()
             })
-        },
-    )
+        })
 }
 
 fn edit() -> impl Strategy<Value = Edit> {

@@ -291,7 +291,7 @@ pub(crate) struct SetQueue {
     /// The queue
     pub(crate) queue: String,
     /// The largest number of pending tasks; 0 takes none, `none` is no limit
-    #[arg(long, value_name = "TASKS", value_parser = limit, required_unless_present_any = ["rate", "top"])]
+    #[arg(long, value_name = "TASKS", value_parser = limit, required_unless_present_any = ["rate", "top", "ageing"])]
     pub(crate) capacity: Option<Said<u64>>,
     /// How many tasks may start in which time, over all consumers, such as `10/1s`; `none` is no limit
     #[arg(long, value_name = "TASKS/DURATION", value_parser = rate)]
@@ -302,6 +302,10 @@ pub(crate) struct SetQueue {
     /// Kinds that go first when they are enqueued from now on, parted by commas; `none` is none
     #[arg(long, value_name = "KINDS", value_parser = kinds)]
     pub(crate) top: Option<Kinds>,
+    /// What a step of priority is worth in time of waiting to tasks that are enqueued from now on, such as
+    /// `1m`; `0s` is nothing, `none` is the usual 5 minutes
+    #[arg(long, value_name = "DURATION", value_parser = ageing)]
+    pub(crate) ageing: Option<Said<Duration>>,
 }
 
 /// A value that may be said to be none.
@@ -424,6 +428,16 @@ fn rate(text: &str) -> Result<Said<Rate>, String> {
     };
     let rate = read().ok_or("expected a number and a duration such as 10/1s, or `none`")?;
     Ok(Said(Some(rate)))
+}
+
+/// Reads what a step of priority is worth, or `none`.
+fn ageing(text: &str) -> Result<Said<Duration>, String> {
+    match text {
+        "none" => Ok(Said(None)),
+        duration => humantime::parse_duration(duration)
+            .map(|ageing| Said(Some(ageing)))
+            .map_err(|error| format!("{error}; expected a duration such as 1m, or `none`")),
+    }
 }
 
 /// Reads names parted by commas, or `none`.

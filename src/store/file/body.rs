@@ -271,6 +271,7 @@ impl<'s> Shelf<'s> {
 fn needed(options: &Options) -> Options {
     Options {
         priority: options.priority,
+        ageing: options.ageing,
         expires_at: options.expires_at,
         unique: options.unique.clone(),
         group: options.group.clone(),

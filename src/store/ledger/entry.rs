@@ -219,7 +219,7 @@ impl<B> Entry<B> {
 
     pub(super) fn rank(&self) -> i64 {
         let at = self.life.published_at.unwrap_or_default();
-        self.life.rank(self.options.priority, at)
+        self.life.rank(&self.options, at)
     }
 
     pub(super) fn key(&self) -> Option<&String> {

@@ -13,7 +13,7 @@ use super::tasks;
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
-use crate::store::{Claim, Want};
+use crate::store::{Claim, Want, rules};
 use crate::task::State;
 use crate::time::Timestamp;
 
@@ -193,7 +193,7 @@ fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Resu
     }
     let group_busy = tasks::is_group_busy(session, &row.record)?;
     lifecycle::due(&mut row.record, group_busy, now)?;
-    tasks::keep(session, State::Scheduled, &row, Fate::Stays, now)
+    rules::keep(&mut { session }, State::Scheduled, &row, Fate::Stays, now)
 }
 
 /// Locks and returns the first of those that are Ready and those that the departed hold, in one order.
@@ -256,7 +256,7 @@ fn take_one(
 ) -> Result<Claim> {
     let record = &mut row.record;
     let reclaimed = row.claim.is_some();
-    if let Some(claim) = &row.claim {
+    if let Some(claim) = &row.kept.claim {
         lifecycle::reclaim(record)?;
         session.later(
             "UPDATE @.task SET reclaims = $2, fence = $3 WHERE seq = $1",

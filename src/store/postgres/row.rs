@@ -7,8 +7,8 @@ use tokio_postgres::types::FromSql;
 
 use super::error::{Fault, Result};
 use crate::codec;
-use crate::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
-use crate::store::Listed;
+use crate::id::{Incarnation, TaskId, Token, TxnId};
+use crate::store::rules::{self, ClaimColumns};
 use crate::task::{Counts, DeadReason, Format, Name, Options, Payload, Record, State};
 use crate::time::Timestamp;
 
@@ -47,31 +47,31 @@ const HOLDER: usize = 20;
 /// Where a claim's own statement has the token that it gave.
 pub(super) const GIVEN: usize = 20;
 
-/// A visible task, as the tables have it.
+/// A visible task. Its state tells Claimed from Ready.
+pub(super) type TaskRow = rules::TaskRow<Kept>;
+
+/// What the tables have of a claim, whatever is to become of it.
 #[derive(Debug, Clone)]
-pub(super) struct TaskRow {
-    pub(super) seq: i64,
-    /// Without the payload's bytes unless they were asked for. Its state tells Claimed from Ready.
-    pub(super) record: Record,
-    pub(super) rank: i64,
-    pub(super) pinned: Option<TxnId>,
-    pub(super) claim: Option<ClaimColumns>,
-    /// What the tables have of it.
-    pub(super) kept: Kept,
+pub(in crate::store) struct KeptClaim {
+    pub(super) token: Token,
+    /// Numbers the claims of all tasks.
+    pub(super) number: i64,
+    /// Whether it is a run of its own.
+    pub(super) is_alone: bool,
 }
 
-/// What the tables have of a task, whatever is to become of it.
+/// Where a task is in the narrow tables.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(in crate::store) struct Kept {
     pub(super) is_ready: bool,
-    pub(super) claim: Option<ClaimColumns>,
+    pub(super) claim: Option<KeptClaim>,
     pub(super) queue: Name,
     pub(super) rank: i64,
 }
 
-impl Kept {
-    /// Is of a task that the narrow tables do not know.
-    pub(super) const fn nowhere() -> Self {
+/// A task that the narrow tables do not know.
+impl Default for Kept {
+    fn default() -> Self {
         Self {
             is_ready: false,
             claim: None,
@@ -81,30 +81,18 @@ impl Kept {
     }
 }
 
-/// Who has claimed a task, and since when.
-#[derive(Debug, Clone)]
-pub(super) struct ClaimColumns {
-    pub(super) token: Token,
-    pub(super) name: String,
-    pub(super) at: Timestamp,
-    /// Numbers the claims of all tasks.
-    pub(super) number: i64,
-    /// Whether it is a run of its own.
-    pub(super) is_alone: bool,
-}
-
 impl TaskRow {
     /// Reads a row of [`tasks_with`].
     pub(super) fn read(row: &Row) -> Result<Self> {
         let mut read = Self::read_task(row)?;
-        read.claim = ClaimColumns::read(row)?;
+        read.claim = claim(row)?;
         read.pinned = optional_id(row, HOLDER + 4)?.map(TxnId::from_bytes);
         if read.claim.is_some() && read.record.state == State::Ready {
             read.record.state = State::Claimed;
         }
         read.kept = Kept {
             is_ready: column(row, HOLDER + 5)?,
-            claim: read.claim.clone(),
+            claim: kept_claim(row, read.claim.as_ref())?,
             queue: read.record.queue.clone(),
             rank: read.rank,
         };
@@ -149,41 +137,32 @@ impl TaskRow {
             rank: column(row, 5)?,
             pinned: None,
             claim: None,
-            kept: Kept::nowhere(),
+            kept: Kept::default(),
         })
-    }
-
-    /// Turns it into what a listing shows.
-    pub(super) fn listed(self) -> Listed {
-        let claimed_at = self.claim.as_ref().map(|claim| claim.at);
-        let holder = self.claim.map(|claim| ConsumerId {
-            incarnation: claim.token.incarnation,
-            name: claim.name,
-        });
-        Listed {
-            record: self.record,
-            holder,
-            claimed_at,
-        }
     }
 }
 
-impl ClaimColumns {
-    fn read(row: &Row) -> Result<Option<Self>> {
-        let Some(holder) = column::<Option<i64>>(row, HOLDER)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            token: Token {
-                incarnation: Incarnation::from_u64(holder.cast_unsigned()),
-                count: column::<i64>(row, HOLDER + 1)?.cast_unsigned(),
-            },
-            name: column(row, HOLDER + 2)?,
-            at: instant(row, HOLDER + 3)?,
-            number: column(row, HOLDER + 6)?,
-            is_alone: column(row, HOLDER + 7)?,
-        }))
-    }
+fn kept_claim(row: &Row, claim: Option<&ClaimColumns>) -> Result<Option<KeptClaim>> {
+    let Some(claim) = claim else { return Ok(None) };
+    Ok(Some(KeptClaim {
+        token: claim.token,
+        number: column(row, HOLDER + 6)?,
+        is_alone: column(row, HOLDER + 7)?,
+    }))
+}
+
+fn claim(row: &Row) -> Result<Option<ClaimColumns>> {
+    let Some(holder) = column::<Option<i64>>(row, HOLDER)? else {
+        return Ok(None);
+    };
+    Ok(Some(ClaimColumns {
+        token: Token {
+            incarnation: Incarnation::from_u64(holder.cast_unsigned()),
+            count: column::<i64>(row, HOLDER + 1)?.cast_unsigned(),
+        },
+        name: column(row, HOLDER + 2)?,
+        at: instant(row, HOLDER + 3)?,
+    }))
 }
 
 /// Reads a column that must be what the tables say it is.

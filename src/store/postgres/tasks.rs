@@ -1,7 +1,5 @@
-//! The visible tasks: finding, locking, keeping and deleting rows, with what hangs on them.
-//!
-//! Owns two invariants: of each group at most one task is Ready or Claimed, and a unique key is held by
-//! at most one task, which is pending. Who changes either holds the lock of the name.
+//! The visible tasks: finding, locking, writing and deleting rows, with what hangs on them. Who changes
+//! which task has a group or a key holds the lock of the name.
 //!
 //! Whoever waits for locks takes them in one order: names, in the order of their numbers; then tasks, and then
 //! runs of the line, both in the order of sequences; then rows of what hangs on them. The row of a task is the only
@@ -11,16 +9,14 @@
 use super::claim::claim_of_task;
 use super::error::Result;
 use super::insert::published_at;
-use super::keys::{self, may_hold_key};
 use super::line;
 use super::row::{TaskRow, column, dead_number, id, state_number, tasks_with};
 use super::session::Session;
 use super::value::Value;
 use crate::codec;
 use crate::id::{TaskId, TxnId};
-use crate::store::lifecycle::{self, Fate};
-use crate::store::{self, Kind};
-use crate::task::{Record, State, StateSet};
+use crate::store::{self, Kind, lifecycle, rules};
+use crate::task::{Record, State};
 use crate::time::Timestamp;
 
 /// Finds a visible task by its own id, without its payload.
@@ -49,7 +45,7 @@ pub(super) fn follow(session: &mut dyn Session, id: TaskId) -> Result<Option<Tas
 
 /// Keeps tasks, or those that they merged into, from being changed and from being claimed. A claim that is
 /// being made is waited for; statements that follow see it. If it leaves something of the run that the task was
-/// in, a claim may still take it: who then wants to take it [out of the line](line::leave) finds out.
+/// in, another claim may still take it: who then wants to take it [out of the line](line::leave) finds out.
 pub(super) fn lock(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
@@ -122,40 +118,6 @@ pub(super) fn unstage(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
     )
 }
 
-/// Keeps what has become of a task that was in the state `before`, or deletes it.
-pub(super) fn keep(
-    session: &mut dyn Session,
-    before: State,
-    row: &TaskRow,
-    fate: Fate,
-    now: Timestamp,
-) -> Result<()> {
-    match fate {
-        Fate::Stays => update(session, row)?,
-        Fate::Leaves => delete(session, row)?,
-    }
-    let record = &row.record;
-    let stays = fate == Fate::Stays;
-    if record.options.unique.is_some() {
-        let holds = stays && may_hold_key(record);
-        match (StateSet::PENDING.contains(before), holds) {
-            (true, false) => keys::free_key(session, record)?,
-            (false, true) => keys::take_key_again(session, record)?,
-            _ => {}
-        }
-    }
-    match &record.options.group {
-        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
-            pass_group_on(session, group, now)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn holds_group(state: State) -> bool {
-    matches!(state, State::Ready | State::Claimed)
-}
-
 /// Writes what has become of a task.
 pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     let record = &row.record;
@@ -220,7 +182,8 @@ fn place(session: &mut dyn Session, row: &TaskRow, is_ready: bool, rank: i64) ->
     Ok(())
 }
 
-fn delete(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
+/// Deletes a task with all that hangs on it, but for its unique key.
+pub(super) fn delete(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     let options = &row.record.options;
     session.later("DELETE FROM @.task WHERE seq = $1", vec![row.seq.into()])?;
     let gone = TaskRow {
@@ -280,7 +243,7 @@ pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp)
     let is_ready = row.record.state == State::Ready;
     place(session, &row, is_ready, row.rank)?;
     row.kept.is_ready = is_ready;
-    unblock(session, row, now)
+    rules::unblock(&mut { session }, row, now)
 }
 
 /// Whether another task of the group is Ready or Claimed.
@@ -294,21 +257,8 @@ pub(super) fn is_group_busy(session: &mut dyn Session, record: &Record) -> Resul
     )
 }
 
-/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
-/// take the group, so the next one is looked for.
-fn pass_group_on(session: &mut dyn Session, group: &str, now: Timestamp) -> Result<()> {
-    loop {
-        let next = next_of_group(session, group)?;
-        let Some(mut row) = next else { return Ok(()) };
-        lifecycle::unblock(&mut row.record, now)?;
-        update(session, &row)?;
-        if row.record.state == State::Ready {
-            return Ok(());
-        }
-    }
-}
-
-fn next_of_group(session: &mut dyn Session, group: &str) -> Result<Option<TaskRow>> {
+/// Returns the first that waits for nothing but the group, and keeps it from others.
+pub(super) fn next_of_group(session: &mut dyn Session, group: &str) -> Result<Option<TaskRow>> {
     loop {
         let row = session.first(
             "SELECT t.id FROM @.task t WHERE t.group_key = $1 AND t.state = 1 AND t.pinned IS NULL
@@ -327,40 +277,17 @@ fn next_of_group(session: &mut dyn Session, group: &str) -> Result<Option<TaskRo
     }
 }
 
-/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
-pub(super) fn arrive(
-    session: &mut dyn Session,
-    task: TaskId,
-    done: TaskId,
-    now: Timestamp,
-) -> Result<()> {
+/// Notes that a prerequisite of a task is met; `false` if it did not wait for that.
+pub(super) fn meet(session: &mut dyn Session, task: TaskId, done: TaskId) -> Result<bool> {
     let met = session.execute(
         "DELETE FROM @.prerequisite WHERE task = $1 AND done = $2",
         vec![task.into(), done.into()],
     )?;
-    if met == 0 {
-        return Ok(());
-    }
-    match find(session, task)? {
-        Some(row) => unblock(session, row, now),
-        None => Ok(()),
-    }
+    Ok(met > 0)
 }
 
-/// Lets a waiting task go on unless something still holds it back.
-pub(super) fn unblock(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
-    let free = row.record.state == State::Waiting
-        && row.pinned.is_none()
-        && !has_prerequisites(session, row.record.id)?
-        && !is_group_busy(session, &row.record)?;
-    if !free {
-        return Ok(());
-    }
-    lifecycle::unblock(&mut row.record, now)?;
-    update(session, &row)
-}
-
-fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
+/// Whether a task waits for another.
+pub(super) fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
     session.exists(
         "SELECT 1 FROM @.prerequisite WHERE task = $1 LIMIT 1",
         vec![task.into()],

@@ -85,6 +85,8 @@ struct Insert<'b> {
     queue: &'b str,
     priority: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ageing: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delay: Option<String>,
@@ -258,6 +260,7 @@ impl Blobs {
         Ok(Insert {
             queue: &record.queue,
             priority: options.priority.to_string(),
+            ageing: options.ageing.map(|ageing| ageing.as_micros().to_string()),
             not_before: record.not_before.map(micros),
             delay: options.delay.map(|delay| delay.as_micros().to_string()),
             group: options.group.as_deref(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use votive::Queue;
@@ -34,6 +35,9 @@ struct QueueView {
     capacity: Option<u64>,
     rate: Option<RateView>,
     top_kinds: Vec<String>,
+    ageing_seconds: Option<f64>,
+    #[serde(skip)]
+    ageing: Option<Duration>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,6 +80,8 @@ impl From<QueueState> for QueueView {
             capacity: settings.capacity,
             rate: settings.rate.map(RateView::from),
             top_kinds: settings.top_kinds.into_iter().collect(),
+            ageing_seconds: settings.ageing.map(|ageing| ageing.as_secs_f64()),
+            ageing: settings.ageing,
         }
     }
 }
@@ -117,6 +123,9 @@ fn set(settings: &mut Settings, typed: &SetQueue) {
     if let Some(kinds) = &typed.top {
         settings.top_kinds.clone_from(&kinds.0);
     }
+    if let Some(Said(ageing)) = typed.ageing {
+        settings.ageing = ageing;
+    }
 }
 
 fn list(target: &Target, json: bool) -> Result<Exit, Failure> {
@@ -157,7 +166,7 @@ impl fmt::Display for Listing {
             return writeln!(f, "no queues");
         }
         let headings = [
-            "queue", "status", "capacity", "rate", "top", "paused", "because",
+            "queue", "status", "capacity", "rate", "top", "ageing", "paused", "because",
         ];
         let mut table = Table::new(headings);
         for queue in &self.queues {
@@ -175,6 +184,10 @@ impl fmt::Display for Listing {
                     .map(|rate| rate.text.clone())
                     .unwrap_or_default(),
                 queue.top_kinds.join(","),
+                queue
+                    .ageing
+                    .map(|ageing| humantime::format_duration(ageing).to_string())
+                    .unwrap_or_default(),
                 since.unwrap_or_default(),
                 queue.paused_because.clone().unwrap_or_default(),
             ]);

@@ -41,6 +41,7 @@ local function new_task(change, blob)
     state = change.state or 'staged',
     queue = change.queue,
     priority = change.priority,
+    ageing = change.ageing,
     not_before = change.not_before,
     delay = change.delay,
     group = change.group,

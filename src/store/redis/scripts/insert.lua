@@ -5,10 +5,11 @@
 -- The server makes every function of a script anew at each call, which costs as much as a small command. So
 -- there are hardly any here, and what has one elsewhere is written out.
 --
--- ARGV: txn, stores, lone commits to forget, queue, then for each task its id, its priority, its retention or
--- nothing, and its body.
-local txn, stores, spent, queue = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local FIRST, STEP = 7, 4
+-- ARGV: txn, stores, lone commits to forget, queue, the ageing of all tasks or nothing, then for each task its
+-- id, its priority, its retention or nothing, and its body.
+local txn, stores, spent, queue, said = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local ageing = tonumber(said) or AGEING
+local FIRST, STEP = 8, 4
 local call, format = redis.call, string.format
 local answered_at = text(server_time())
 local otherwise = { answered_at, 'Ok', 'Otherwise' }
@@ -45,10 +46,11 @@ for i = FIRST, #ARGV, STEP do
   seq, ready_count = seq + 1, ready_count + 1
   call('HSET', task .. id, 'state', 'ready', 'queue', queue, 'priority', priority,
     'published_at', published_at, 'seq', seq)
+  if said ~= '' then call('HSET', task .. id, 'ageing', said) end
   if retention ~= '' then call('HSET', task .. id, 'retention', retention) end
   call('SET', body .. id, ARGV[i + 3])
   call('ZADD', tasks, seq, id)
-  call('ZADD', store .. 'ready:' .. priority .. ':' .. queue, at + AGEING * priority,
+  call('ZADD', store .. 'ready:' .. priority .. ':' .. queue, at + ageing * priority,
     format('%016.0f:%s', seq, id))
   call('SADD', store .. 'bands:' .. queue, priority)
 end

@@ -1,0 +1,100 @@
+//! What follows from a change of a task: its key and its group go on.
+
+use super::{Reservation, Result, RowOf, Tables};
+use crate::id::TaskId;
+use crate::store::lifecycle::{self, Fate};
+use crate::task::{Record, State, StateSet};
+use crate::time::Timestamp;
+
+/// Keeps what has become of a task that was in the state `before`, or deletes it.
+pub(in crate::store) fn keep<T: Tables>(
+    tables: &mut T,
+    before: State,
+    row: &RowOf<T>,
+    fate: Fate,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    match fate {
+        Fate::Stays => tables.update(row)?,
+        Fate::Leaves => tables.delete(row)?,
+    }
+    let record = &row.record;
+    let stays = fate == Fate::Stays;
+    if record.options.unique.is_some() {
+        let holds = stays && may_hold_key(record);
+        match (StateSet::PENDING.contains(before), holds) {
+            (true, false) => tables.free_key(record)?,
+            (false, true) => take_key_again(tables, record)?,
+            _ => {}
+        }
+    }
+    match &record.options.group {
+        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
+            pass_group_on(tables, group, now)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a task has a key and is in a state in which it may hold it.
+pub(in crate::store) fn may_hold_key(record: &Record) -> bool {
+    record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
+}
+
+fn holds_group(state: State) -> bool {
+    matches!(state, State::Ready | State::Claimed)
+}
+
+/// A task that comes back after a claim goes on without its key if that is taken or reserved.
+fn take_key_again<T: Tables>(tables: &mut T, record: &Record) -> Result<(), T::Fault> {
+    match &record.options.unique {
+        Some(unique) if tables.is_reserved(Reservation::UniqueKey, &unique.key, None)? => Ok(()),
+        _ => tables.take_key(record),
+    }
+}
+
+/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
+/// take the group, so the next one is looked for.
+fn pass_group_on<T: Tables>(tables: &mut T, group: &str, now: Timestamp) -> Result<(), T::Fault> {
+    while let Some(mut row) = tables.next_of_group(group)? {
+        lifecycle::unblock(&mut row.record, now)?;
+        tables.update(&row)?;
+        if row.record.state == State::Ready {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
+pub(in crate::store) fn arrive<T: Tables>(
+    tables: &mut T,
+    task: TaskId,
+    done: TaskId,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    if !tables.meet(task, done)? {
+        return Ok(());
+    }
+    match tables.find(task)? {
+        Some(row) => unblock(tables, row, now),
+        None => Ok(()),
+    }
+}
+
+/// Lets a waiting task go on unless something still holds it back.
+pub(in crate::store) fn unblock<T: Tables>(
+    tables: &mut T,
+    mut row: RowOf<T>,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    let free = row.record.state == State::Waiting
+        && row.pinned.is_none()
+        && !tables.has_prerequisites(row.record.id)?
+        && !tables.is_group_busy(&row.record)?;
+    if !free {
+        return Ok(());
+    }
+    lifecycle::unblock(&mut row.record, now)?;
+    tables.update(&row)
+}

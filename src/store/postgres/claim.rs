@@ -73,12 +73,13 @@ pub(super) const TAKE: &str = concat!(
      rest AS (
          INSERT INTO @.ready (queue, rank, first, last)
          SELECT $1, r.rank, part.first, part.last
-         FROM (SELECT rank, first + greatest($2 - place, 0) AS first, last FROM placed) AS r
+         FROM (SELECT rank, first + greatest($2 - place, 0) AS first, last FROM placed
+               WHERE place + last - first >= $2) AS r
          CROSS JOIN LATERAL (VALUES
              (r.first, CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 ELSE r.last END),
              (CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 + 1 END, r.last)
          ) AS part (first, last)
-         WHERE part.first <= part.last),
+         WHERE part.first IS NOT NULL),
      given AS MATERIALIZED (
          SELECT min(first) AS first, max(last) AS last, min(place) AS place
          FROM (SELECT first, least(last, first + $2 - place - 1) AS last, place,

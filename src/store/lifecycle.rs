@@ -3,9 +3,12 @@
 //! within the table of [`State::after`].
 //!
 //! # What a store decides itself, by these rules
-//! - **Group.** The one task of a group that is Ready or Claimed *holds* the group; it is busy for all
-//!   others. When its holder is neither any more, the first by rank and sequence of those that wait for
-//!   nothing but the group is [`unblock`]ed.
+//! - **Group.** The tasks of a group that are Ready or Claimed *hold* its places. A task goes on only if fewer
+//!   than its own `group_limit` others hold one; until then it waits. Of those that wait for nothing but the
+//!   group the first by rank and sequence goes on, is [`unblock`]ed, before any other: when there is a place for
+//!   it; or when there are just as many holders as its limit, of which the last that is Ready, and not
+//!   pinned, comes after it: that one [`gives way`](give_way). This is so after each change of a task of
+//!   the group, and a claim changes nothing of it. A task whose time has not come takes no place.
 //! - **Unique key.** A task *holds* its key while it is pending ([`StateSet::PENDING`]): the key is free
 //!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
 //! - **Room.** How many tasks of a queue are pending is judged when a batch is staged or applied, and
@@ -21,7 +24,7 @@ use std::time::Duration;
 
 use super::life::Life;
 use crate::store::{Amendment, Change, Kind, Settlement, Verdict};
-use crate::task::{AGEING_MAX, Options, Record, State, StateSet, Unique};
+use crate::task::{AGEING_MAX, GROUP_LIMIT_MAX, Options, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// The largest name of a queue, a kind, a key, a group, an object or a mark, in bytes.
@@ -63,6 +66,7 @@ fn check_record(record: &Record) -> Result<(), Kind> {
         check_name("a key", key)?;
     }
     check_ageing(options.ageing)?;
+    check_group_limit(options.group_limit)?;
     if record.state == State::Staged || record.state.is_ended() {
         return Ok(());
     }
@@ -83,6 +87,19 @@ pub fn check_ageing(ageing: Option<Duration>) -> Result<(), Kind> {
     Err(Kind::Invalid(format!(
         "a step of priority may be worth {} s at most",
         AGEING_MAX.as_secs()
+    )))
+}
+
+/// Checks that a group has a place, and not more than it may have.
+///
+/// # Errors
+/// [`Kind::Invalid`] names the bounds.
+pub fn check_group_limit(limit: Option<u32>) -> Result<(), Kind> {
+    let Some(limit) = limit.filter(|limit| !(1..=GROUP_LIMIT_MAX).contains(limit)) else {
+        return Ok(());
+    };
+    Err(Kind::Invalid(format!(
+        "of a group 1 to {GROUP_LIMIT_MAX} tasks may run at the same time, and not {limit}"
     )))
 }
 
@@ -148,6 +165,14 @@ pub fn due(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), 
 /// [`Kind::StateChanged`] if the task is not Waiting.
 pub fn unblock(record: &mut Record, now: Timestamp) -> Result<(), Kind> {
     live(record, |life, _| life.unblock(now))
+}
+
+/// Has a Ready task wait again, because a more urgent one of its group takes its place.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the task is not Ready.
+pub fn give_way(record: &mut Record) -> Result<(), Kind> {
+    live(record, |life, _| life.give_way())
 }
 
 /// Gives a Ready task to a consumer.

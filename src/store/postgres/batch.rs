@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::error::{Fault, Result};
+use super::groups;
 use super::insert;
 use super::keys::{self, Reservation};
 use super::names::Names;
@@ -194,10 +195,14 @@ impl<'s> Performer<'s> {
                 _ => self.refuse_reserved(Reservation::UniqueKey, &unique.key)?,
             }
         }
-        let group_busy = tasks::is_group_busy(self.session, &record)?;
+        let group_busy = groups::is_busy(self.session, &record)?;
         lifecycle::publish(&mut record, group_busy, self.now)?;
         insert::insert(self.session, std::slice::from_ref(&record), self.judged)?;
-        insert::insert_rest(self.session, &record)
+        insert::insert_rest(self.session, &record)?;
+        match &record.options.group {
+            Some(group) if group_busy => groups::pass_on(self.session, group, self.now),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a task merges into the holder of its key; an error if it is refused instead.
@@ -282,7 +287,7 @@ impl<'s> Performer<'s> {
         amendment: &Amendment,
     ) -> Result<()> {
         let before = row.record.state;
-        let group_busy = tasks::is_group_busy(self.session, &row.record)?;
+        let group_busy = groups::is_busy(self.session, &row.record)?;
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
         match amendment {
             Amendment::Progress(_) => {}

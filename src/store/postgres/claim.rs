@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Result;
+use super::groups;
 use super::keys;
 use super::names;
 use super::notify::Fronts;
@@ -217,7 +218,7 @@ fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Resu
     {
         return Ok(());
     }
-    let group_busy = tasks::is_group_busy(session, &row.record)?;
+    let group_busy = groups::is_busy(session, &row.record)?;
     lifecycle::due(&mut row.record, group_busy, now)?;
     tasks::keep(session, State::Scheduled, &row, Fate::Stays, now)
 }

@@ -7,6 +7,7 @@ use super::batch::{
     refuse_pinned,
 };
 use super::error::Result;
+use super::groups;
 use super::keys::{self, Reservation};
 use super::names::Names;
 use super::row::{Kept, TaskRow};
@@ -105,7 +106,7 @@ impl<'s> Judge<'s> {
     }
 
     fn remember(&mut self, mut record: Record) -> Result<()> {
-        let group_busy = tasks::is_group_busy(self.session, &record)?;
+        let group_busy = groups::is_busy(self.session, &record)?;
         lifecycle::publish(&mut record, group_busy, self.now)?;
         self.rows.insert(record.id, Some(self.new_row(record)));
         Ok(())
@@ -153,7 +154,7 @@ impl<'s> Judge<'s> {
             return Ok(());
         }
         refuse_busy(self.session, &row, Some(self.txn))?;
-        let group_busy = tasks::is_group_busy(self.session, &row.record)?;
+        let group_busy = groups::is_busy(self.session, &row.record)?;
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
         self.leave(task, row, fate)
     }

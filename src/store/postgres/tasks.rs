@@ -1,9 +1,10 @@
 //! The visible tasks: finding, locking, keeping and deleting rows, with what hangs on them.
 //!
-//! Owns two invariants: of each group at most one task is Ready or Claimed, and a unique key is held by
-//! at most one task, which is pending. Who changes either holds the lock of the name.
+//! Owns an invariant: a unique key is held by at most one task, which is pending. Who changes that holds the
+//! lock of the key.
 
 use super::error::Result;
+use super::groups;
 use super::insert::published_at;
 use super::keys::{self, may_hold_key};
 use super::row::{TaskRow, column, dead_number, id, state_number, tasks_with};
@@ -139,15 +140,9 @@ pub(super) fn keep(
         }
     }
     match &record.options.group {
-        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
-            pass_group_on(session, group, now)
-        }
-        _ => Ok(()),
+        Some(group) => groups::pass_on(session, group, now),
+        None => Ok(()),
     }
-}
-
-fn holds_group(state: State) -> bool {
-    matches!(state, State::Ready | State::Claimed)
 }
 
 /// Writes what has become of a task.
@@ -298,51 +293,6 @@ pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp)
     unblock(session, row, now)
 }
 
-/// Whether another task of the group is Ready or Claimed.
-pub(super) fn is_group_busy(session: &mut dyn Session, record: &Record) -> Result<bool> {
-    let Some(group) = &record.options.group else {
-        return Ok(false);
-    };
-    session.exists(
-        "SELECT 1 FROM @.task WHERE group_key = $1 AND state = 3 AND id <> $2 LIMIT 1",
-        vec![group.clone().into(), record.id.into()],
-    )
-}
-
-/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
-/// take the group, so the next one is looked for.
-fn pass_group_on(session: &mut dyn Session, group: &str, now: Timestamp) -> Result<()> {
-    loop {
-        let next = next_of_group(session, group)?;
-        let Some(mut row) = next else { return Ok(()) };
-        lifecycle::unblock(&mut row.record, now)?;
-        update(session, &row)?;
-        if row.record.state == State::Ready {
-            return Ok(());
-        }
-    }
-}
-
-fn next_of_group(session: &mut dyn Session, group: &str) -> Result<Option<TaskRow>> {
-    loop {
-        let row = session.first(
-            "SELECT t.id FROM @.task t WHERE t.group_key = $1 AND t.state = 1
-                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
-                 AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = t.id)
-             ORDER BY t.rank, t.seq LIMIT 1",
-            vec![group.into()],
-        )?;
-        let Some(row) = row else { return Ok(None) };
-        let next = TaskId::from_bytes(id(&row, 0)?);
-        lock(session, &[next])?;
-        match find(session, next)? {
-            // Somebody who does not hold the group's name may have removed it meanwhile.
-            Some(row) if row.record.state == State::Waiting => return Ok(Some(row)),
-            _ => {}
-        }
-    }
-}
-
 /// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
 pub(super) fn arrive(
     session: &mut dyn Session,
@@ -363,12 +313,14 @@ pub(super) fn arrive(
     }
 }
 
-/// Lets a waiting task go on unless something still holds it back.
+/// Lets a task go on that waits for nothing any more, and the first of its group if it has one.
 pub(super) fn unblock(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
+    if let Some(group) = &row.record.options.group {
+        return groups::pass_on(session, group, now);
+    }
     let free = row.record.state == State::Waiting
         && row.pinned.is_none()
-        && !has_prerequisites(session, row.record.id)?
-        && !is_group_busy(session, &row.record)?;
+        && !has_prerequisites(session, row.record.id)?;
     if !free {
         return Ok(());
     }

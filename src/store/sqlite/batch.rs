@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::error::Result;
+use super::groups;
 use super::row::{Bytes, TaskRow};
 use super::tasks::{self, Reservation};
 use crate::id::{TaskId, TxnId};
@@ -115,9 +116,13 @@ impl<'c> Performer<'c> {
                 _ => self.refuse_reserved(Reservation::UniqueKey, &unique.key)?,
             }
         }
-        let group_busy = tasks::is_group_busy(self.connection, &record)?;
+        let group_busy = groups::is_busy(self.connection, &record)?;
         lifecycle::publish(&mut record, group_busy, self.now)?;
-        tasks::insert(self.connection, &record)
+        tasks::insert(self.connection, &record)?;
+        match &record.options.group {
+            Some(group) if group_busy => groups::pass_on(self.connection, group, self.now),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a task merges into the holder of its key; an error if it is refused instead.
@@ -171,7 +176,7 @@ impl<'c> Performer<'c> {
         amendment: &Amendment,
     ) -> Result<()> {
         let before = row.record.state;
-        let group_busy = tasks::is_group_busy(self.connection, &row.record)?;
+        let group_busy = groups::is_busy(self.connection, &row.record)?;
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
         match amendment {
             Amendment::Progress(_) => {}
@@ -277,7 +282,7 @@ impl<'c> Judge<'c> {
     }
 
     fn remember(&mut self, mut record: Record) -> Result<()> {
-        let group_busy = tasks::is_group_busy(self.connection, &record)?;
+        let group_busy = groups::is_busy(self.connection, &record)?;
         lifecycle::publish(&mut record, group_busy, self.now)?;
         self.rows.insert(record.id, Some(self.new_row(record)));
         Ok(())
@@ -324,7 +329,7 @@ impl<'c> Judge<'c> {
             return Ok(());
         }
         refuse_busy(self.connection, &row, Some(self.txn))?;
-        let group_busy = tasks::is_group_busy(self.connection, &row.record)?;
+        let group_busy = groups::is_busy(self.connection, &row.record)?;
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
         self.leave(task, row, fate)
     }

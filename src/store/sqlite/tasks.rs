@@ -1,11 +1,11 @@
 //! The visible tasks: finding, keeping and deleting rows, with what hangs on them.
 //!
-//! Owns two invariants: of each group at most one task is Ready or Claimed, and a unique key is held by
-//! at most one task, which is pending.
+//! Owns an invariant: a unique key is held by at most one task, which is pending.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
+use super::groups;
 use super::row::{Bytes, Sql, TaskRow, columns};
 use crate::codec;
 use crate::id::{TaskId, TxnId};
@@ -192,22 +192,17 @@ pub(super) fn keep(
         }
     }
     match &record.options.group {
-        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
-            pass_group_on(connection, group, now)
-        }
-        _ => Ok(()),
+        Some(group) => groups::pass_on(connection, group, now),
+        None => Ok(()),
     }
-}
-
-fn holds_group(state: State) -> bool {
-    matches!(state, State::Ready | State::Claimed)
 }
 
 fn may_hold_key(record: &Record) -> bool {
     record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
 }
 
-fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
+/// Writes what has become of a task.
+pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
     let record = &row.record;
     let account = record.account.as_ref().map(codec::encode).transpose()?;
     let claim = row.claim.as_ref();
@@ -279,45 +274,6 @@ pub(super) fn pin(connection: &Connection, seq: i64, txn: Option<TxnId>) -> Resu
     Ok(())
 }
 
-/// Whether another task of the group is Ready or Claimed.
-pub(super) fn is_group_busy(connection: &Connection, record: &Record) -> Result<bool> {
-    let Some(group) = &record.options.group else {
-        return Ok(false);
-    };
-    let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_task
-         WHERE group_key = ?1 AND state IN (3, 4) AND id <> ?2)",
-    )?;
-    Ok(select.query_row(params![group, Sql(record.id)], |row| row.get(0))?)
-}
-
-/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
-/// take the group, so the next one is looked for.
-fn pass_group_on(connection: &Connection, group: &str, now: Timestamp) -> Result<()> {
-    loop {
-        let next = next_of_group(connection, group)?;
-        let Some(mut row) = next else { return Ok(()) };
-        lifecycle::unblock(&mut row.record, now)?;
-        update(connection, &row)?;
-        if row.record.state == State::Ready {
-            return Ok(());
-        }
-    }
-}
-
-fn next_of_group(connection: &Connection, group: &str) -> Result<Option<TaskRow>> {
-    let mut select = connection.prepare_cached(concat!(
-        "SELECT ",
-        columns!(),
-        " FROM votive_task WHERE group_key = ?1 AND state = 1 AND pinned IS NULL
-          AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
-          ORDER BY rank, seq LIMIT 1"
-    ))?;
-    let mut rows = select.query([group])?;
-    let next = rows.next()?;
-    next.map(|row| TaskRow::read(row, Bytes::Left)).transpose()
-}
-
 /// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
 pub(super) fn arrive(
     connection: &Connection,
@@ -334,12 +290,14 @@ pub(super) fn arrive(
     }
 }
 
-/// Lets a waiting task go on unless something still holds it back.
+/// Lets a task go on that waits for nothing any more, and the first of its group if it has one.
 pub(super) fn unblock(connection: &Connection, mut row: TaskRow, now: Timestamp) -> Result<()> {
+    if let Some(group) = &row.record.options.group {
+        return groups::pass_on(connection, group, now);
+    }
     let free = row.record.state == State::Waiting
         && row.pinned.is_none()
-        && !has_prerequisites(connection, row.record.id)?
-        && !is_group_busy(connection, &row.record)?;
+        && !has_prerequisites(connection, row.record.id)?;
     if !free {
         return Ok(());
     }

@@ -33,6 +33,8 @@ pub mod lifecycle;
 pub(crate) mod notify;
 #[cfg(any(feature = "sqlite", feature = "file"))]
 pub(crate) mod presence;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod rules;
 mod types;
 pub mod url;
 

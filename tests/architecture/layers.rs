@@ -12,10 +12,14 @@ const LAYERS: &[(&str, &str)] = &[
     ("schedule", "time"),
     ("txn", "id time register"),
     ("store", "base task"),
-    ("store::ledger", "base task store"),
+    ("store::ledger store::rules", "base task store"),
     (
         "store::memory store::file",
         "base task store store::ledger failpoint",
+    ),
+    (
+        "store::sqlite store::postgres",
+        "base task store store::rules failpoint",
     ),
     ("store::* conformance", "base task store failpoint"),
     ("queue", "base task schedule txn store"),

@@ -204,13 +204,18 @@ fn options() -> impl Strategy<Value = Box<Options>> {
     let key = weighted(0.3, ("[ab]", duplicate));
     let not_before = weighted(0.2, time());
     let ageing = weighted(0.2, time());
-    (9_u8..12, ageing, not_before, weighted(0.2, time()), key).prop_map(
-        |(priority, ageing, not_before, delay, key)| {
+    let group = weighted(0.3, ("[gh]", weighted(0.5, 1_u32..4)));
+    let delay = weighted(0.2, time());
+    (9_u8..12, ageing, not_before, delay, key, group).prop_map(
+        |(priority, ageing, not_before, delay, key, group)| {
+            let (group, group_limit) = group.unzip();
             Box::new(Options {
                 priority,
                 ageing,
                 not_before: not_before.map(|after| START.saturating_add(after)),
                 delay,
+                group,
+                group_limit: group_limit.flatten(),
                 unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
                 ..Options::default()
             })

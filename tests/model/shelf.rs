@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use votive::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
 use votive::store::{Amendment, Arrival, Change, Settlement, Verdict};
-use votive::task::{Counts, OnDuplicate, Record, State};
+use votive::task::{Counts, OnDuplicate, Options, Record, State, StateSet};
 use votive::time::Timestamp;
 
 /// What one step of priority is worth to a task that says nothing of it.
 const AGEING: Duration = Duration::from_secs(300);
 
-/// A visible task. Its record says Ready whether its time has come or not.
+/// A visible task. Its record says Ready whether its time has come or not, unless it is in a group: what has
+/// no place there is Scheduled or Waiting.
 #[derive(Debug, Clone)]
 struct Task {
     record: Record,
@@ -49,11 +50,17 @@ impl Shelf {
     }
 
     pub(crate) fn end(&mut self, txn: TxnId, committed: bool, now: Timestamp) {
-        if let Some(changes) = self.staged.remove(&txn)
-            && committed
-        {
+        let Some(changes) = self.staged.remove(&txn) else {
+            return;
+        };
+        if committed {
             self.apply(&changes, now)
                 .expect("what was staged can be published");
+        }
+        for task in changes.iter().filter_map(pinned) {
+            if let Some(number) = self.find(task) {
+                self.fill_group_of(&self.tasks[number].record.options.clone(), now);
+            }
         }
     }
 
@@ -96,6 +103,7 @@ impl Shelf {
             claim: None,
             aliases: Vec::new(),
         });
+        self.go_on(self.tasks.len() - 1, now);
         Some(())
     }
 
@@ -111,7 +119,8 @@ impl Shelf {
         task.record.account = account.or(task.record.account.take());
         match &settlement.verdict {
             Verdict::Done => {
-                self.tasks.remove(number);
+                let options = self.tasks.remove(number).record.options;
+                self.fill_group_of(&options, now);
                 return Some(());
             }
             Verdict::Retry { at } => task.record.not_before = Some(*at),
@@ -123,7 +132,13 @@ impl Shelf {
             Verdict::Release { at } => task.record.not_before = at.or(task.record.not_before),
             other => panic!("no program says this: {other:?}"),
         }
+        // Whoever comes back at once keeps its place.
+        let is_early = task.record.not_before > Some(now);
+        if task.record.state == State::Ready && is_early && task.record.options.group.is_some() {
+            task.record.state = State::Scheduled;
+        }
         self.see_to_key(number);
+        self.fill_group_of(&self.tasks[number].record.options.clone(), now);
         Some(())
     }
 
@@ -133,37 +148,136 @@ impl Shelf {
             return None;
         }
         let record = &mut self.tasks[number].record;
-        match (amendment, record.state) {
-            (Amendment::Cancel, State::Ready) => {
+        let is_pending = StateSet::PENDING.contains(record.state);
+        let is_ended = StateSet::ENDED.contains(record.state);
+        match amendment {
+            Amendment::Cancel if is_pending => {
                 record.state = State::Cancelled;
                 record.ended_at = Some(now);
             }
-            (Amendment::Revive, State::Dead | State::Cancelled) => {
+            Amendment::Revive if is_ended => {
                 record.state = State::Ready;
                 record.not_before = record.not_before.max(Some(now));
                 record.counts = Counts::default();
                 record.dead = None;
                 record.ended_at = None;
+                self.go_on(number, now);
             }
-            (Amendment::Reschedule(at), State::Ready) => record.not_before = *at,
-            (Amendment::Move(queue), State::Ready | State::Dead | State::Cancelled) => {
-                record.queue = queue.into();
+            Amendment::Reschedule(at) if is_pending => {
+                record.not_before = *at;
+                if record.state != State::Waiting {
+                    self.go_on(number, now);
+                }
             }
-            (Amendment::Remove, State::Ready | State::Dead | State::Cancelled) => {
-                self.tasks.remove(number);
+            Amendment::Move(queue) if is_pending || is_ended => record.queue = queue.into(),
+            Amendment::Remove if is_pending || is_ended => {
+                let options = self.tasks.remove(number).record.options;
+                self.fill_group_of(&options, now);
                 return Some(());
             }
             _ => return None,
         }
         self.see_to_key(number);
+        self.fill_group_of(&self.tasks[number].record.options.clone(), now);
         Some(())
+    }
+
+    /// Says where a task of a group goes that nothing but its time and its group may hold back, and has the
+    /// group go on.
+    fn go_on(&mut self, number: usize, now: Timestamp) {
+        let Record {
+            options,
+            not_before,
+            ..
+        } = self.tasks[number].record.clone();
+        if options.group.is_none() {
+            return;
+        }
+        let others: Vec<usize> = self
+            .members(&options)
+            .filter(|other| *other != number)
+            .collect();
+        let holders = others.iter().filter(|other| self.holds_place(**other));
+        let is_full = holders.count() >= options.group_limit.unwrap_or(1) as usize;
+        let is_busy = is_full || others.iter().any(|other| self.waits(*other));
+        self.tasks[number].record.state = match () {
+            () if not_before > Some(now) => State::Scheduled,
+            () if is_busy => State::Waiting,
+            () => State::Ready,
+        };
+        self.fill_group_of(&options, now);
+    }
+
+    /// Gives the places of a group to those of its tasks that come first.
+    fn fill_group_of(&mut self, options: &Options, now: Timestamp) {
+        while let Some((first, last)) = self.next_of_group(options, now) {
+            if let Some(last) = last {
+                self.tasks[last].record.state = State::Waiting;
+            }
+            let record = &mut self.tasks[first].record;
+            record.state = if record.not_before > Some(now) {
+                State::Scheduled
+            } else {
+                State::Ready
+            };
+        }
+    }
+
+    /// Who goes on next in a group, and who gives way to it.
+    fn next_of_group(&self, options: &Options, now: Timestamp) -> Option<(usize, Option<usize>)> {
+        let place = |number: &usize| (rank(&self.tasks[*number].record), *number);
+        let waiting = self.members(options).filter(|number| self.waits(*number));
+        let first = waiting.min_by_key(place)?;
+        let Record {
+            options,
+            not_before,
+            ..
+        } = &self.tasks[first].record;
+        let limit = options.group_limit.unwrap_or(1) as usize;
+        let holders = || {
+            self.members(options)
+                .filter(|other| self.holds_place(*other))
+        };
+        let is_ready = |number: &usize| {
+            self.tasks[*number].record.state == State::Ready && !self.is_pinned(*number)
+        };
+        let last = holders()
+            .filter(|holder| is_ready(holder) && place(holder) > place(&first))
+            .max_by_key(place);
+        match holders().count() {
+            _ if *not_before > Some(now) => Some((first, None)),
+            count if count < limit => Some((first, None)),
+            count if count == limit => Some((first, Some(last?))),
+            _ => None,
+        }
+    }
+
+    /// The tasks of the group that such a task is in.
+    fn members(&self, options: &Options) -> impl Iterator<Item = usize> {
+        let is_member = |number: &usize| {
+            let of = &self.tasks[*number].record.options.group;
+            of.is_some() && *of == options.group
+        };
+        (0..self.tasks.len())
+            .filter(is_member)
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    fn holds_place(&self, number: usize) -> bool {
+        let state = self.tasks[number].record.state;
+        matches!(state, State::Ready | State::Claimed)
+    }
+
+    fn waits(&self, number: usize) -> bool {
+        self.tasks[number].record.state == State::Waiting && !self.is_pinned(number)
     }
 
     /// A task holds its key while it waits to be run; one that comes back takes it if it is free.
     fn see_to_key(&mut self, number: usize) {
         let task = &self.tasks[number];
         let unique = task.record.options.unique.as_ref();
-        let holds_key = task.record.state == State::Ready
+        let holds_key = StateSet::PENDING.contains(task.record.state)
             && unique.is_some_and(|unique| {
                 let is_free = self.holder(&unique.key).is_none() && !self.is_reserved(&unique.key);
                 task.holds_key || is_free
@@ -198,12 +312,8 @@ impl Shelf {
 
     /// Whether what becomes of the task is staged.
     fn is_pinned(&self, number: usize) -> bool {
-        self.staged.values().flatten().any(|change| match change {
-            Change::Settle(Settlement { task, .. }) | Change::Amend { task, .. } => {
-                self.find(*task) == Some(number)
-            }
-            _ => false,
-        })
+        let mut pins = self.staged.values().flatten().filter_map(pinned);
+        pins.any(|task| self.find(task) == Some(number))
     }
 
     /// Gives out the first tasks of a queue; returns how each came.
@@ -213,12 +323,27 @@ impl Shelf {
         living: &[Incarnation],
         now: Timestamp,
     ) -> Vec<(Record, Arrival)> {
+        self.promote(queue, now);
         let mut line: Vec<usize> = (0..self.tasks.len())
             .filter(|number| self.is_claimable(*number, queue, living, now))
             .collect();
         line.sort_by_key(|number| rank(&self.tasks[*number].record));
         line.truncate(count);
         line.into_iter().map(|number| self.give(number)).collect()
+    }
+
+    /// Lets those tasks of groups go on whose time came: a store does so when it is asked for tasks.
+    fn promote(&mut self, queue: &str, now: Timestamp) {
+        let is_due = |number: &usize| {
+            let record = &self.tasks[*number].record;
+            let is_due = record.state == State::Scheduled && record.not_before <= Some(now);
+            is_due && record.queue == *queue && !self.is_pinned(*number)
+        };
+        let mut due: Vec<usize> = (0..self.tasks.len()).filter(is_due).collect();
+        due.sort_by_key(|number| self.tasks[*number].record.not_before);
+        for number in due {
+            self.go_on(number, now);
+        }
     }
 
     fn is_claimable(
@@ -268,6 +393,14 @@ impl Shelf {
     pub(crate) fn merged(&self) -> impl Iterator<Item = (TaskId, TaskId)> {
         let tasks = self.tasks.iter();
         tasks.flat_map(|task| task.aliases.iter().map(|alias| (*alias, task.record.id)))
+    }
+}
+
+/// The task that a staged change keeps as it is.
+fn pinned(change: &Change) -> Option<TaskId> {
+    match change {
+        Change::Settle(Settlement { task, .. }) | Change::Amend { task, .. } => Some(*task),
+        _ => None,
     }
 }
 

@@ -12,11 +12,10 @@ use super::names;
 use super::notify::Fronts;
 use super::row::{GIVEN, TaskRow, column, task_columns, tasks_with};
 use super::session::Session;
-use super::tasks;
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
-use crate::store::{Arrival, Claim, ClaimRequest, Want};
+use crate::store::{Arrival, Claim, ClaimRequest, Want, rules};
 use crate::task::State;
 use crate::time::Timestamp;
 
@@ -220,7 +219,7 @@ fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Resu
     }
     let group_busy = groups::is_busy(session, &row.record)?;
     lifecycle::due(&mut row.record, group_busy, now)?;
-    tasks::keep(session, State::Scheduled, &row, Fate::Stays, now)
+    rules::keep(&mut { session }, State::Scheduled, &row, Fate::Stays, now)
 }
 
 /// Returns the first of those that are Ready and those that the departed hold, in one order.

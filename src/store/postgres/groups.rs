@@ -1,9 +1,5 @@
-//! Groups: which of their tasks go on.
-//!
-//! Owns an invariant: no more tasks of a group are Ready or Claimed than those of them allow, and of those
-//! that wait for nothing but the group, the first by rank and sequence goes on before any other. Who changes
-//! that holds the lock of the group's name. A claim takes none: it makes a Ready task a Claimed one, which
-//! holds the same place.
+//! Groups: who holds their places, and who waits for one. Who changes that holds the lock of the group's name.
+//! A claim takes none: it makes a Ready task a Claimed one, which holds the same place.
 
 use super::error::Result;
 use super::row::{TaskRow, column, id};
@@ -12,10 +8,7 @@ use super::tasks;
 use super::value::Value;
 use crate::codec;
 use crate::id::TaskId;
-use crate::store::life::{Life, Turn};
-use crate::store::lifecycle;
 use crate::task::{Options, Record, State};
-use crate::time::Timestamp;
 
 /// The tasks of the group `$1` that nothing but the group holds back.
 macro_rules! waiting {
@@ -49,30 +42,8 @@ pub(super) fn is_busy(session: &mut dyn Session, record: &Record) -> Result<bool
     )
 }
 
-/// Gives the places of a group to those of its tasks that are first: lets the next go on for as long as there
-/// is a place, or one that has it and is not claimed yet gives way to it.
-pub(super) fn pass_on(session: &mut dyn Session, group: &str, now: Timestamp) -> Result<()> {
-    while let Some(mut first) = first_waiting(session, group)? {
-        let options = &first.record.options;
-        let holders = count_holders(session, group, options.places() + 1)?;
-        match Life::of(&first.record).turn(options, holders, now) {
-            Turn::GoesOn => {}
-            Turn::Replaces => {
-                let Some(mut last) = last_ready_behind(session, group, &first)? else {
-                    return Ok(());
-                };
-                lifecycle::give_way(&mut last.record)?;
-                tasks::update(session, &last)?;
-            }
-            Turn::Waits => return Ok(()),
-        }
-        lifecycle::unblock(&mut first.record, now)?;
-        tasks::update(session, &first)?;
-    }
-    Ok(())
-}
-
-fn first_waiting(session: &mut dyn Session, group: &str) -> Result<Option<TaskRow>> {
+/// Returns the first that waits for nothing but the group, and keeps it from others.
+pub(super) fn first_waiting(session: &mut dyn Session, group: &str) -> Result<Option<TaskRow>> {
     loop {
         let row = session.first(
             concat!("SELECT t.id", waiting!(), " ORDER BY t.rank, t.seq LIMIT 1"),
@@ -90,7 +61,7 @@ fn first_waiting(session: &mut dyn Session, group: &str) -> Result<Option<TaskRo
 }
 
 /// Counts the tasks of a group that are Ready or Claimed, up to a limit.
-fn count_holders(session: &mut dyn Session, group: &str, limit: u32) -> Result<usize> {
+pub(super) fn count_holders(session: &mut dyn Session, group: &str, limit: u32) -> Result<usize> {
     let row = session.first(
         "SELECT count(*) FROM (
              SELECT 1 FROM @.task t WHERE t.group_key = $1 AND t.state = 3 LIMIT $2) holders",
@@ -102,7 +73,7 @@ fn count_holders(session: &mut dyn Session, group: &str, limit: u32) -> Result<u
 
 /// Finds the last task of a group that is Ready, if it comes after another one, and keeps it from being
 /// claimed. One that is being claimed is passed over.
-fn last_ready_behind(
+pub(super) fn last_ready_behind(
     session: &mut dyn Session,
     group: &str,
     first: &TaskRow,

@@ -4,13 +4,13 @@ use super::PostgresStore;
 use super::error::Result;
 use super::insert::{has_history, published_at};
 use super::names;
+use super::notify;
 use super::row::{format_number, state_number};
 use super::schema::Schema;
-use super::{batch, notify};
 use crate::codec;
 use crate::store::lifecycle;
 use crate::store::render::{Rendered, Statement, Value};
-use crate::store::{self, Batch, Change, Kind};
+use crate::store::{self, Batch, Change, Kind, rules};
 use crate::task::{OnDuplicate, Record, State};
 use crate::time::Timestamp;
 
@@ -29,7 +29,7 @@ impl PostgresStore {
 }
 
 fn render(schema: &Schema, batch: &Batch, now: Timestamp) -> Result<Rendered> {
-    batch::check(batch)?;
+    rules::check(batch)?;
     let mut statements = Vec::new();
     for change in &batch.changes {
         let Change::Insert(record) = change else {

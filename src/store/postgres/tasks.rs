@@ -1,20 +1,15 @@
-//! The visible tasks: finding, locking, keeping and deleting rows, with what hangs on them.
-//!
-//! Owns an invariant: a unique key is held by at most one task, which is pending. Who changes that holds the
-//! lock of the key.
+//! The visible tasks: finding, locking, writing and deleting rows, with what hangs on them. Who changes
+//! which task has a group or a key holds the lock of the name.
 
 use super::error::Result;
-use super::groups;
 use super::insert::published_at;
-use super::keys::{self, may_hold_key};
 use super::row::{TaskRow, column, dead_number, id, state_number, tasks_with};
 use super::session::Session;
 use super::value::Value;
 use crate::codec;
 use crate::id::{TaskId, TxnId};
-use crate::store::lifecycle::{self, Fate};
-use crate::store::{self, Kind};
-use crate::task::{Record, State, StateSet};
+use crate::store::{self, Kind, lifecycle, rules};
+use crate::task::{Record, State};
 use crate::time::Timestamp;
 
 /// Finds a visible task by its own id, without its payload.
@@ -117,34 +112,6 @@ pub(super) fn unstage(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
     )
 }
 
-/// Keeps what has become of a task that was in the state `before`, or deletes it.
-pub(super) fn keep(
-    session: &mut dyn Session,
-    before: State,
-    row: &TaskRow,
-    fate: Fate,
-    now: Timestamp,
-) -> Result<()> {
-    match fate {
-        Fate::Stays => update(session, row)?,
-        Fate::Leaves => delete(session, row)?,
-    }
-    let record = &row.record;
-    let stays = fate == Fate::Stays;
-    if record.options.unique.is_some() {
-        let holds = stays && may_hold_key(record);
-        match (StateSet::PENDING.contains(before), holds) {
-            (true, false) => keys::free_key(session, record)?,
-            (false, true) => keys::take_key_again(session, record)?,
-            _ => {}
-        }
-    }
-    match &record.options.group {
-        Some(group) => groups::pass_on(session, group, now),
-        None => Ok(()),
-    }
-}
-
 /// Writes what has become of a task.
 pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     let record = &row.record;
@@ -214,7 +181,8 @@ fn leave_line(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     )
 }
 
-fn delete(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
+/// Deletes a task with all that hangs on it, but for its unique key.
+pub(super) fn delete(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     let options = &row.record.options;
     session.later("DELETE FROM @.task WHERE seq = $1", vec![row.seq.into()])?;
     let gone = TaskRow {
@@ -290,45 +258,20 @@ pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp)
     }
     row.kept.is_pinned = false;
     row.kept.is_ready = is_ready;
-    unblock(session, row, now)
+    rules::unblock(&mut { session }, row, now)
 }
 
-/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
-pub(super) fn arrive(
-    session: &mut dyn Session,
-    task: TaskId,
-    done: TaskId,
-    now: Timestamp,
-) -> Result<()> {
+/// Notes that a prerequisite of a task is met; `false` if it did not wait for that.
+pub(super) fn meet(session: &mut dyn Session, task: TaskId, done: TaskId) -> Result<bool> {
     let met = session.execute(
         "DELETE FROM @.prerequisite WHERE task = $1 AND done = $2",
         vec![task.into(), done.into()],
     )?;
-    if met == 0 {
-        return Ok(());
-    }
-    match find(session, task)? {
-        Some(row) => unblock(session, row, now),
-        None => Ok(()),
-    }
+    Ok(met > 0)
 }
 
-/// Lets a task go on that waits for nothing any more, and the first of its group if it has one.
-pub(super) fn unblock(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
-    if let Some(group) = &row.record.options.group {
-        return groups::pass_on(session, group, now);
-    }
-    let free = row.record.state == State::Waiting
-        && row.pinned.is_none()
-        && !has_prerequisites(session, row.record.id)?;
-    if !free {
-        return Ok(());
-    }
-    lifecycle::unblock(&mut row.record, now)?;
-    update(session, &row)
-}
-
-fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
+/// Whether a task waits for another.
+pub(super) fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
     session.exists(
         "SELECT 1 FROM @.prerequisite WHERE task = $1 LIMIT 1",
         vec![task.into()],

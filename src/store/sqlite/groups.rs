@@ -1,18 +1,11 @@
-//! Groups: which of their tasks go on.
-//!
-//! Owns an invariant: no more tasks of a group are Ready or Claimed than those of them allow, and of those
-//! that wait for nothing but the group, the first by rank and sequence goes on before any other.
+//! Groups: who holds their places, and who waits for one.
 
 use rusqlite::{Connection, params};
 
 use super::error::Result;
 use super::row::{Bytes, Sql, TaskRow, columns};
-use super::tasks;
 use crate::codec;
-use crate::store::life::{Life, Turn};
-use crate::store::lifecycle;
 use crate::task::{Options, Record};
-use crate::time::Timestamp;
 
 /// The tasks of the group `?1` that nothing but the group holds back.
 macro_rules! waiting {
@@ -40,30 +33,8 @@ pub(super) fn is_busy(connection: &Connection, record: &Record) -> Result<bool> 
     Ok(select.query_row(values, |row| row.get(0))?)
 }
 
-/// Gives the places of a group to those of its tasks that are first: lets the next go on for as long as there
-/// is a place, or one that has it and is not claimed yet gives way to it.
-pub(super) fn pass_on(connection: &Connection, group: &str, now: Timestamp) -> Result<()> {
-    while let Some(mut first) = first_waiting(connection, group)? {
-        let options = &first.record.options;
-        let holders = count_holders(connection, group, options.places() + 1)?;
-        match Life::of(&first.record).turn(options, holders, now) {
-            Turn::GoesOn => {}
-            Turn::Replaces => {
-                let Some(mut last) = last_ready_behind(connection, group, &first)? else {
-                    return Ok(());
-                };
-                lifecycle::give_way(&mut last.record)?;
-                tasks::update(connection, &last)?;
-            }
-            Turn::Waits => return Ok(()),
-        }
-        lifecycle::unblock(&mut first.record, now)?;
-        tasks::update(connection, &first)?;
-    }
-    Ok(())
-}
-
-fn first_waiting(connection: &Connection, group: &str) -> Result<Option<TaskRow>> {
+/// Returns the first that waits for nothing but the group.
+pub(super) fn first_waiting(connection: &Connection, group: &str) -> Result<Option<TaskRow>> {
     let mut select = connection.prepare_cached(concat!(
         "SELECT ",
         columns!(),
@@ -76,7 +47,7 @@ fn first_waiting(connection: &Connection, group: &str) -> Result<Option<TaskRow>
 }
 
 /// Counts the tasks of a group that are Ready or Claimed, up to a limit.
-fn count_holders(connection: &Connection, group: &str, limit: u32) -> Result<usize> {
+pub(super) fn count_holders(connection: &Connection, group: &str, limit: u32) -> Result<usize> {
     let mut select = connection.prepare_cached(
         "SELECT count(*) FROM (
              SELECT 1 FROM votive_task WHERE group_key = ?1 AND state IN (3, 4) LIMIT ?2)",
@@ -85,7 +56,7 @@ fn count_holders(connection: &Connection, group: &str, limit: u32) -> Result<usi
 }
 
 /// Returns the last task of a group that is Ready, if it comes after another one.
-fn last_ready_behind(
+pub(super) fn last_ready_behind(
     connection: &Connection,
     group: &str,
     first: &TaskRow,

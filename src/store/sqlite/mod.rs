@@ -31,6 +31,7 @@ mod render;
 mod row;
 mod schema;
 mod stage;
+mod tables;
 mod tasks;
 mod writer;
 
@@ -48,6 +49,7 @@ pub use options::Options;
 use crate::id::TxnId;
 use crate::register::Tier;
 use crate::store::notify::{Bell, Watcher};
+use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, Capabilities, Kind, Store};
 use crate::time::{Clock, Monotonic, Timestamp};
 use connection::Readers;
@@ -197,12 +199,12 @@ pub(crate) fn write_batch(
     now: Timestamp,
 ) -> store::Result<Applied> {
     let write = || {
-        batch::check(&batch)?;
-        let performer = batch::Performer::at_once(connection, now);
+        rules::check(&batch)?;
+        let performer = Performer::at_once(connection, now);
         if is_one_insert(&batch) {
-            return performer.make(batch);
+            return batch::make(performer, batch);
         }
-        performer.perform(batch)
+        batch::perform(performer, batch)
     };
     write().map_err(|fault: Fault| fault.during("write a batch in another's transaction"))
 }

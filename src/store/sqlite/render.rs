@@ -1,13 +1,13 @@
 //! A batch as statements for a driver that is not ours.
 
 use super::SqliteStore;
-use super::batch;
 use super::error::Result;
 use super::row::{format_number, state_number};
 use super::tasks;
 use crate::codec;
 use crate::store::lifecycle;
 use crate::store::render::{Rendered, Statement, Value};
+use crate::store::rules;
 use crate::store::{self, Batch, Change, Kind};
 use crate::task::{OnDuplicate, Record, State};
 use crate::time::Timestamp;
@@ -27,7 +27,7 @@ impl SqliteStore {
 }
 
 fn render(batch: &Batch, now: Timestamp) -> Result<Rendered> {
-    batch::check(batch)?;
+    rules::check(batch)?;
     let mut statements = Vec::new();
     for change in &batch.changes {
         let Change::Insert(record) = change else {

@@ -1,25 +1,15 @@
-//! The visible tasks: finding, keeping and deleting rows, with what hangs on them.
-//!
-//! Owns an invariant: a unique key is held by at most one task, which is pending.
+//! The visible tasks: finding, writing and deleting rows, with what hangs on them.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
-use super::groups;
 use super::row::{Bytes, Sql, TaskRow, columns};
 use crate::codec;
 use crate::id::{TaskId, TxnId};
-use crate::store::lifecycle::{self, Fate};
-use crate::store::{self, Kind};
-use crate::task::{Record, State, StateSet};
+use crate::store::rules::{Reservation, may_hold_key};
+use crate::store::{self, Kind, lifecycle};
+use crate::task::Record;
 use crate::time::Timestamp;
-
-/// What staged transactions can reserve by name.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Reservation {
-    UniqueKey = 0,
-    Mark = 1,
-}
 
 /// Finds a visible task by its own id.
 pub(super) fn find(connection: &Connection, id: TaskId, bytes: Bytes) -> Result<Option<TaskRow>> {
@@ -152,6 +142,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
             record: record.clone(),
             pinned: None,
             claim: None,
+            kept: (),
         };
         update(connection, &row)?;
     }
@@ -165,40 +156,6 @@ pub(super) fn has_history(record: &Record) -> bool {
 
 fn published_at(record: &Record) -> Timestamp {
     record.published_at.unwrap_or(record.enqueued_at)
-}
-
-/// Keeps what has become of a task that was in the state `before`, or deletes it.
-pub(super) fn keep(
-    connection: &Connection,
-    before: State,
-    row: &TaskRow,
-    fate: Fate,
-    now: Timestamp,
-) -> Result<()> {
-    match fate {
-        Fate::Stays => update(connection, row)?,
-        Fate::Leaves => delete(connection, row)?,
-    }
-    let record = &row.record;
-    let stays = fate == Fate::Stays;
-    if record.options.unique.is_some() {
-        match (
-            StateSet::PENDING.contains(before),
-            stays && may_hold_key(record),
-        ) {
-            (true, false) => free_key(connection, record)?,
-            (false, true) => take_key_again(connection, record)?,
-            _ => {}
-        }
-    }
-    match &record.options.group {
-        Some(group) => groups::pass_on(connection, group, now),
-        None => Ok(()),
-    }
-}
-
-fn may_hold_key(record: &Record) -> bool {
-    record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
 }
 
 /// Writes what has become of a task.
@@ -237,7 +194,8 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
     Ok(())
 }
 
-fn delete(connection: &Connection, row: &TaskRow) -> Result<()> {
+/// Deletes a task with all that hangs on it, but for its unique key.
+pub(super) fn delete(connection: &Connection, row: &TaskRow) -> Result<()> {
     let options = &row.record.options;
     connection
         .prepare_cached("DELETE FROM votive_task WHERE seq = ?1")?
@@ -274,38 +232,16 @@ pub(super) fn pin(connection: &Connection, seq: i64, txn: Option<TxnId>) -> Resu
     Ok(())
 }
 
-/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
-pub(super) fn arrive(
-    connection: &Connection,
-    task: TaskId,
-    done: TaskId,
-    now: Timestamp,
-) -> Result<()> {
+/// Notes that a prerequisite of a task is met; `false` if it did not wait for that.
+pub(super) fn meet(connection: &Connection, task: TaskId, done: TaskId) -> Result<bool> {
     let met = connection
         .prepare_cached("DELETE FROM votive_prerequisite WHERE task = ?1 AND done = ?2")?
         .execute([Sql(task), Sql(done)])?;
-    match find(connection, task, Bytes::Left)? {
-        Some(row) if met > 0 => unblock(connection, row, now),
-        _ => Ok(()),
-    }
+    Ok(met > 0)
 }
 
-/// Lets a task go on that waits for nothing any more, and the first of its group if it has one.
-pub(super) fn unblock(connection: &Connection, mut row: TaskRow, now: Timestamp) -> Result<()> {
-    if let Some(group) = &row.record.options.group {
-        return groups::pass_on(connection, group, now);
-    }
-    let free = row.record.state == State::Waiting
-        && row.pinned.is_none()
-        && !has_prerequisites(connection, row.record.id)?;
-    if !free {
-        return Ok(());
-    }
-    lifecycle::unblock(&mut row.record, now)?;
-    update(connection, &row)
-}
-
-fn has_prerequisites(connection: &Connection, task: TaskId) -> Result<bool> {
+/// Whether a task waits for another.
+pub(super) fn has_prerequisites(connection: &Connection, task: TaskId) -> Result<bool> {
     let mut select = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = ?1)")?;
     Ok(select.query_row([Sql(task)], |row| row.get(0))?)
@@ -329,23 +265,14 @@ pub(super) fn holds_key(connection: &Connection, id: TaskId, key: &str) -> Resul
     Ok(select.query_row(params![key, Sql(id)], |row| row.get(0))?)
 }
 
-fn take_key(connection: &Connection, record: &Record) -> Result<()> {
+/// Takes the task's key, if nobody else holds it.
+pub(super) fn take_key(connection: &Connection, record: &Record) -> Result<()> {
     if let Some(unique) = &record.options.unique {
         connection
             .prepare_cached("INSERT OR IGNORE INTO votive_unique (key, task) VALUES (?1, ?2)")?
             .execute(params![unique.key, Sql(record.id)])?;
     }
     Ok(())
-}
-
-/// A task that comes back after a claim goes on without its key if that is taken or reserved.
-fn take_key_again(connection: &Connection, record: &Record) -> Result<()> {
-    match &record.options.unique {
-        Some(unique) if is_reserved(connection, Reservation::UniqueKey, &unique.key, None)? => {
-            Ok(())
-        }
-        _ => take_key(connection, record),
-    }
 }
 
 /// Frees the task's key, if the task holds it.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::lifecycle::Fate;
+use super::lifecycle::{Fate, Turn};
 use super::{Amendment, Kind, Settlement, Verdict};
 use crate::id::TaskId;
 use crate::task::{Counts, DeadReason, Event, Options, Record, State, StateSet};
@@ -21,17 +21,6 @@ pub(in crate::store) struct Life {
     pub(in crate::store) counts: Counts,
     pub(in crate::store) dead: Option<DeadReason>,
     pub(in crate::store) ended_at: Option<Timestamp>,
-}
-
-/// How the first of those that wait for nothing but their group goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Turn {
-    /// There is a place, or it takes none because its time has not come.
-    GoesOn,
-    /// In the place of the last that is Ready, if that comes after it: then that one gives way.
-    Replaces,
-    /// Not now.
-    Waits,
 }
 
 impl Life {

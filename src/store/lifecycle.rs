@@ -40,6 +40,17 @@ pub enum Fate {
     Leaves,
 }
 
+/// How the first of those that wait for nothing but their group goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// There is a place, or it takes none because its time has not come.
+    GoesOn,
+    /// In the place of the last that is Ready and not pinned, if that comes after it: then that one gives way.
+    Replaces,
+    /// Not now.
+    Waits,
+}
+
 /// Checks what can be judged of a change without looking at the store: names and their bounds.
 ///
 /// # Errors
@@ -165,6 +176,13 @@ pub fn due(record: &mut Record, group_busy: bool, now: Timestamp) -> Result<(), 
 /// [`Kind::StateChanged`] if the task is not Waiting.
 pub fn unblock(record: &mut Record, now: Timestamp) -> Result<(), Kind> {
     live(record, |life, _| life.unblock(now))
+}
+
+/// Says how a task goes on if it is the first that waits for nothing but its group, of which `holders` tasks are
+/// Ready or Claimed.
+#[must_use]
+pub fn turn(record: &Record, holders: usize, now: Timestamp) -> Turn {
+    Life::of(record).turn(&record.options, holders, now)
 }
 
 /// Has a Ready task wait again, because a more urgent one of its group takes its place.

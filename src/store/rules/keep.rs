@@ -2,8 +2,7 @@
 
 use super::{Reservation, Result, RowOf, Tables};
 use crate::id::TaskId;
-use crate::store::life::{Life, Turn};
-use crate::store::lifecycle::{self, Fate};
+use crate::store::lifecycle::{self, Fate, Turn};
 use crate::task::{Record, State, StateSet};
 use crate::time::Timestamp;
 
@@ -56,9 +55,9 @@ pub(in crate::store) fn pass_on<T: Tables>(
     now: Timestamp,
 ) -> Result<(), T::Fault> {
     while let Some(mut first) = tables.first_waiting(group)? {
-        let options = &first.record.options;
-        let holders = tables.count_holders(group, options.places() + 1)?;
-        match Life::of(&first.record).turn(options, holders, now) {
+        let places = first.record.options.places();
+        let holders = tables.count_holders(group, places + 1)?;
+        match lifecycle::turn(&first.record, holders, now) {
             Turn::GoesOn => {}
             Turn::Replaces => {
                 let Some(mut last) = tables.last_ready_behind(group, &first)? else {

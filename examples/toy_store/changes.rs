@@ -29,7 +29,8 @@ impl Book {
                     expect,
                     amendment,
                 } => {
-                    let amended = self.amend(*task, *expect, amendment, now);
+                    let expect = lifecycle::expected(*expect, judged);
+                    let amended = self.amend(*task, expect, amendment, now);
                     // Progress pins nothing, so a staged one may come too late, and matters no more.
                     if !(judged && matches!(amendment, Amendment::Progress(_))) {
                         amended?;
@@ -163,7 +164,7 @@ impl Book {
         Ok(())
     }
 
-    /// Changes a task, then lets it give up its unique key, or take it again if that is free.
+    /// Changes a task, then lets it give up its unique key, or, if it comes back, take it again if that is free.
     fn change<T>(
         &mut self,
         sequence: Sequence,
@@ -175,9 +176,11 @@ impl Book {
             .as_ref()
             .is_some_and(|key| self.key_holder(key).is_none() && !self.is_reserved_key(key));
         let entry = self.tasks.get_mut(&sequence).ok_or(Kind::Other)?;
+        let was_pending = StateSet::PENDING.contains(entry.record.state);
         let result = change(entry)?;
         let is_pending = StateSet::PENDING.contains(entry.record.state);
-        entry.holds_key = is_pending && key.is_some() && (entry.holds_key || is_free);
+        let may_take = !was_pending && is_free;
+        entry.holds_key = is_pending && key.is_some() && (entry.holds_key || may_take);
         Ok(result)
     }
 

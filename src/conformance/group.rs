@@ -211,6 +211,25 @@ pub(super) fn a_place_of_the_dead_goes_over_with_their_task(scene: &mut Scene<'_
     assert_eq!(scene.claimed_ids(&living), [third]);
 }
 
+pub(super) fn what_was_judged_of_a_group_is_made_whatever_came_to_it_meanwhile(
+    scene: &mut Scene<'_>,
+) {
+    let worker = scene.worker();
+    scene.enqueue(placed(scene, 1, 10));
+    let next = scene.enqueue(placed(scene, 1, 10));
+    let claim = scene.claim_one(&worker);
+    let reschedule = Change::Amend {
+        task: next,
+        expect: StateSet::of(&[State::Ready]),
+        amendment: Amendment::Reschedule(None),
+    };
+    let txn = scene.staged(vec![settle(&claim, Verdict::Done), reschedule]);
+    let urgent = scene.enqueue(placed(scene, 1, 0));
+    assert!(matches!(scene.publish(txn), Published::Now(_)));
+    assert_eq!(scene.claimed_ids(&worker), [urgent]);
+    assert_eq!(scene.state(next), Some(State::Waiting));
+}
+
 pub(super) fn a_group_has_a_place_and_not_too_many(scene: &mut Scene<'_>) {
     for limit in [0, GROUP_LIMIT_MAX + 1] {
         let refused = scene.apply(vec![insert(placed(scene, limit, 10))]);

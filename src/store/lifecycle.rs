@@ -3,6 +3,9 @@
 //! within the table of [`State::after`].
 //!
 //! # What a store decides itself, by these rules
+//! - **Order.** The changes of a batch are judged, and made, one after the other: what one frees the next may
+//!   take, and of two that want a key the first has it. So a store judges what is to be staged by making it and
+//!   taking it back, at least where one change decides about another.
 //! - **Group.** The tasks of a group that are Ready or Claimed *hold* its places. A task goes on only if fewer
 //!   than its own `group_limit` others hold one; until then it waits. Of those that wait for nothing but the
 //!   group the first by rank and sequence goes on, is [`unblock`]ed, before any other: when there is a place for
@@ -10,7 +13,8 @@
 //!   pinned, comes after it: that one [`gives way`](give_way). This is so after each change of a task of
 //!   the group, and a claim changes nothing of it. A task whose time has not come takes no place.
 //! - **Unique key.** A task *holds* its key while it is pending ([`StateSet::PENDING`]): the key is free
-//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
+//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it, and if not
+//!   goes on without it.
 //! - **Room.** How many tasks of a queue are pending is judged when a batch is staged or applied, and
 //!   never again: what is staged is published even if the queue is full by then.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
@@ -253,6 +257,14 @@ pub fn amend(
         _ => {}
     }
     Ok(fate)
+}
+
+/// Returns the states that an amendment expects of its task when it is made: any, if its batch was `judged` when it
+/// was staged. Another change of that batch may pass on the places of the task's group, which then go to others
+/// than when it was judged; what is pending may be amended whatever it waits for.
+#[must_use]
+pub fn expected(expect: StateSet, judged: bool) -> StateSet {
+    if judged { StateSet::ALL } else { expect }
 }
 
 /// Returns until when an ended task is kept; `None` is for as long as nobody removes it.

@@ -152,6 +152,7 @@ impl<B: Clone> Scribe<'_, B> {
             self.refuse_staged(entry)?;
         }
         let is_busy = self.content.index.is_busy(Some(sequence), &entry.options);
+        let expect = lifecycle::expected(expect, self.is_judged);
         let (keeper, now) = (&mut *self.keeper, self.now);
         let fate = self.content.update(sequence, |entry| {
             entry.life.expect(expect)?;

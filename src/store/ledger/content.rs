@@ -137,8 +137,8 @@ impl<B: Clone> Content<B> {
         sequence
     }
 
-    /// Changes an entry, then lets it give up its unique key or take it again. An entry that the change
-    /// refuses must be as it was.
+    /// Changes an entry, then lets it give up its unique key, or take it again if it has come back. An entry
+    /// that the change refuses must be as it was.
     pub(super) fn update<T>(
         &mut self,
         sequence: Sequence,
@@ -148,12 +148,14 @@ impl<B: Clone> Content<B> {
         let entry = self.entries.get_mut(sequence).ok_or(Kind::Other)?;
         let spots = Spots::of(sequence, entry);
         let before = is_noting.then(|| entry.clone());
+        let was_pending = StateSet::PENDING.contains(entry.state());
         let result = change(entry);
         let is_pending = StateSet::PENDING.contains(entry.state());
-        entry.holds_key = is_pending
-            && entry.key().is_some_and(|key| {
+        let comes_back = is_pending && !was_pending;
+        entry.holds_key = (is_pending && entry.holds_key)
+            || entry.key().is_some_and(|key| {
                 let is_free = || !self.index.keys.contains_key(key);
-                entry.holds_key || (is_free() && !self.reserved.keys.contains_key(key))
+                comes_back && is_free() && !self.reserved.keys.contains_key(key)
             });
         let after = Spots::of(sequence, entry);
         self.index.shift(&entry.options, Some(&spots), Some(&after));

@@ -214,22 +214,30 @@ pub(super) fn lock_tasks(
     tasks::lock(session, touched)
 }
 
-/// Judges a batch that is about to be staged. All of its tasks are announced first, by one statement.
+/// Judges a batch that is about to be staged. After an error the caller rolls back.
+///
+/// All names and tasks that it is about are locked first, and stay so when what was tried is taken back.
 pub(super) fn judge(
     session: &mut dyn Session,
     batch: &Batch,
     (txn, now): (TxnId, Timestamp),
 ) -> Result<()> {
     lock_names(session, batch)?;
-    announce(session, batch, txn)?;
-    let settled: Vec<_> = batch
-        .settlements()
-        .map(|settlement| settlement.task)
-        .collect();
+    let settled: Vec<_> = batch.settlements().map(|each| each.task).collect();
     lock_tasks(session, &settled, Names::default())?;
-    Judge::new(session, txn, now).judge(batch)
+    if !batch.is_entangled() {
+        announce(session, batch, txn)?;
+        return Judge::new(session, txn).judge(batch);
+    }
+    session.later("SAVEPOINT votive_judge", Vec::new())?;
+    perform_only(Performer::at_once(&mut *session, now), batch.clone())?;
+    session.later("ROLLBACK TO SAVEPOINT votive_judge", Vec::new())?;
+    session.later("RELEASE SAVEPOINT votive_judge", Vec::new())?;
+    announce(session, batch, txn)?;
+    Judge::new(session, txn).lock(batch)
 }
 
+/// Announces all tasks of a batch, by one statement.
 fn announce(session: &mut dyn Session, batch: &Batch, txn: TxnId) -> Result<()> {
     let mut ids = BTreeSet::new();
     for record in batch.inserts() {

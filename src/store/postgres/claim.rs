@@ -107,6 +107,7 @@ pub(super) fn claim(
         if taken.is_empty() {
             taken = take_with_trouble(session, want, (&request.consumer, own), now)?;
         }
+        fronts.note(&taken);
         claims.append(&mut taken);
     }
     Ok(claims)

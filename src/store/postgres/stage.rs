@@ -123,6 +123,7 @@ impl Stage for PostgresStore {
             .map_err(Fault::from)
             .and_then(|()| self.apply_checked(txn, batch, prepared, now));
         if batch::only_ends(batch) && applied.is_ok() {
+            self.fronts.forget_after_ends();
             self.bell.ring();
         } else {
             self.ring_after(&applied);
@@ -248,6 +249,8 @@ fn publish(session: &mut dyn Session, txn: TxnId, now: Timestamp) -> Result<Publ
         Some((staged::PUBLISHED, _)) => return Ok(Published::Already),
         Some(_) | None => return Ok(Published::Unknown),
     };
+    // What it has reserved is its own now: a task that comes back may take its key.
+    keys::release(session, txn)?;
     let applied = batch::perform(
         Performer::staged(&mut *session, txn, now),
         codec::decode(&bytes)?,
@@ -270,6 +273,7 @@ fn discard(session: &mut dyn Session, txn: TxnId, now: Timestamp) -> Result<()> 
             tasks::unpin(session, row, now)?;
         }
     }
+    keys::release(session, txn)?;
     end(session, txn, staged::DISCARDED)?;
     drop_discarded(session, now)
 }
@@ -290,8 +294,7 @@ fn end(session: &mut dyn Session, txn: TxnId, state: i64) -> Result<()> {
     session.later(
         "UPDATE @.staged SET state = $2, batch = '' WHERE txn = $1",
         vec![txn.into(), state.into()],
-    )?;
-    keys::release(session, txn)
+    )
 }
 
 fn pinned_by(session: &mut dyn Session, txn: TxnId) -> Result<Vec<TaskId>> {

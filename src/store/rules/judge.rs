@@ -2,95 +2,86 @@
 
 use std::collections::BTreeMap;
 
-use super::refuse::{
-    claimed, missing, not_unique, refuse_busy, refuse_full, refuse_holder, refuse_pinned,
-    refuse_reserved,
-};
-use super::{Reservation, Result, RowOf, Tables, TaskRow};
+use super::refuse::{claimed, not_unique, refuse_full, refuse_holder, refuse_reserved};
+use super::{Reservation, Result, Tables};
 use crate::id::{TaskId, TxnId};
-use crate::store::lifecycle::{self, Fate};
-use crate::store::{Amendment, Batch, Change, Kind, Settlement};
-use crate::task::{OnDuplicate, Record, StateSet, Unique};
-use crate::time::Timestamp;
+use crate::store::lifecycle;
+use crate::store::{Batch, Change, Kind, Settlement};
+use crate::task::{OnDuplicate, Record, Unique};
 
 /// Judges a batch, pins what it changes and reserves what it names.
+///
+/// A batch that is [entangled](Batch::is_entangled) is judged by making it and taking that back, and then
+/// only [locked](Self::lock).
 pub(in crate::store) struct Judge<T: Tables> {
     tables: T,
     txn: TxnId,
-    now: Timestamp,
-    /// Rows as the changes so far leave them; `None` is deleted.
-    rows: BTreeMap<TaskId, Option<RowOf<T>>>,
-    /// Whether what is inserted may be amended by the same batch.
-    amends: bool,
     keys: BTreeMap<String, TaskId>,
     marks: BTreeMap<String, Option<Vec<u8>>>,
 }
 
 impl<T: Tables> Judge<T> {
-    pub(in crate::store) fn new(tables: T, txn: TxnId, now: Timestamp) -> Self {
+    pub(in crate::store) fn new(tables: T, txn: TxnId) -> Self {
         Self {
             tables,
             txn,
-            now,
-            rows: BTreeMap::new(),
-            amends: false,
             keys: BTreeMap::new(),
             marks: BTreeMap::new(),
         }
     }
 
-    /// Judges all changes. After an error the caller rolls back.
+    /// Judges changes of which none decides about another. After an error the caller rolls back.
     pub(in crate::store) fn judge(mut self, batch: &Batch) -> Result<(), T::Fault> {
-        let is_amendment = |change: &Change| matches!(change, Change::Amend { .. });
-        self.amends = batch.changes.iter().any(is_amendment);
+        let mut coming = BTreeMap::<&str, u64>::new();
         batch.changes.iter().try_for_each(|change| match change {
-            Change::Insert(record) => self.insert(record),
+            Change::Insert(record) => {
+                if !record.state.is_ended() {
+                    *coming.entry(&record.queue).or_default() += 1;
+                }
+                self.insert(record)
+            }
             Change::Settle(settlement) => self.settle(settlement),
-            Change::Amend {
-                task,
-                expect,
-                amendment,
-            } => self.amend(*task, *expect, amendment),
-            Change::Arrive { .. } => Ok(()),
             Change::Mark { key, expect, value } => self.mark(key, expect.as_ref(), value.as_ref()),
             Change::Room { queue, pending_max } => {
-                // What is to come is not in the table yet; one that is going to merge counts too.
-                let coming = batch.inserts().filter(|record| record.queue == **queue);
-                let coming = coming.count() as u64;
+                // What is to come is not in the table yet.
+                let coming = coming.get(&**queue).copied().unwrap_or_default();
                 refuse_full(&mut self.tables, queue, (coming, *pending_max))
             }
+            Change::Arrive { .. } | Change::Amend { .. } => Ok(()),
         })
+    }
+
+    /// Pins and reserves what a batch was judged by.
+    pub(in crate::store) fn lock(mut self, batch: &Batch) -> Result<(), T::Fault> {
+        for record in batch.inserts() {
+            self.tables.announce(record.id, self.txn)?;
+            if let Some(unique) = lifecycle::wanted_key(record) {
+                self.reserve(Reservation::UniqueKey, &unique.key)?;
+            }
+        }
+        for change in &batch.changes {
+            if let Change::Mark { key, .. } = change {
+                self.reserve(Reservation::Mark, key)?;
+            }
+        }
+        batch.pinned().try_for_each(|task| self.pin(task))
+    }
+
+    fn pin(&mut self, task: TaskId) -> Result<(), T::Fault> {
+        match self.tables.follow(task)? {
+            Some(mut row) if row.pinned.is_none() => self.tables.pin(&mut row, self.txn),
+            _ => Ok(()),
+        }
     }
 
     fn insert(&mut self, record: &Record) -> Result<(), T::Fault> {
         self.tables.announce(record.id, self.txn)?;
-        if let Some(unique) = lifecycle::wanted_key(record) {
-            self.judge_key(unique, record.id)?;
-            let what = Reservation::UniqueKey;
-            self.tables.reserve(what, &unique.key, self.txn)?;
-        }
-        if self.amends {
-            self.remember(record.clone())?;
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, mut record: Record) -> Result<(), T::Fault> {
-        let group_busy = self.tables.is_group_busy(&record)?;
-        lifecycle::publish(&mut record, group_busy, self.now)?;
-        self.rows.insert(record.id, Some(self.new_row(record)));
-        Ok(())
-    }
-
-    /// A row that is not yet in the table, and belongs to nobody else.
-    fn new_row(&self, record: Record) -> RowOf<T> {
-        TaskRow {
-            seq: 0,
-            rank: 0,
-            record,
-            pinned: Some(self.txn),
-            claim: None,
-            kept: T::Kept::default(),
+        match lifecycle::wanted_key(record) {
+            Some(unique) => {
+                self.judge_key(unique, record.id)?;
+                self.reserve(Reservation::UniqueKey, &unique.key)
+            }
+            None => Ok(()),
         }
     }
 
@@ -102,7 +93,7 @@ impl<T: Tables> Judge<T> {
             };
         }
         if let Some(holder) = self.tables.key_holder(&unique.key)? {
-            return Ok(refuse_holder(unique, &holder, Some(self.txn))?);
+            return Ok(refuse_holder(unique, &holder)?);
         }
         self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
         self.keys.insert(unique.key.clone(), task);
@@ -110,28 +101,14 @@ impl<T: Tables> Judge<T> {
     }
 
     fn settle(&mut self, settlement: &Settlement) -> Result<(), T::Fault> {
-        let row = self.row(settlement.task)?;
-        let mut row = claimed(row, settlement)?;
-        refuse_pinned(&row, Some(self.txn))?;
-        let fate = lifecycle::settle(&mut row.record, settlement, self.now)?;
-        row.claim = None;
-        self.leave(settlement.task, row, fate)
-    }
-
-    fn amend(
-        &mut self,
-        task: TaskId,
-        expect: StateSet,
-        amendment: &Amendment,
-    ) -> Result<(), T::Fault> {
-        let mut row = self.row(task)?.ok_or_else(|| missing(task))?;
-        if matches!(amendment, Amendment::Progress(_)) {
-            return Ok(());
+        let task = settlement.task;
+        let mut row = claimed(self.tables.find(task)?, settlement)?;
+        match row.pinned {
+            None => self.tables.pin(&mut row, self.txn),
+            // The batch has settled it before.
+            Some(txn) if txn == self.txn => Err(Kind::ClaimLost(task).into()),
+            Some(_) => Err(Kind::Pinned(task).into()),
         }
-        refuse_busy(&mut self.tables, &row, Some(self.txn))?;
-        let group_busy = self.tables.is_group_busy(&row.record)?;
-        let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
-        self.leave(task, row, fate)
     }
 
     fn mark(
@@ -149,25 +126,11 @@ impl<T: Tables> Judge<T> {
             return Err(Kind::MarkChanged(key.to_owned()).into());
         }
         self.marks.insert(key.to_owned(), value.cloned());
-        self.tables.reserve(Reservation::Mark, key, self.txn)
+        self.reserve(Reservation::Mark, key)
     }
 
-    fn row(&mut self, task: TaskId) -> Result<Option<RowOf<T>>, T::Fault> {
-        match self.rows.get(&task) {
-            Some(row) => Ok(row.clone()),
-            None => self.tables.follow(task),
-        }
-    }
-
-    /// Remembers what a change leaves of the task that was called `task`.
-    fn leave(&mut self, task: TaskId, mut row: RowOf<T>, fate: Fate) -> Result<(), T::Fault> {
-        if row.pinned.is_none() {
-            self.tables.pin(&mut row, self.txn)?;
-            row.pinned = Some(self.txn);
-        }
-        let left = (fate == Fate::Stays).then_some(row);
-        self.rows.insert(task, left);
-        Ok(())
+    fn reserve(&mut self, what: Reservation, name: &str) -> Result<(), T::Fault> {
+        self.tables.reserve(what, name, self.txn)
     }
 
     fn refuse_reserved(&mut self, what: Reservation, name: &str) -> Result<(), T::Fault> {

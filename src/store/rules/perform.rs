@@ -103,7 +103,7 @@ impl<T: Tables> Performer<T> {
         if self.is_judged() {
             return Ok(unique.on_duplicate == OnDuplicate::Merge);
         }
-        refuse_holder(unique, holder, None)?;
+        refuse_holder(unique, holder)?;
         Ok(true)
     }
 
@@ -165,6 +165,7 @@ impl<T: Tables> Performer<T> {
     ) -> Result<(), T::Fault> {
         let before = row.record.state;
         let group_busy = self.tables.is_group_busy(&row.record)?;
+        let expect = lifecycle::expected(expect, self.is_judged());
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
         match amendment {
             Amendment::Progress(_) => {}

@@ -31,15 +31,11 @@ pub(super) fn refuse_pinned<K>(row: &TaskRow<K>, txn: Option<TxnId>) -> Result<(
 
 /// Refuses to merge into the holder of a key if the new task must not, or if the holder may be about to
 /// leave.
-pub(super) fn refuse_holder<K>(
-    unique: &Unique,
-    holder: &TaskRow<K>,
-    txn: Option<TxnId>,
-) -> Result<(), Kind> {
+pub(super) fn refuse_holder<K>(unique: &Unique, holder: &TaskRow<K>) -> Result<(), Kind> {
     if unique.on_duplicate == OnDuplicate::Refuse {
         return Err(not_unique(unique, holder.record.id));
     }
-    if holder.pinned.is_some() && holder.pinned != txn {
+    if holder.pinned.is_some() {
         return Err(Kind::Conflict);
     }
     Ok(())

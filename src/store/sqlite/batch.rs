@@ -1,11 +1,13 @@
-//! A batch in a transaction: performed when it becomes visible.
+//! A batch in a transaction: judged when it is staged, performed when it becomes visible.
 
 use rusqlite::Connection;
 
 use super::error::Result;
 use super::tasks;
-use crate::store::rules::Performer;
+use crate::id::TxnId;
+use crate::store::rules::{Judge, Performer};
 use crate::store::{Applied, Batch, Change};
+use crate::time::Timestamp;
 
 /// Whether a batch is one task on which nothing hangs: one statement writes it, all or nothing.
 pub(crate) fn is_one_insert(batch: &Batch) -> bool {
@@ -31,4 +33,22 @@ pub(super) fn make(mut performer: Performer<&Connection>, batch: Batch) -> Resul
         performer.change(change)?;
     }
     performer.end()
+}
+
+/// Judges a batch that is about to be staged. After an error the caller rolls back.
+pub(super) fn judge(
+    connection: &Connection,
+    batch: &Batch,
+    (txn, now): (TxnId, Timestamp),
+) -> Result<()> {
+    let judge = Judge::new(connection, txn);
+    if !batch.is_entangled() {
+        return judge.judge(batch);
+    }
+    let execute = |sql| connection.prepare_cached(sql)?.execute([]);
+    execute("SAVEPOINT votive_judge")?;
+    make(Performer::at_once(connection, now), batch.clone())?;
+    execute("ROLLBACK TO votive_judge")?;
+    execute("RELEASE votive_judge")?;
+    judge.lock(batch)
 }

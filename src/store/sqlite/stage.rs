@@ -13,7 +13,7 @@ use super::tasks;
 use super::writer::{Durability, Write};
 use crate::codec;
 use crate::id::{ResourceId, TxnId};
-use crate::store::rules::{self, Judge, Performer};
+use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
 
@@ -73,7 +73,7 @@ impl Stage for SqliteStore {
                 if is_staged(connection, txn, &bytes)? {
                     return Ok(());
                 }
-                Judge::new(connection, txn, now).judge(&batch)?;
+                batch::judge(connection, &batch, (txn, now))?;
                 let count = batch.changes.len();
                 insert(connection, (txn, register), (count, &bytes), now)
             })
@@ -221,6 +221,8 @@ fn publish(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<Publis
         Some((staged::PUBLISHED, _)) => return Ok(Published::Already),
         Some(_) | None => return Ok(Published::Unknown),
     };
+    // What it has reserved is its own now: a task that comes back may take its key.
+    tasks::release(connection, txn)?;
     let applied = batch::perform(
         Performer::staged(connection, txn, now),
         codec::decode(&bytes)?,
@@ -243,6 +245,7 @@ fn discard(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<()> {
         row.pinned = None;
         rules::unblock(&mut tables, row, now)?;
     }
+    tasks::release(connection, txn)?;
     end(connection, txn, staged::DISCARDED)?;
     drop_discarded(connection, now)
 }
@@ -265,7 +268,7 @@ fn end(connection: &Connection, txn: TxnId, state: u8) -> Result<()> {
     connection
         .prepare_cached("UPDATE votive_staged SET state = ?2, batch = x'' WHERE txn = ?1")?
         .execute(params![Sql(txn), state])?;
-    tasks::release(connection, txn)
+    Ok(())
 }
 
 fn pinned_by(connection: &Connection, txn: TxnId) -> Result<Vec<TaskRow>> {

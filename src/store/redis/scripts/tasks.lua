@@ -289,13 +289,13 @@ end
 -- Whether a task holds its unique key after a change; it was just taken out of the index.
 local function may_hold_key(before, after)
   if not after.unique or not PENDING[after.state] then return nil end
-  if before and before.holds_key then return before.holds_key end
+  if before and (before.holds_key or PENDING[before.state]) then return before.holds_key end
   local is_free = redis.call('HEXISTS', unique_keys, after.unique) == 0
     and redis.call('HEXISTS', reserved_keys, after.unique) == 0
   return is_free and '1' or nil
 end
 
--- Changes a task, then lets it give up its unique key or take it again.
+-- Changes a task, then lets it give up its unique key, or take it again if it has come back.
 local function change_to(id, after)
   after.holds_key = may_hold_key(known[id], after)
   put(id, after)

@@ -59,12 +59,13 @@ pub use options::{Options, Pooler, SCHEMA, TlsMode};
 
 use crate::id::{Incarnation, TxnId};
 use crate::register::Tier;
+use crate::store::notify::Bell;
 use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store, lifecycle};
 use crate::time::Timestamp;
 use connection::Connector;
 use error::{Fault, Result};
-use notify::{Bell, Fronts, Keeper, Shared, StoreClock, Waiting};
+use notify::{Fronts, Keeper, Shared, StoreClock, Waiting};
 use pool::{Durability, Look, Pool, Txn, Write};
 use presence::{Guard, Presences, Role};
 use register::Identity;

@@ -175,6 +175,7 @@ pub(super) fn claim(
                 taken = reclaim::claim_with_trouble(session, (want, trouble), to, now)?;
             }
         }
+        lines.fronts.note(&taken);
         claims.append(&mut taken);
     }
     Ok(claims)

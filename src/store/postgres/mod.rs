@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `series` `prompt` `insert` `ending` `tables` `tasks` `line` `keys` `names` | what a batch does to the tables |
+//! | `batch` `series` `prompt` `insert` `ending` `tables` `tasks` `line` `groups` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `reclaim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -27,6 +27,7 @@ mod connection;
 mod dispatch;
 mod ending;
 pub(crate) mod error;
+mod groups;
 mod insert;
 mod inspect;
 mod keys;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::{arrive, free_keys, tasks_of_claim};
 use super::error::Result;
+use super::groups;
 use super::line;
 use super::names;
 use super::row::{TaskRow, column, tasks_with};
 use super::session::Session;
-use super::tasks;
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
@@ -191,7 +191,7 @@ fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Resu
     {
         return Ok(());
     }
-    let group_busy = tasks::is_group_busy(session, &row.record)?;
+    let group_busy = groups::is_busy(session, &row.record)?;
     lifecycle::due(&mut row.record, group_busy, now)?;
     rules::keep(&mut { session }, State::Scheduled, &row, Fate::Stays, now)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use votive::store::Store;
 use votive::store::memory::MemoryStore;
-use votive::task::{OnDuplicate, Options, Unique};
+use votive::task::{Options, Unique};
 
 use crate::Pair;
 use crate::own::Claimer;
@@ -36,10 +36,7 @@ fn plain(_: u64) -> Options {
 fn limited(number: u64) -> Options {
     Options {
         priority: u8::try_from(number % 16).unwrap_or_default(),
-        unique: Some(Unique {
-            key: format!("key/{number}"),
-            on_duplicate: OnDuplicate::Refuse,
-        }),
+        unique: Some(Unique::new(format!("key/{number}")).or_refuse()),
         group: Some(format!("group/{number}")),
         ..Options::default()
     }

@@ -243,7 +243,10 @@ fn options() -> impl Strategy<Value = Box<Options>> {
                 expires_at: expiry.map(|after| START.saturating_add(after)),
                 retention,
                 group,
-                unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
+                unique: key.map(|(key, on_duplicate)| Unique {
+                    on_duplicate,
+                    ..Unique::new(key)
+                }),
                 ..Options::default()
             })
         },

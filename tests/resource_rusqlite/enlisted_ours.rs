@@ -125,8 +125,8 @@ fn a_task_that_the_store_refuses_takes_the_rows_with_it() {
     let shared = shared();
     let options = || votive::task::Options {
         unique: Some(Unique {
-            key: "only".to_owned(),
             on_duplicate: OnDuplicate::Refuse,
+            ..Unique::new("only")
         }),
         ..votive::task::Options::default()
     };
@@ -156,8 +156,8 @@ fn a_merged_task_is_reported() {
     let shared = shared();
     let options = || votive::task::Options {
         unique: Some(Unique {
-            key: "only".to_owned(),
             on_duplicate: OnDuplicate::Merge,
+            ..Unique::new("only")
         }),
         ..votive::task::Options::default()
     };

@@ -25,14 +25,15 @@ local function holder_to_merge_into(change)
   local key = wanted_key(change)
   if not key then return nil end
   local holder = redis.call('HGET', unique_keys, key)
-  if is_judged then return not change.refuses and holder end
-  if not holder then
+  local found = holder or rester(key)
+  if is_judged then return not change.refuses and found end
+  if not found then
     if redis.call('HEXISTS', reserved_keys, key) == 1 then refuse('Conflict') end
     return nil
   end
-  if change.refuses then refuse('NotUnique', key, holder) end
-  if load(holder).pin then refuse('Conflict') end
-  return holder
+  if change.refuses then refuse('NotUnique', key, found) end
+  if holder and load(holder).pin then refuse('Conflict') end
+  return found
 end
 
 -- The fields of a task that is about to be published, with its history if it comes from elsewhere.
@@ -46,6 +47,9 @@ local function new_task(change, blob)
     delay = change.delay,
     group = change.group,
     unique = change.unique,
+    unique_runs = change.unique_runs and '1' or nil,
+    rest_enqueued = change.rest_enqueued,
+    rest_ended = change.rest_ended,
     about = change.about,
     unmet = not change.state and change.waits_for or nil,
     retention = change.retention,
@@ -66,7 +70,8 @@ function changes.insert(change, blob, merged)
   refuse_known(id)
   local holder = holder_to_merge_into(change)
   if holder then
-    merge(id, holder)
+    -- One for whose sake a key rests may be gone; then there is nothing to be another name of.
+    if load(holder) then merge(id, holder) end
     merged[#merged + 1] = id
     merged[#merged + 1] = holder
     dropped[#dropped + 1] = id
@@ -79,6 +84,7 @@ function changes.insert(change, blob, merged)
     task.holds_key = '1'
   end
   put(id, task)
+  if wanted_key(change) then rest(id, task) end
 end
 
 function changes.settle(change, blob)
@@ -90,6 +96,7 @@ function changes.settle(change, blob)
   if change.account then after.account = blob(change.account) end
   set_counts(after, change.counts)
   for _, field in ipairs(CLAIM) do after[field] = nil end
+  if ENDED[after.state] then rest(id, after) end
   follow(id, after, leaves)
 end
 
@@ -102,6 +109,7 @@ local function amend(change)
   end
   local after = copy(task)
   local leaves = amendments[change.amendment](id, after, change, is_busy(id, task))
+  if change.amendment == 'cancel' or change.amendment == 'remove' then end_rest(id, task) end
   follow(id, after, leaves)
 end
 

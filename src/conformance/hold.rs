@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::scene::{Scene, amend, insert, kind};
+use super::scene::{Scene, amend, insert, kind, settle};
 use crate::id::TaskId;
 use crate::store::{Amendment, Applied, Batch, Kind, Published, StoreExt, Verdict};
 use crate::task::{DeadReason, Hold, Options, Record, State, Unique};
@@ -81,7 +81,7 @@ pub(super) fn a_batch_may_take_the_key_of_a_running_task_that_it_ends(scene: &mu
     let claim = scene.claim_one(&worker);
     let next = running(scene);
     let id = next.id;
-    let done = super::scene::settle(&claim, Verdict::Done);
+    let done = settle(&claim, Verdict::Done);
     let txn = scene.staged(vec![done, insert(next)]);
     assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
     assert_eq!(scene.state(id), Some(State::Ready));
@@ -176,6 +176,18 @@ pub(super) fn a_staged_task_gets_its_key_although_that_rests_by_then(scene: &mut
     scene.done(&claim);
     assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
     assert_eq!(scene.state(id), Some(State::Ready));
+}
+
+pub(super) fn a_staged_merge_goes_into_a_task_whose_end_is_staged(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let task = scene.enqueue(running(scene));
+    let claim = scene.claim_one(&worker);
+    let second = running(scene);
+    let merged = vec![(second.id, task)];
+    let merging = scene.staged(vec![insert(second)]);
+    let ending = scene.staged(vec![settle(&claim, Verdict::Done)]);
+    assert_eq!(scene.publish(merging), Published::Now(Applied { merged }));
+    assert_eq!(scene.publish(ending), Published::Now(Applied::default()));
 }
 
 pub(super) fn a_refused_batch_leaves_keys_at_rest_as_they_were(scene: &mut Scene<'_>) {

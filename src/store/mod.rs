@@ -29,7 +29,7 @@ mod ext;
 mod ledger;
 mod life;
 pub mod lifecycle;
-#[cfg(any(feature = "sqlite", feature = "file"))]
+#[cfg(any(feature = "sqlite", feature = "file", feature = "postgres"))]
 pub(crate) mod notify;
 #[cfg(any(feature = "sqlite", feature = "file"))]
 pub(crate) mod presence;

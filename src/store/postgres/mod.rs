@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `series` `prompt` `insert` `tables` `tasks` `keys` `names` | what a batch does to the tables |
+//! | `batch` `series` `prompt` `insert` `tables` `tasks` `groups` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -26,6 +26,7 @@ mod commit_point;
 mod connection;
 mod dispatch;
 pub(crate) mod error;
+mod groups;
 mod insert;
 mod inspect;
 mod keys;
@@ -58,12 +59,13 @@ pub use options::{Options, Pooler, SCHEMA, TlsMode};
 
 use crate::id::{Incarnation, TxnId};
 use crate::register::Tier;
+use crate::store::notify::Bell;
 use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store, lifecycle};
 use crate::time::Timestamp;
 use connection::Connector;
 use error::{Fault, Result};
-use notify::{Bell, Fronts, Keeper, Shared, StoreClock, Waiting};
+use notify::{Fronts, Keeper, Shared, StoreClock, Waiting};
 use pool::{Durability, Look, Pool, Txn, Write};
 use presence::{Guard, Presences, Role};
 use register::Identity;

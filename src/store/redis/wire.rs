@@ -94,6 +94,8 @@ struct Insert<'b> {
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'b str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    group_limit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<&'b str>,
     refuses: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -272,6 +274,7 @@ impl Blobs {
             not_before: record.not_before.map(micros),
             delay: options.delay.map(|delay| delay.as_micros().to_string()),
             group: options.group.as_deref(),
+            group_limit: options.group_limit.map(|limit| limit.to_string()),
             unique: unique.map(|unique| &unique.key[..]),
             refuses: unique.is_some_and(|unique| unique.on_duplicate == OnDuplicate::Refuse),
             unique_runs: hold.until_ended.then_some(true),

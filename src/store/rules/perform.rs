@@ -4,7 +4,7 @@ use super::refuse::{
     claimed, is_verdict, missing, not_unique, refuse_busy, refuse_full, refuse_holder,
     refuse_pinned, refuse_reserved,
 };
-use super::{Reservation, Result, RowOf, Tables, arrive, keep, rest, unblock};
+use super::{Reservation, Result, RowOf, Tables, arrive, keep, pass_on, rest, unblock};
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
 use crate::store::{Amendment, Applied, Change, Kind, Settlement};
@@ -94,7 +94,10 @@ impl<T: Tables> Performer<T> {
         if wants_key {
             rest(&mut self.tables, &record, self.now)?;
         }
-        Ok(())
+        match &record.options.group {
+            Some(group) if group_busy => pass_on(&mut self.tables, group, self.now),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the task that a new one merges into, if any; an error if it is refused instead.
@@ -176,6 +179,7 @@ impl<T: Tables> Performer<T> {
     ) -> Result<(), T::Fault> {
         let before = row.record.state;
         let group_busy = self.tables.is_group_busy(&row.record)?;
+        let expect = lifecycle::expected(expect, self.is_judged());
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
         match amendment {
             Amendment::Progress(_) => {}

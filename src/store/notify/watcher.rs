@@ -1,55 +1,17 @@
-//! Waking those who wait for a store in files: at once after this process's own commits, and by the
-//! kernel's word after those of other processes.
+//! Waking those who wait for a store in files, by the kernel's word, after commits of other processes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+#[cfg(feature = "sqlite")]
 use std::time::Duration;
 
 #[cfg(feature = "sqlite")]
 use crossbeam_channel::RecvTimeoutError;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use parking_lot::{Condvar, Mutex};
-
-/// Wakes those who wait in this process.
-#[derive(Default)]
-pub(crate) struct Bell {
-    rings: Mutex<Rings>,
-    rung: Condvar,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Rings {
-    count: u64,
-    pub(crate) interrupts: u64,
-}
-
-impl Bell {
-    /// Has everybody look.
-    pub(crate) fn ring(&self) {
-        self.rings.lock().count += 1;
-        self.rung.notify_all();
-    }
-
-    /// Has everybody go home.
-    pub(crate) fn interrupt(&self) {
-        self.rings.lock().interrupts += 1;
-        self.rung.notify_all();
-    }
-
-    pub(crate) fn rings(&self) -> Rings {
-        *self.rings.lock()
-    }
-
-    pub(crate) fn wait_for_more(&self, than: Rings, timeout: Duration) {
-        let mut rings = self.rings.lock();
-        let same =
-            |rings: &mut Rings| (rings.count, rings.interrupts) == (than.count, than.interrupts);
-        self.rung.wait_while_for(&mut rings, same, timeout);
-    }
-}
+use parking_lot::Mutex;
 
 /// Watches a file or a folder for what other processes write; has the only thread of a store.
 ///

@@ -6,6 +6,9 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::setting::Result;
 
 /// Where the count comes from.
 pub(crate) enum Source {
@@ -107,4 +110,19 @@ fn sees_a_flush(stat: &Path, dir: &Path) -> bool {
         Some(read_stat(stat)? > before)
     };
     probe().unwrap_or(false)
+}
+
+/// How often a small file can be written and flushed within `time`.
+pub(crate) fn count_within(dir: &Path, time: Duration) -> Result<u64> {
+    const PROBES: u32 = 50;
+    let path = dir.join("flush.probe");
+    let mut file = fs::File::create(&path)?;
+    let start = Instant::now();
+    for _ in 0..PROBES {
+        file.write_all(b"probe")?;
+        file.sync_data()?;
+    }
+    let each = start.elapsed() / PROBES;
+    fs::remove_file(&path)?;
+    Ok(u64::try_from(time.as_nanos() / each.as_nanos().max(1))?)
 }

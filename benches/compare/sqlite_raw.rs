@@ -1,17 +1,33 @@
-//! The raw loops: plain rusqlite and plain maps, doing by hand what votive's call must do.
+//! SQLite by hand: the rows that votive writes, by plain rusqlite.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, unbounded};
 use rusqlite::Connection;
 use votive::id::{Incarnation, ResourceId, TxnId};
 use votive::store::{Stage, Store};
 use votive::txn::TransactionManager;
 
-use crate::setting::{Result, connect, insert, preload, store};
+use crate::group;
+use crate::setting::{Result, insert, preload};
+use crate::sqlite::store;
 use crate::template::Template;
+
+/// The application's own table, and its own row.
+pub(crate) const APP: &str =
+    "CREATE TABLE IF NOT EXISTS app (id INTEGER PRIMARY KEY, v TEXT NOT NULL)";
+pub(crate) const ROW: &str = "INSERT INTO app (v) VALUES ('row')";
+
+/// Opens a connection with the pragmas of a careful application.
+pub(crate) fn connect(file: &Path) -> Result<Connection> {
+    let connection = Connection::open(file)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
 
 /// A file with votive's own tables, and the rows that votive writes into them.
 pub(crate) struct Tables {
@@ -30,9 +46,8 @@ impl Tables {
         drop(made);
         let connection = connect(&folder.join("queue.db"))?;
         let task = Template::read(&connection, "votive_task", "id", Some("seq"))?;
-        connection.execute_batch(
-            "DELETE FROM votive_task; CREATE TABLE app (id INTEGER PRIMARY KEY, v TEXT NOT NULL);",
-        )?;
+        connection.execute_batch("DELETE FROM votive_task")?;
+        connection.execute_batch(APP)?;
         Ok(Self {
             connection,
             task,
@@ -63,22 +78,56 @@ impl Tables {
     }
 
     /// Claims up to `count` tasks, and removes them, in one transaction.
-    pub(crate) fn drain(&self, count: u64) -> Result<u64> {
+    fn drain(&self, count: u64) -> Result<u64> {
         self.run("BEGIN IMMEDIATE")?;
+        let claimed = self.claim(count)?;
+        claimed.iter().try_for_each(|seq| self.remove(*seq))?;
+        self.run("COMMIT")?;
+        Ok(claimed.len() as u64)
+    }
+
+    /// Claims up to `count` tasks in one transaction; then removes each in one of its own, with the application's row.
+    fn drain_with_rows(&self, count: u64) -> Result<u64> {
+        self.run("BEGIN IMMEDIATE")?;
+        let claimed = self.claim(count)?;
+        self.run("COMMIT")?;
+        for seq in &claimed {
+            self.run("BEGIN IMMEDIATE")?;
+            self.run(ROW)?;
+            self.remove(*seq)?;
+            self.run("COMMIT")?;
+        }
+        Ok(claimed.len() as u64)
+    }
+
+    /// Claims one task and removes it, each in a transaction of its own.
+    fn drain_one(&self) -> Result<u64> {
+        self.run("BEGIN IMMEDIATE")?;
+        let claimed = self.claim(1)?;
+        self.run("COMMIT")?;
+        self.run("BEGIN IMMEDIATE")?;
+        claimed.iter().try_for_each(|seq| self.remove(*seq))?;
+        self.run("COMMIT")?;
+        Ok(claimed.len() as u64)
+    }
+
+    fn claim(&self, count: u64) -> Result<Vec<i64>> {
         let mut claim = self.connection.prepare_cached(
             "UPDATE votive_task SET state = 4, holder = 1, token = 1 WHERE seq IN (
                  SELECT seq FROM votive_task WHERE queue = 'default' AND state = 3 AND pinned IS NULL
                  ORDER BY rank LIMIT ?1) RETURNING seq, payload",
         )?;
-        let rows = claim.query_map([count], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let claimed = rows.collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()?;
-        for (seq, _payload) in &claimed {
-            self.connection
-                .prepare_cached("DELETE FROM votive_task WHERE seq = ?1 AND token = 1")?
-                .execute([seq])?;
-        }
-        self.run("COMMIT")?;
-        Ok(claimed.len() as u64)
+        let rows = claim.query_map([count], |row| {
+            let _payload: Vec<u8> = row.get(1)?;
+            row.get(0)
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn remove(&self, seq: i64) -> Result<()> {
+        let remove = "DELETE FROM votive_task WHERE seq = ?1 AND token = 1";
+        self.connection.prepare_cached(remove)?.execute([seq])?;
+        Ok(())
     }
 }
 
@@ -92,7 +141,7 @@ pub(crate) fn run(connection: &Connection, sql: &str) -> Result<()> {
 pub(crate) fn enlisted(tables: &mut Tables, count: u64) -> Result<()> {
     for _ in 0..count {
         tables.run("BEGIN IMMEDIATE")?;
-        tables.run("INSERT INTO app (v) VALUES ('row')")?;
+        tables.run(ROW)?;
         tables.insert_task()?;
         tables.run("COMMIT")?;
     }
@@ -113,9 +162,23 @@ pub(crate) fn batches(tables: &mut Tables, count: u64, size: u64) -> Result<()> 
 
 /// Claims and removes in batches of 100, until `count` tasks are gone.
 pub(crate) fn drain(tables: &Tables, count: u64) -> Result<()> {
+    until_gone(count, || tables.drain(100))
+}
+
+/// The same, with a row and a transaction for each.
+pub(crate) fn drain_with_rows(tables: &Tables, count: u64) -> Result<()> {
+    until_gone(count, || tables.drain_with_rows(100))
+}
+
+/// The same one by one.
+pub(crate) fn drain_singly(tables: &Tables, count: u64) -> Result<()> {
+    until_gone(count, || tables.drain_one())
+}
+
+fn until_gone(count: u64, mut drain: impl FnMut() -> Result<u64>) -> Result<()> {
     let mut left = count;
     while left > 0 {
-        let drained = tables.drain(100)?;
+        let drained = drain()?;
         if drained == 0 {
             return Err("the tasks ran out".into());
         }
@@ -124,34 +187,12 @@ pub(crate) fn drain(tables: &Tables, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Producers hand rows to one writer, which commits those that are there together.
+/// Producers of which one commits what is there for all.
 pub(crate) fn group_commit(mut tables: Tables, producers: u64, count: u64) -> Result<()> {
-    let (line, arrivals) = unbounded::<Sender<()>>();
-    std::thread::scope(|scope| -> Result<()> {
-        for _ in 0..producers {
-            let line = line.clone();
-            scope.spawn(move || {
-                let (answer, answered) = bounded(1);
-                for _ in 0..count / producers {
-                    if line.send(answer.clone()).is_err() || answered.recv().is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(line);
-        while let Ok(first) = arrivals.recv() {
-            let members: Vec<_> = std::iter::once(first).chain(arrivals.try_iter()).collect();
-            tables.run("BEGIN IMMEDIATE")?;
-            for _ in &members {
-                tables.insert_task()?;
-            }
-            tables.run("COMMIT")?;
-            for member in members {
-                member.send(())?;
-            }
-        }
-        Ok(())
+    group::commit(producers, count, |members| {
+        tables.run("BEGIN IMMEDIATE")?;
+        (0..members).try_for_each(|_| tables.insert_task())?;
+        tables.run("COMMIT")
     })
 }
 
@@ -183,7 +224,7 @@ impl Prepared {
         let file = folder.join("application.db");
         votive::resource::rusqlite::Database::migrate(&file)?;
         let application = connect(&file)?;
-        application.execute_batch("CREATE TABLE app (id INTEGER PRIMARY KEY, v TEXT NOT NULL)")?;
+        application.execute_batch(APP)?;
         application.execute(
             "INSERT INTO votive_incarnation (id, host, started_at) VALUES (1, 'bench', 0)",
             [],
@@ -211,7 +252,7 @@ impl Prepared {
             self.staged.insert(&self.queue.connection, id)?;
             self.queue.run("COMMIT")?;
             run(&self.application, "BEGIN IMMEDIATE")?;
-            run(&self.application, "INSERT INTO app (v) VALUES ('row')")?;
+            run(&self.application, ROW)?;
             self.outcome.insert(&self.application, id)?;
             run(&self.application, "COMMIT")?;
             self.queue
@@ -230,18 +271,4 @@ impl Prepared {
         }
         Ok(())
     }
-}
-
-/// A map of tasks with an ordered index: enqueue, claim and remove each.
-pub(crate) fn memory(count: u64) -> usize {
-    let (mut tasks, mut ready) = (HashMap::new(), BTreeMap::new());
-    for id in 0..count {
-        tasks.insert(id, vec![b'x'; 100]);
-        ready.insert((id, id), id);
-    }
-    let mut seen = 0;
-    while let Some((_, id)) = ready.pop_first() {
-        seen += tasks.remove(&id).map_or(0, |payload| payload.len());
-    }
-    seen
 }

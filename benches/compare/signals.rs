@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use notify::{RecursiveMode, Watcher};
 use rusqlite::Connection;
 
-use crate::{PAUSE, Result};
+use crate::own::PAUSE;
+use crate::setting::Result;
 
 /// For how long a file that was written is looked at: a slow disk may take its time to flush.
 const LOOKS_MAX: Duration = Duration::from_secs(5);
@@ -21,11 +22,11 @@ const LOST: Duration = Duration::from_secs(10);
 
 /// Sends signals by `send`, one at a time, and returns how long after each the other side was awake.
 fn measure(
-    count: usize,
+    count: u64,
     woken: &Receiver<Instant>,
     mut send: impl FnMut() -> Result<()>,
 ) -> Result<Vec<Duration>> {
-    let mut latencies = Vec::with_capacity(count);
+    let mut latencies = Vec::new();
     for _ in 0..count {
         std::thread::sleep(PAUSE);
         send()?;
@@ -68,8 +69,20 @@ fn watch(
     Ok(watcher)
 }
 
+/// A message is sent through a channel; another thread receives it.
+pub(crate) fn channel(count: u64) -> Result<Vec<Duration>> {
+    let (sender, receiver) = unbounded();
+    let (wakes, woken) = unbounded();
+    std::thread::spawn(move || {
+        receiver
+            .iter()
+            .try_for_each(|()| wakes.send(Instant::now()))
+    });
+    measure(count, &woken, || Ok(sender.send(())?))
+}
+
 /// A row is committed; another connection watches the log, and looks for it.
-pub(crate) fn sqlite(path: &Path, count: usize) -> Result<Vec<Duration>> {
+pub(crate) fn sqlite(path: &Path, count: u64) -> Result<Vec<Duration>> {
     let open = || -> Result<Connection> {
         let connection = Connection::open(path)?;
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")?;
@@ -91,7 +104,7 @@ pub(crate) fn sqlite(path: &Path, count: usize) -> Result<Vec<Duration>> {
 }
 
 /// A record is appended and flushed; somebody else watches the file, and looks how long it is.
-pub(crate) fn file(path: &Path, count: usize) -> Result<Vec<Duration>> {
+pub(crate) fn file(path: &Path, count: u64) -> Result<Vec<Duration>> {
     let mut log = File::create(path)?;
     let (wakes, woken) = unbounded();
     let (seen, mut length) = (path.to_owned(), 0);
@@ -107,7 +120,7 @@ pub(crate) fn file(path: &Path, count: usize) -> Result<Vec<Duration>> {
 }
 
 /// A message is published; another connection is subscribed to its channel.
-pub(crate) fn redis(url: &str, count: usize) -> Result<Vec<Duration>> {
+pub(crate) fn redis(url: &str, count: u64) -> Result<Vec<Duration>> {
     let client = ::redis::Client::open(url)?;
     let mut subscriber = client.get_connection()?;
     let (wakes, woken) = unbounded();
@@ -133,7 +146,7 @@ pub(crate) fn redis(url: &str, count: usize) -> Result<Vec<Duration>> {
 }
 
 /// A notification is committed; another connection listens.
-pub(crate) fn postgres(url: &str, count: usize) -> Result<Vec<Duration>> {
+pub(crate) fn postgres(url: &str, count: u64) -> Result<Vec<Duration>> {
     let mut listener = Client::connect(url, NoTls)?;
     listener.batch_execute("LISTEN task")?;
     let (wakes, woken) = unbounded();

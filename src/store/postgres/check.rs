@@ -45,11 +45,9 @@ const COMPLAINTS: [(&str, &str); 11] = [
          AND NOT EXISTS (SELECT 1 FROM @.staged s WHERE s.txn = t.pinned AND s.state = 0)",
     ),
     (
-        "is a unique key held by a task that is not pending",
+        "is a unique key held by a task that is gone or has ended",
         "SELECT u.key FROM @.unique_key u
-         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))
-            OR EXISTS (SELECT 1 FROM @.task t JOIN @.claim c ON t.seq BETWEEN c.first AND c.last
-                       AND t.fence < c.number WHERE t.id = u.id AND t.state = 3)",
+         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))",
     ),
     (
         "is reserved by a transaction that is not in doubt",

@@ -21,6 +21,7 @@ use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle;
 use crate::store::{Arrival, Claim, ClaimRequest, Want};
+use crate::task::Record;
 use crate::time::Timestamp;
 
 /// How many tasks a run of claims has at most: those of two runs of the line, one of which has but one place in
@@ -276,10 +277,12 @@ pub(super) fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp
     }
 }
 
-/// A claimed task holds its key no more.
+/// A claimed task holds its key no more, unless it asked for that.
 pub(super) fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
     let records = claims.iter().map(|claim| &claim.record);
-    for record in records.filter(|record| record.options.unique.is_some()) {
+    let is_free =
+        |record: &&Record| record.options.unique.is_some() && !lifecycle::holds_key(record);
+    for record in records.filter(is_free) {
         keys::free_key(session, record)?;
     }
     Ok(())

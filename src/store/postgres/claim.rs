@@ -123,16 +123,15 @@ impl RunLength {
 
     /// Notes the places, in their order, of tasks that were found.
     fn found(&self, places: impl Iterator<Item = (i64, i64)>) {
-        let (mut tasks, mut runs, mut last) = (0, 0, None);
+        let (mut tasks, mut runs, mut last) = (0_usize, 0, None);
         for (rank, seq) in places {
             tasks += 1;
             runs += usize::from(last != Some((rank, seq - 1)));
             last = Some((rank, seq));
         }
-        if runs > 0 {
-            let length: usize = tasks / runs;
-            self.0
-                .store(length.clamp(1, line::RUN_MAX), Ordering::Relaxed);
+        if let Some(length) = tasks.checked_div(runs) {
+            let length = length.clamp(1, line::RUN_MAX);
+            self.0.store(length, Ordering::Relaxed);
         }
     }
 }

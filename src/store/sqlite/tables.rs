@@ -6,6 +6,7 @@ use super::error::{Fault, Result};
 use super::row::{Bytes, TaskRow};
 use super::tasks;
 use crate::id::{TaskId, TxnId};
+use crate::store::Settlement;
 use crate::store::rules::{self, Reservation, Tables};
 use crate::task::Record;
 
@@ -40,11 +41,15 @@ impl Tables for &Connection {
         if judged {
             return tasks::unstage(self, task);
         }
-        tasks::refuse_reserved_id(self, task)
+        Ok(())
     }
 
     fn insert(&mut self, record: &Record, _judged: bool) -> Result<()> {
         tasks::insert(self, record)
+    }
+
+    fn finish_plain(&mut self, settlement: &Settlement, txn: Option<TxnId>) -> Result<bool> {
+        tasks::finish_plain(self, settlement, txn)
     }
 
     fn update(&mut self, row: &TaskRow) -> Result<()> {

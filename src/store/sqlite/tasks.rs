@@ -3,11 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
-use super::row::{Bytes, Sql, TaskRow, columns};
+use super::row::{self, Bytes, Sql, TaskRow, columns};
 use crate::codec;
 use crate::id::{TaskId, TxnId};
 use crate::store::rules::{Reservation, may_hold_key};
-use crate::store::{self, Kind, lifecycle};
+use crate::store::{self, Kind, Settlement, lifecycle};
 use crate::task::Record;
 use crate::time::Timestamp;
 
@@ -43,19 +43,9 @@ pub(super) fn follow(connection: &Connection, id: TaskId, bytes: Bytes) -> Resul
 
 /// Refuses an id that a task, an alias, or a task that is staged has already.
 pub(super) fn refuse_known(connection: &Connection, id: TaskId) -> Result<()> {
-    refuse_reserved_id(connection, id)?;
-    let mut select =
-        connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)")?;
-    if select.query_row([Sql(id)], |row| row.get(0))? {
-        return Err(Kind::TaskExists(id).into());
-    }
-    Ok(())
-}
-
-/// Refuses an id that an alias or a task that is staged has already.
-pub(super) fn refuse_reserved_id(connection: &Connection, id: TaskId) -> Result<()> {
     let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+        "SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)
+             OR EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
              OR EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)",
     )?;
     if select.query_row([Sql(id)], |row| row.get(0))? {
@@ -87,7 +77,8 @@ pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
     Ok(())
 }
 
-/// Inserts a task that was just published, with its objects and prerequisites.
+/// Inserts a task that was just published, with its objects and prerequisites. Refuses an id that a task, an alias,
+/// or a task that is staged has already.
 pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
     let options = &record.options;
     let published_at = published_at(record);
@@ -95,7 +86,9 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
         .prepare_cached(
             "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
                 reclaims, enqueued_at, published_at, group_key, options, format, version, payload)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16
+             WHERE NOT EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+                 AND NOT EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
@@ -192,6 +185,29 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
             record.progress,
         ])?;
     Ok(())
+}
+
+/// Deletes a claimed task if its options are the usual ones: then it has no key, group, object or retention, and
+/// nothing of it is in other tables. `false` if they are not, if the claim is not the present one, or if it is
+/// pinned by another transaction than `txn`.
+pub(super) fn finish_plain(
+    connection: &Connection,
+    settlement: &Settlement,
+    txn: Option<TxnId>,
+) -> Result<bool> {
+    let deleted = connection
+        .prepare_cached(
+            "DELETE FROM votive_task WHERE id = ?1 AND state = 4 AND holder = ?2 AND token = ?3
+                 AND (pinned IS NULL OR pinned = ?4) AND options = ?5",
+        )?
+        .execute(params![
+            Sql(settlement.task),
+            Sql(settlement.token.incarnation),
+            settlement.token.count.cast_signed(),
+            txn.map(Sql),
+            row::usual_options(),
+        ])?;
+    Ok(deleted == 1)
 }
 
 /// Deletes a task with all that hangs on it, but for its unique key.

@@ -41,7 +41,7 @@ impl Tables for &Connection {
         if judged {
             return tasks::unstage(self, task);
         }
-        Ok(())
+        tasks::refuse_reserved_id(self, task)
     }
 
     fn insert(&mut self, record: &Record, _judged: bool) -> Result<()> {

@@ -43,9 +43,19 @@ pub(super) fn follow(connection: &Connection, id: TaskId, bytes: Bytes) -> Resul
 
 /// Refuses an id that a task, an alias, or a task that is staged has already.
 pub(super) fn refuse_known(connection: &Connection, id: TaskId) -> Result<()> {
+    refuse_reserved_id(connection, id)?;
+    let mut select =
+        connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)")?;
+    if select.query_row([Sql(id)], |row| row.get(0))? {
+        return Err(Kind::TaskExists(id).into());
+    }
+    Ok(())
+}
+
+/// Refuses an id that an alias or a task that is staged has already.
+pub(super) fn refuse_reserved_id(connection: &Connection, id: TaskId) -> Result<()> {
     let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)
-             OR EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+        "SELECT EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
              OR EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)",
     )?;
     if select.query_row([Sql(id)], |row| row.get(0))? {
@@ -77,8 +87,7 @@ pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
     Ok(())
 }
 
-/// Inserts a task that was just published, with its objects and prerequisites. Refuses an id that a task, an alias,
-/// or a task that is staged has already.
+/// Inserts a task that was just published, with its objects and prerequisites.
 pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
     let options = &record.options;
     let published_at = published_at(record);
@@ -86,9 +95,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
         .prepare_cached(
             "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
                 reclaims, enqueued_at, published_at, group_key, options, format, version, payload)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16
-             WHERE NOT EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
-                 AND NOT EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![

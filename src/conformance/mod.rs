@@ -251,6 +251,17 @@ cases! { $
         the_next_of_a_group_comes_when_one_is_done
         the_next_of_a_group_comes_when_one_waits_for_its_retry
         the_next_of_a_group_comes_when_one_is_cancelled
+        as_many_tasks_of_a_group_come_as_it_has_places
+        a_more_urgent_task_of_a_group_goes_before_one_that_does_not_run_yet
+        the_last_of_a_group_gives_way_and_no_other
+        a_task_that_runs_keeps_its_place_from_a_more_urgent_one
+        an_urgent_task_takes_a_place_of_its_group_when_it_is_due
+        an_urgent_task_takes_a_place_of_its_group_when_it_is_published
+        a_pinned_task_keeps_its_place_until_its_transaction_ends
+        where_tasks_of_a_group_differ_each_goes_by_its_own_limit
+        a_place_of_the_dead_goes_over_with_their_task
+        what_was_judged_of_a_group_is_made_whatever_came_to_it_meanwhile
+        a_group_has_a_place_and_not_too_many
         a_task_waits_for_all_its_prerequisites
         what_is_staged_together_waits_and_arrives_together
         an_arrival_that_nobody_waits_for_changes_nothing

@@ -368,6 +368,7 @@ impl Pending for Work {
 
 fn check_options(options: &Options, queue: &str) -> Result<(), EnqueueError> {
     store::lifecycle::check_ageing(options.ageing)
+        .and_then(|()| store::lifecycle::check_group_limit(options.group_limit))
         .map_err(|kind| EnqueueError::Invalid(kind.to_string()))?;
     if !(options.waits_for.is_empty() && options.announces.is_empty()) {
         let text =

@@ -1,9 +1,11 @@
 //! The life of a task: the part of a record that moves, and the rules by which it does. The
 //! functions of [`lifecycle`](super::lifecycle) are these rules for whole records.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
-use super::lifecycle::Fate;
+use super::lifecycle::{Fate, Turn};
 use super::{Amendment, Kind, Settlement, Verdict};
 use crate::id::TaskId;
 use crate::task::{Counts, DeadReason, Event, Options, Record, State, StateSet};
@@ -80,6 +82,23 @@ impl Life {
     pub(in crate::store) fn unblock(&mut self, now: Timestamp) -> Result<(), Kind> {
         let next = pending(self.not_before, false, now);
         self.enter(Event::Unblock, next)
+    }
+
+    /// Says how it goes on if it is the first that waits for nothing but its group, of which `holders` tasks
+    /// are Ready or Claimed.
+    pub(in crate::store) fn turn(&self, options: &Options, holders: usize, now: Timestamp) -> Turn {
+        if self.not_before.is_some_and(|at| at > now) {
+            return Turn::GoesOn;
+        }
+        match holders.cmp(&(options.places() as usize)) {
+            Ordering::Less => Turn::GoesOn,
+            Ordering::Equal => Turn::Replaces,
+            Ordering::Greater => Turn::Waits,
+        }
+    }
+
+    pub(in crate::store) fn give_way(&mut self) -> Result<(), Kind> {
+        self.enter(Event::GiveWay, State::Waiting)
     }
 
     pub(in crate::store) fn claim(&mut self) -> Result<(), Kind> {

@@ -225,7 +225,7 @@ fn time() -> impl Strategy<Value = Duration> {
 fn options() -> impl Strategy<Value = Box<Options>> {
     let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
     let key = weighted(0.5, ("[ab]", duplicate));
-    let group = weighted(0.5, "[gh]");
+    let group = weighted(0.5, ("[gh]", weighted(0.5, 1_u32..4)));
     let times = (
         weighted(0.2, time()),
         weighted(0.2, time()),
@@ -235,6 +235,7 @@ fn options() -> impl Strategy<Value = Box<Options>> {
     let ageing = weighted(0.2, time());
     (9_u8..12, ageing, times, key, group).prop_map(
         |(priority, ageing, (not_before, delay, expiry, retention), key, group)| {
+            let (group, group_limit) = group.unzip();
             Box::new(Options {
                 priority,
                 ageing,
@@ -243,6 +244,7 @@ fn options() -> impl Strategy<Value = Box<Options>> {
                 expires_at: expiry.map(|after| START.saturating_add(after)),
                 retention,
                 group,
+                group_limit: group_limit.flatten(),
                 unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
                 ..Options::default()
             })

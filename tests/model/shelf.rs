@@ -1,6 +1,7 @@
 //! What ought to be in one store: a list of tasks, looked through from end to end.
 #![cfg(test)]
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -150,12 +151,14 @@ impl Shelf {
                 None => {}
             }
         }
+        let group = record.options.group.clone();
         self.tasks.push(Task {
             holds_key: record.options.unique.is_some(),
             record,
             claim: None,
             aliases: Vec::new(),
         });
+        self.fill(group.as_deref(), now);
         Some(())
     }
 
@@ -252,46 +255,74 @@ impl Shelf {
         if leaves {
             self.tasks.remove(number);
         }
-        while let Some(group) = &group
-            && let Some(next) = self.next_of_group(group)
-        {
-            let record = &mut self.tasks[next].record;
+        self.fill(group.as_deref(), now);
+    }
+
+    /// Gives the places of a group to those of its tasks that come first.
+    fn fill(&mut self, group: Option<&str>, now: Timestamp) {
+        while let Some((first, last)) = self.next_of_group(group, now) {
+            if let Some(last) = last {
+                self.tasks[last].record.state = State::Waiting;
+            }
+            let record = &mut self.tasks[first].record;
             record.state = pending(record.not_before, false, now);
         }
     }
 
-    /// The first that waits for a group, if nobody holds that.
-    fn next_of_group(&self, group: &str) -> Option<usize> {
-        let members = || {
-            let all = (0..self.tasks.len()).map(|number| (number, &self.tasks[number].record));
-            all.filter(|(_, record)| record.options.group.as_deref() == Some(group))
+    /// Who goes on next in a group, and who gives way to it.
+    fn next_of_group(&self, group: Option<&str>, now: Timestamp) -> Option<(usize, Option<usize>)> {
+        let group = group?;
+        let place = |number: &usize| (rank(&self.tasks[*number].record), *number);
+        let is_member = |number: &usize| {
+            let options = &self.tasks[*number].record.options;
+            options.group.as_deref() == Some(group)
         };
-        if members().any(|(_, record)| holds_group(record)) {
-            return None;
+        let members = || (0..self.tasks.len()).filter(is_member);
+        let first = members()
+            .filter(|number| self.waits(*number))
+            .min_by_key(place)?;
+        let record = &self.tasks[first].record;
+        if record.not_before > Some(now) {
+            return Some((first, None));
         }
-        let waiting = members()
-            .filter(|(number, record)| record.state == State::Waiting && !self.is_pinned(*number));
-        let first = waiting.min_by_key(|(number, record)| (rank(record), *number));
-        first.map(|(number, _)| number)
+        let holders = || members().filter(|number| holds_group(&self.tasks[*number].record));
+        let is_ready = |number: &usize| {
+            self.tasks[*number].record.state == State::Ready && !self.is_pinned(*number)
+        };
+        let ready = holders().filter(|holder| is_ready(holder) && place(holder) > place(&first));
+        match holders().count().cmp(&limit(record)) {
+            Ordering::Less => Some((first, None)),
+            Ordering::Equal => Some((first, Some(ready.max_by_key(place)?))),
+            Ordering::Greater => None,
+        }
     }
 
-    /// Lets a task go on that was pinned while its group became free.
+    /// Whether nothing but its group holds a task back, and no staged batch settles its fate.
+    fn waits(&self, number: usize) -> bool {
+        self.tasks[number].record.state == State::Waiting && !self.is_pinned(number)
+    }
+
+    /// Lets the group of a task go on that was pinned while a place became free.
     fn let_go_on(&mut self, task: TaskId, now: Timestamp) {
         if let Some(number) = self.find(task) {
-            let is_busy = self.is_busy(&self.tasks[number].record);
-            let record = &mut self.tasks[number].record;
-            if record.state == State::Waiting && !is_busy {
-                record.state = pending(record.not_before, false, now);
-            }
+            let group = self.tasks[number].record.options.group.clone();
+            self.fill(group.as_deref(), now);
         }
     }
 
-    /// Whether another task holds the group of this one.
+    /// Whether a task that goes on now has to wait for its group: others have its places, or some wait, and may
+    /// be before it.
     fn is_busy(&self, record: &Record) -> bool {
         let group = &record.options.group;
-        let others = self.tasks.iter().map(|task| &task.record);
-        let mut others = others.filter(|other| other.id != record.id);
-        group.is_some() && others.any(|other| other.options.group == *group && holds_group(other))
+        let others = || {
+            (0..self.tasks.len()).filter(|number| {
+                let other = &self.tasks[*number].record;
+                other.id != record.id && other.options.group == *group
+            })
+        };
+        let holders = others().filter(|number| holds_group(&self.tasks[*number].record));
+        let is_full = holders.count() >= limit(record);
+        group.is_some() && (is_full || others().any(|number| self.waits(number)))
     }
 
     /// Drops some of the tasks that are past their retention, the oldest first.
@@ -370,6 +401,8 @@ impl Shelf {
             let is_busy = self.is_busy(&self.tasks[number].record);
             let record = &mut self.tasks[number].record;
             record.state = pending(record.not_before, is_busy, now);
+            let group = record.options.group.clone();
+            self.fill(group.as_deref(), now);
         }
     }
 
@@ -439,6 +472,10 @@ fn pending(not_before: Option<Timestamp>, is_busy: bool, now: Timestamp) -> Stat
         true => State::Waiting,
         false => State::Ready,
     }
+}
+
+fn limit(record: &Record) -> usize {
+    record.options.group_limit.unwrap_or(1) as usize
 }
 
 fn holds_group(record: &Record) -> bool {

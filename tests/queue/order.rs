@@ -11,8 +11,8 @@ use votive::queue::{EnqueueError, Queue, settle_claim};
 use votive::store::file::{self, FileStore};
 use votive::store::memory::MemoryStore;
 use votive::store::sqlite::{self, SqliteStore};
-use votive::store::{Claim, ClaimRequest, Inspect, Kind, Settlement, Store, Verdict, Want};
-use votive::task::{AGEING_MAX, FollowUp, Options, Record};
+use votive::store::{Claim, ClaimRequest, Kind, Settlement, Store, Verdict, Want};
+use votive::task::{AGEING_MAX, FollowUp, GROUP_LIMIT_MAX, Options, Record};
 use votive::time::{ManualClock, Timestamp};
 use votive::txn::TransactionManager;
 
@@ -129,6 +129,45 @@ fn a_step_that_is_worth_too_much_is_refused_where_it_is_said() {
         .unwrap_err();
     assert!(matches!(refused, EnqueueError::Invalid(said) if said == text));
     txn.abort().unwrap();
+}
+
+#[test]
+fn tasks_of_a_kind_with_a_limit_are_in_a_group() {
+    let (queue, manager) = volatile();
+    let changed = queue.change_settings(&manager, |settings| {
+        settings.kind_limits.insert("greet".to_owned(), 2);
+    });
+    changed.unwrap();
+    let own = |limit| Options {
+        group: Some("own".to_owned()),
+        group_limit: limit,
+        ..Options::default()
+    };
+    let said = [Options::default(), own(None), own(Some(7))]
+        .map(|options| enqueue(&queue, &manager, options).options);
+    let group = said.each_ref().map(|options| options.group.as_deref());
+    assert_eq!(group, [Some("greet"), Some("own"), Some("own")]);
+    let limit = said.each_ref().map(|options| options.places());
+    assert_eq!(limit, [2, 2, 7]);
+}
+
+#[test]
+fn a_limit_without_a_place_or_with_too_many_is_refused_where_it_is_said() {
+    let (queue, manager) = volatile();
+    for limit in [0, GROUP_LIMIT_MAX + 1] {
+        let changed = queue.change_settings(&manager, |settings| {
+            settings.kind_limits.insert("greet".to_owned(), limit);
+        });
+        assert!(matches!(changed.unwrap_err().kind, Kind::Invalid(_)));
+        let own = Options {
+            group_limit: Some(limit),
+            ..Options::default()
+        };
+        let mut txn = manager.begin().unwrap();
+        let refused = queue.enqueue_with(&mut txn, &greet("ann"), own);
+        assert!(matches!(refused, Err(EnqueueError::Invalid(_))));
+    }
+    assert!(queue.settings().unwrap().kind_limits.is_empty());
 }
 
 /// What happens next: so long passes, then a task of this priority comes, then so many are claimed. Before,

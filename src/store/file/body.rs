@@ -275,6 +275,7 @@ fn needed(options: &Options) -> Options {
         expires_at: options.expires_at,
         unique: options.unique.clone(),
         group: options.group.clone(),
+        group_limit: options.group_limit,
         about: options.about.clone(),
         retention: options.retention,
         ghost: options.ghost,

@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `series` `prompt` `insert` `tables` `tasks` `keys` `names` | what a batch does to the tables |
+//! | `batch` `series` `prompt` `insert` `tables` `tasks` `groups` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -26,6 +26,7 @@ mod commit_point;
 mod connection;
 mod dispatch;
 pub(crate) mod error;
+mod groups;
 mod insert;
 mod inspect;
 mod keys;

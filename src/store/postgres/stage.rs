@@ -123,6 +123,7 @@ impl Stage for PostgresStore {
             .map_err(Fault::from)
             .and_then(|()| self.apply_checked(txn, batch, prepared, now));
         if batch::only_ends(batch) && applied.is_ok() {
+            self.fronts.forget_after_ends();
             self.bell.ring();
         } else {
             self.ring_after(&applied);

@@ -261,38 +261,6 @@ pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp)
     rules::unblock(&mut { session }, row, now)
 }
 
-/// Whether another task of the group is Ready or Claimed.
-pub(super) fn is_group_busy(session: &mut dyn Session, record: &Record) -> Result<bool> {
-    let Some(group) = &record.options.group else {
-        return Ok(false);
-    };
-    session.exists(
-        "SELECT 1 FROM @.task WHERE group_key = $1 AND state = 3 AND id <> $2 LIMIT 1",
-        vec![group.clone().into(), record.id.into()],
-    )
-}
-
-/// Returns the first that waits for nothing but the group, and keeps it from others.
-pub(super) fn next_of_group(session: &mut dyn Session, group: &str) -> Result<Option<TaskRow>> {
-    loop {
-        let row = session.first(
-            "SELECT t.id FROM @.task t WHERE t.group_key = $1 AND t.state = 1
-                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
-                 AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = t.id)
-             ORDER BY t.rank, t.seq LIMIT 1",
-            vec![group.into()],
-        )?;
-        let Some(row) = row else { return Ok(None) };
-        let next = TaskId::from_bytes(id(&row, 0)?);
-        lock(session, &[next])?;
-        match find(session, next)? {
-            // Somebody who does not hold the group's name may have removed it meanwhile.
-            Some(row) if row.record.state == State::Waiting => return Ok(Some(row)),
-            _ => {}
-        }
-    }
-}
-
 /// Notes that a prerequisite of a task is met; `false` if it did not wait for that.
 pub(super) fn meet(session: &mut dyn Session, task: TaskId, done: TaskId) -> Result<bool> {
     let met = session.execute(

@@ -93,6 +93,8 @@ struct Insert<'b> {
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'b str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    group_limit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<&'b str>,
     refuses: bool,
     /// A list in JSON.
@@ -264,6 +266,7 @@ impl Blobs {
             not_before: record.not_before.map(micros),
             delay: options.delay.map(|delay| delay.as_micros().to_string()),
             group: options.group.as_deref(),
+            group_limit: options.group_limit.map(|limit| limit.to_string()),
             unique: unique.map(|unique| &unique.key[..]),
             refuses: unique.is_some_and(|unique| unique.on_duplicate == OnDuplicate::Refuse),
             about: about.map(serde_json::to_string).transpose()?,

@@ -2,7 +2,7 @@
 
 use super::{Reservation, Result, RowOf, Tables};
 use crate::id::TaskId;
-use crate::store::lifecycle::{self, Fate};
+use crate::store::lifecycle::{self, Fate, Turn};
 use crate::task::{Record, State, StateSet};
 use crate::time::Timestamp;
 
@@ -29,20 +29,14 @@ pub(in crate::store) fn keep<T: Tables>(
         }
     }
     match &record.options.group {
-        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
-            pass_group_on(tables, group, now)
-        }
-        _ => Ok(()),
+        Some(group) => pass_on(tables, group, now),
+        None => Ok(()),
     }
 }
 
 /// Whether a task has a key and is in a state in which it may hold it.
 pub(in crate::store) fn may_hold_key(record: &Record) -> bool {
     record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
-}
-
-fn holds_group(state: State) -> bool {
-    matches!(state, State::Ready | State::Claimed)
 }
 
 /// A task that comes back after a claim goes on without its key if that is taken or reserved.
@@ -53,15 +47,29 @@ fn take_key_again<T: Tables>(tables: &mut T, record: &Record) -> Result<(), T::F
     }
 }
 
-/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
-/// take the group, so the next one is looked for.
-fn pass_group_on<T: Tables>(tables: &mut T, group: &str, now: Timestamp) -> Result<(), T::Fault> {
-    while let Some(mut row) = tables.next_of_group(group)? {
-        lifecycle::unblock(&mut row.record, now)?;
-        tables.update(&row)?;
-        if row.record.state == State::Ready {
-            break;
+/// Gives the places of a group to those of its tasks that are first: lets the next go on for as long as there
+/// is a place, or one that has it and is not claimed yet gives way to it.
+pub(in crate::store) fn pass_on<T: Tables>(
+    tables: &mut T,
+    group: &str,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    while let Some(mut first) = tables.first_waiting(group)? {
+        let places = first.record.options.places();
+        let holders = tables.count_holders(group, places + 1)?;
+        match lifecycle::turn(&first.record, holders, now) {
+            Turn::GoesOn => {}
+            Turn::Replaces => {
+                let Some(mut last) = tables.last_ready_behind(group, &first)? else {
+                    return Ok(());
+                };
+                lifecycle::give_way(&mut last.record)?;
+                tables.update(&last)?;
+            }
+            Turn::Waits => return Ok(()),
         }
+        lifecycle::unblock(&mut first.record, now)?;
+        tables.update(&first)?;
     }
     Ok(())
 }
@@ -82,16 +90,18 @@ pub(in crate::store) fn arrive<T: Tables>(
     }
 }
 
-/// Lets a waiting task go on unless something still holds it back.
+/// Lets a task go on that waits for nothing any more, and the first of its group if it has one.
 pub(in crate::store) fn unblock<T: Tables>(
     tables: &mut T,
     mut row: RowOf<T>,
     now: Timestamp,
 ) -> Result<(), T::Fault> {
+    if let Some(group) = &row.record.options.group {
+        return pass_on(tables, group, now);
+    }
     let free = row.record.state == State::Waiting
         && row.pinned.is_none()
-        && !tables.has_prerequisites(row.record.id)?
-        && !tables.is_group_busy(&row.record)?;
+        && !tables.has_prerequisites(row.record.id)?;
     if !free {
         return Ok(());
     }

@@ -1,8 +1,9 @@
 //! The rules of a batch where tasks are rows of tables: what SQLite and Postgres have in common.
 //!
 //! The tables belong to the caller's transaction, so nothing here takes back what it has done: after an
-//! error the caller rolls back. Owns two invariants: of each group at most one task is Ready or Claimed,
-//! and a unique key is held by at most one task, which is pending.
+//! error the caller rolls back. Owns two invariants: a unique key is held by at most one task, which is
+//! pending; and no more tasks of a group are Ready or Claimed than those of them allow, where of those that
+//! wait for nothing but the group the first by rank and sequence goes on before any other.
 
 mod judge;
 mod keep;
@@ -10,7 +11,7 @@ mod perform;
 mod refuse;
 
 pub(super) use judge::Judge;
-pub(super) use keep::{arrive, keep, may_hold_key, unblock};
+pub(super) use keep::{arrive, keep, may_hold_key, pass_on, unblock};
 pub(super) use perform::Performer;
 
 use crate::id::{ConsumerId, TaskId, Token, TxnId};
@@ -128,11 +129,22 @@ pub(super) trait Tables {
     /// Has the id of a merged task lead to the one that stays.
     fn merge(&mut self, task: TaskId, holder: TaskId) -> Result<(), Self::Fault>;
 
-    /// Whether another task of the group is Ready or Claimed.
+    /// Whether a task that goes on now has to wait for its group, if it has one: other tasks hold its places,
+    /// or some wait for nothing but the group, and may be before it.
     fn is_group_busy(&mut self, record: &Record) -> Result<bool, Self::Fault>;
 
+    /// Counts the tasks of a group that are Ready or Claimed, up to `limit`.
+    fn count_holders(&mut self, group: &str, limit: u32) -> Result<usize, Self::Fault>;
+
     /// Returns the first that waits for nothing but the group.
-    fn next_of_group(&mut self, group: &str) -> Result<Option<RowOf<Self>>, Self::Fault>;
+    fn first_waiting(&mut self, group: &str) -> Result<Option<RowOf<Self>>, Self::Fault>;
+
+    /// Returns the last task of a group that is Ready and not pinned, if it comes after `first`.
+    fn last_ready_behind(
+        &mut self,
+        group: &str,
+        first: &RowOf<Self>,
+    ) -> Result<Option<RowOf<Self>>, Self::Fault>;
 
     /// Notes that a prerequisite of a task is met; `false` if it did not wait for that.
     fn meet(&mut self, task: TaskId, done: TaskId) -> Result<bool, Self::Fault>;

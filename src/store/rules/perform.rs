@@ -4,7 +4,7 @@ use super::refuse::{
     claimed, is_verdict, missing, refuse_busy, refuse_full, refuse_holder, refuse_pinned,
     refuse_reserved,
 };
-use super::{Reservation, Result, RowOf, Tables, arrive, keep, unblock};
+use super::{Reservation, Result, RowOf, Tables, arrive, keep, pass_on, unblock};
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
 use crate::store::{Amendment, Applied, Change, Kind, Settlement, Verdict};
@@ -91,7 +91,11 @@ impl<T: Tables> Performer<T> {
         }
         let group_busy = self.tables.is_group_busy(&record)?;
         lifecycle::publish(&mut record, group_busy, self.now)?;
-        self.tables.insert(&record, self.is_judged())
+        self.tables.insert(&record, self.is_judged())?;
+        match &record.options.group {
+            Some(group) if group_busy => pass_on(&mut self.tables, group, self.now),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a task merges into the holder of its key; an error if it is refused instead.
@@ -164,6 +168,7 @@ impl<T: Tables> Performer<T> {
     ) -> Result<(), T::Fault> {
         let before = row.record.state;
         let group_busy = self.tables.is_group_busy(&row.record)?;
+        let expect = lifecycle::expected(expect, self.is_judged());
         let fate = lifecycle::amend(&mut row.record, expect, amendment, group_busy, self.now)?;
         match amendment {
             Amendment::Progress(_) => {}

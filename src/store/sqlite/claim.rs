@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Statement, params};
 
 use super::error::Result;
+use super::groups;
 use super::row::{Bytes, Sql, TaskRow, columns, limit};
 use super::tasks;
 use crate::id::{ConsumerId, Incarnation, Token};
@@ -136,7 +137,7 @@ fn make_due_ready(connection: &Connection, want: &Want, now: Timestamp) -> Resul
         .collect::<Result<Vec<_>>>()?;
     let mut tables = connection;
     for mut row in due {
-        let group_busy = tasks::is_group_busy(connection, &row.record)?;
+        let group_busy = groups::is_busy(connection, &row.record)?;
         lifecycle::due(&mut row.record, group_busy, now)?;
         rules::keep(&mut tables, State::Scheduled, &row, Fate::Stays, now)?;
     }

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `options` `connection` `schema` | opening the file, and leaving other programs' alone |
 //! | `writer` `gate` | group commit; one writer of a process at a time |
-//! | `batch` `tasks` `row` | what a batch does to the tables |
+//! | `batch` `tasks` `groups` `row` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -21,6 +21,7 @@ mod connection;
 mod dispatch;
 pub(crate) mod error;
 pub(crate) mod gate;
+mod groups;
 mod inspect;
 mod notify;
 mod options;

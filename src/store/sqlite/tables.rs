@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::error::{Fault, Result};
+use super::groups;
 use super::row::{Bytes, TaskRow};
 use super::tasks;
 use crate::id::{TaskId, TxnId};
@@ -69,11 +70,19 @@ impl Tables for &Connection {
     }
 
     fn is_group_busy(&mut self, record: &Record) -> Result<bool> {
-        tasks::is_group_busy(self, record)
+        groups::is_busy(self, record)
     }
 
-    fn next_of_group(&mut self, group: &str) -> Result<Option<TaskRow>> {
-        tasks::next_of_group(self, group)
+    fn count_holders(&mut self, group: &str, limit: u32) -> Result<usize> {
+        groups::count_holders(self, group, limit)
+    }
+
+    fn first_waiting(&mut self, group: &str) -> Result<Option<TaskRow>> {
+        groups::first_waiting(self, group)
+    }
+
+    fn last_ready_behind(&mut self, group: &str, first: &TaskRow) -> Result<Option<TaskRow>> {
+        groups::last_ready_behind(self, group, first)
     }
 
     fn meet(&mut self, task: TaskId, done: TaskId) -> Result<bool> {

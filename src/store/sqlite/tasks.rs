@@ -255,32 +255,6 @@ pub(super) fn pin(connection: &Connection, seq: i64, txn: Option<TxnId>) -> Resu
     Ok(())
 }
 
-/// Whether another task of the group is Ready or Claimed.
-pub(super) fn is_group_busy(connection: &Connection, record: &Record) -> Result<bool> {
-    let Some(group) = &record.options.group else {
-        return Ok(false);
-    };
-    let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_task
-         WHERE group_key = ?1 AND state IN (3, 4) AND id <> ?2)",
-    )?;
-    Ok(select.query_row(params![group, Sql(record.id)], |row| row.get(0))?)
-}
-
-/// Returns the first that waits for nothing but the group.
-pub(super) fn next_of_group(connection: &Connection, group: &str) -> Result<Option<TaskRow>> {
-    let mut select = connection.prepare_cached(concat!(
-        "SELECT ",
-        columns!(),
-        " FROM votive_task WHERE group_key = ?1 AND state = 1 AND pinned IS NULL
-          AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
-          ORDER BY rank, seq LIMIT 1"
-    ))?;
-    let mut rows = select.query([group])?;
-    let next = rows.next()?;
-    next.map(|row| TaskRow::read(row, Bytes::Left)).transpose()
-}
-
 /// Notes that a prerequisite of a task is met; `false` if it did not wait for that.
 pub(super) fn meet(connection: &Connection, task: TaskId, done: TaskId) -> Result<bool> {
     let met = connection

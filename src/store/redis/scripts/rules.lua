@@ -10,6 +10,7 @@ local MAY = [[
   Due: scheduled -> waiting
   Unblock: waiting -> ready
   Unblock: waiting -> scheduled
+  GiveWay: ready -> waiting
   Claim: ready -> claimed
   Done: claimed -> done
   Fail: claimed -> ready

@@ -120,7 +120,9 @@ pub(super) fn claim(
         make_due_ready(connection, want, now)?;
         for row in candidates(connection, want, departed)? {
             let claim = take(&mut update, row, &request.consumer, now)?;
-            tasks::free_key(connection, &claim.record)?;
+            if !lifecycle::holds_key(&claim.record) {
+                tasks::free_key(connection, &claim.record)?;
+            }
             claims.push(claim);
         }
     }

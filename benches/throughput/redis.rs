@@ -49,6 +49,19 @@ const PAIRS: &[Pair] = &[
         },
     },
     Pair {
+        name: "redis 100 per txn",
+        raw_name: "a script that does the same with 100 of them",
+        goal: Some(0.8),
+        raw: |setting| {
+            let raw = Raw::new()?;
+            setting.measure(setting.tasks, || raw.fill_by(setting.tasks, 100))
+        },
+        own: |setting| {
+            let work = own::batches(fresh()?, setting.tasks, 100)?;
+            setting.measure(setting.tasks, work)
+        },
+    },
+    Pair {
         name: "redis drain, 4 workers",
         raw_name: "4 connections, each a script to claim one and one to remove it",
         goal: Some(0.5),
@@ -139,6 +152,7 @@ pub(crate) fn raw_latencies(count: u64) -> Result<Vec<f64>> {
 struct Raw {
     prefix: String,
     enqueue: Script,
+    enqueue_many: Script,
     claim: Script,
     settle: Script,
     next: AtomicU64,
@@ -154,6 +168,16 @@ impl Raw {
                  redis.call('HSET', KEYS[1] .. ':task:' .. ARGV[1], 'state', 'ready', 'queue', 'default',
                      'at', ARGV[2])
                  return redis.call('ZADD', KEYS[1] .. ':ready', ARGV[2], ARGV[1])",
+            ),
+            enqueue_many: Script::new(
+                "local places = {}
+                 for i = 1, #ARGV, 3 do
+                     redis.call('SET', KEYS[1] .. ':body:' .. ARGV[i], ARGV[i + 2])
+                     redis.call('HSET', KEYS[1] .. ':task:' .. ARGV[i], 'state', 'ready', 'queue', 'default',
+                         'at', ARGV[i + 1])
+                     places[#places + 1], places[#places + 2] = ARGV[i + 1], ARGV[i]
+                 end
+                 return redis.call('ZADD', KEYS[1] .. ':ready', unpack(places))",
             ),
             claim: Script::new(
                 "local id = redis.call('ZPOPMIN', KEYS[1] .. ':ready')[1]
@@ -181,6 +205,21 @@ impl Raw {
             let next = self.next.fetch_add(1, Ordering::Relaxed);
             let mut call = self.enqueue.key(&self.prefix);
             call.arg(format!("{next:036}")).arg(next).arg(&body[..]);
+            call.invoke::<()>(&mut connection)?;
+        }
+        Ok(())
+    }
+
+    /// Enqueues `count` tasks, so many at a time.
+    fn fill_by(&self, count: u64, size: u64) -> Result<()> {
+        let mut connection = connect()?;
+        let body = [b'x'; 150];
+        for _ in 0..count / size {
+            let mut call = self.enqueue_many.key(&self.prefix);
+            for _ in 0..size {
+                let next = self.next.fetch_add(1, Ordering::Relaxed);
+                call.arg(format!("{next:036}")).arg(next).arg(&body[..]);
+            }
             call.invoke::<()>(&mut connection)?;
         }
         Ok(())

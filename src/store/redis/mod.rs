@@ -134,9 +134,7 @@ impl fmt::Debug for RedisStore {
 fn open_keys(link: &Link) -> Result<(StoreId, Timestamp)> {
     let mut found = reply::list(link.run(&script::PEEK, Arguments::default())?)?;
     if found.is_empty() {
-        let arguments = Arguments::default()
-            .number(VERSION)
-            .with(StoreId::random().to_string());
+        let arguments = Arguments::default().shown(VERSION).shown(StoreId::random());
         found = reply::list(link.run(&script::OPEN, arguments)?)?;
     }
     let [version, id, clock] = &found[..] else {

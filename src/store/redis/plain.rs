@@ -14,6 +14,9 @@ use crate::task::{Options, Record, State};
 /// The most tasks of such a batch: the script names them all in one command.
 const TASKS_MAX: usize = 1_000;
 
+/// What the script answers if nobody wants to know the time.
+const DONE: i64 = 1;
+
 /// A batch of nothing but such tasks.
 pub(super) struct Plain<'b> {
     queue: &'b str,
@@ -48,13 +51,12 @@ impl<'b> Plain<'b> {
     pub(super) fn add_to(&self, arguments: Arguments) -> Result<Arguments> {
         let mut arguments = arguments.with(self.queue);
         for record in &self.records {
-            let retention = record.options.retention;
-            let retention = retention.map(|retention| retention.as_micros().to_string());
-            arguments = arguments
-                .with(record.id.to_string())
-                .number(record.options.priority)
-                .with(retention.unwrap_or_default())
-                .with(codec::encode(record)?);
+            arguments = arguments.shown(record.id).shown(record.options.priority);
+            arguments = match record.options.retention {
+                Some(retention) => arguments.shown(retention.as_micros()),
+                None => arguments.with(""),
+            };
+            arguments = arguments.with(codec::encode(record)?);
         }
         Ok(arguments)
     }
@@ -63,7 +65,7 @@ impl<'b> Plain<'b> {
 /// Whether the script did what it was told. Otherwise it has found something that it does not know, and has
 /// changed nothing.
 pub(super) fn is_done(answer: &Value) -> bool {
-    matches!(answer, Value::Array(_))
+    matches!(answer, Value::Int(DONE) | Value::Array(_))
 }
 
 /// Whether a task has nothing but what is the same for all, beside its priority, queue, retention and body.

@@ -1,8 +1,9 @@
 //! How soon a commit starts a task on another handle of its store, as another process would have it:
 //! beside the bare signal of that store, in the same run; and what idle consumers cost.
 //!
-//! `cargo bench --bench wakeups [-- --tiny]`. Servers are started privately; a store whose program is not
-//! installed is left out, which is said.
+//! `cargo bench --bench wakeups [-- --tiny] [-- --only STORE]` takes about half a minute for each store. Servers are
+//! started privately; a store whose program is not installed is left out, which is said. Bare signals and commits are
+//! measured in turn, so that both meet the same neighbours on a busy machine.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
 mod raw;
@@ -29,46 +30,72 @@ impl Task for Noop {
     const KIND: &'static str = "noop";
 }
 
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rounds: usize,
+    /// Wake-ups of each kind in a round.
+    count: usize,
+    idle: Duration,
+}
+
 fn main() -> Result<()> {
-    let is_tiny = std::env::args().any(|argument| argument == "--tiny");
-    let (count, idle) = if is_tiny { (20, 1) } else { (500, 10) };
+    let arguments: Vec<String> = std::env::args().collect();
+    let is_tiny = arguments.iter().any(|argument| argument == "--tiny");
+    let only = arguments.iter().position(|argument| argument == "--only");
+    let only = only.and_then(|at| arguments.get(at + 1));
+    let is_asked = |name: &str| only.is_none_or(|only| only == name);
+    let sizes = Sizes {
+        rounds: if is_tiny { 1 } else { 5 },
+        count: if is_tiny { 20 } else { 100 },
+        idle: Duration::from_secs(if is_tiny { 1 } else { 10 }),
+    };
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).display().to_string();
-    report(
-        "sqlite",
-        &format!("sqlite://{}", path("own.db")),
-        count,
-        idle,
-        || raw::sqlite(&folder.path().join("raw.db"), count),
-    )?;
-    report(
-        "file",
-        &format!("file://{}", path("own")),
-        count,
-        idle,
-        || raw::file(&folder.path().join("raw.log"), count),
-    )?;
-    if let Some(server) = or_skip(Redis::start(redis::Options::default())) {
-        let url = server.url();
-        report("redis", &url, count, idle, || raw::redis(&url, count))?;
+    if is_asked("sqlite") {
+        let raw = |round| raw::sqlite(&folder.path().join(format!("raw-{round}.db")), sizes.count);
+        report(
+            "sqlite",
+            &format!("sqlite://{}", path("own.db")),
+            sizes,
+            raw,
+        )?;
     }
-    if let Some(server) = or_skip(Postgres::start(postgres::Options::default())) {
+    if is_asked("file") {
+        let raw = |_| raw::file(&folder.path().join("raw.log"), sizes.count);
+        report("file", &format!("file://{}", path("own")), sizes, raw)?;
+    }
+    if is_asked("redis")
+        && let Some(server) = or_skip(Redis::start(redis::Options::default()))
+    {
         let url = server.url();
-        report("postgres", &url, count, idle, || raw::postgres(&url, count))?;
+        report("redis", &url, sizes, |_| raw::redis(&url, sizes.count))?;
+    }
+    if is_asked("postgres")
+        && let Some(server) = or_skip(Postgres::start(postgres::Options::default()))
+    {
+        let url = server.url();
+        report("postgres", &url, sizes, |_| {
+            raw::postgres(&url, sizes.count)
+        })?;
     }
     Ok(())
 }
 
-/// Measures one store and prints a line.
+/// Measures one store and prints a line. `raw` is told the number of its round.
 fn report(
     name: &str,
     url: &str,
-    count: usize,
-    idle_seconds: u64,
-    raw: impl FnOnce() -> Result<Vec<Duration>>,
+    sizes: Sizes,
+    raw: impl Fn(usize) -> Result<Vec<Duration>>,
 ) -> Result<()> {
-    let (raw, own) = (Percentiles::of(raw()?), Percentiles::of(own(url, count)?));
-    let idle = idle(url, Duration::from_secs(idle_seconds))?;
+    let (mut bare, mut commits) = (Vec::new(), Vec::new());
+    for round in 0..sizes.rounds {
+        bare.extend(raw(round)?);
+        commits.extend(own(url, sizes.count)?);
+    }
+    let (raw, own) = (Percentiles::of(bare), Percentiles::of(commits));
+    let idle = idle(url, sizes.idle)?;
     println!(
         "{name:8} commit to start: p50 {:.3} ms, p99 {:.3} ms; bare signal: p50 {:.3} ms, p99 {:.3} ms; \
          p99 {:.1} times the bare one; an idle consumer takes {:.3} % of a core",

@@ -1,6 +1,6 @@
 //! The bare signal of each store: what wakes one who waits, and the least look that tells him so.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -90,19 +90,33 @@ pub(crate) fn sqlite(path: &Path, count: usize) -> Result<Vec<Duration>> {
     })
 }
 
-/// A record is appended and flushed; somebody else watches the file, and looks how long it is.
+/// A record is appended and flushed under a lock; somebody else watches the file, and looks under the same lock how long
+/// it is: what was written before it was flushed must not be seen.
 pub(crate) fn file(path: &Path, count: usize) -> Result<Vec<Duration>> {
     let mut log = File::create(path)?;
+    let (writing, reading) = (File::open(path)?, File::open(path)?);
     let (wakes, woken) = unbounded();
-    let (seen, mut length) = (path.to_owned(), 0);
-    let look = move || {
-        let now = fs::metadata(&seen)?.len();
-        Ok(std::mem::replace(&mut length, now) != now)
-    };
-    let _watcher = watch(path, wakes, look)?;
+    let mut length = 0;
+    let mut watcher = notify::recommended_watcher(move |_: notify::Result<_>| {
+        let look = || {
+            reading.lock()?;
+            let now = reading.metadata()?.len();
+            reading.unlock()?;
+            std::io::Result::Ok(now)
+        };
+        if let Ok(now) = look()
+            && std::mem::replace(&mut length, now) != now
+        {
+            // Nobody waits any more when the measurement is over.
+            let _over = wakes.send(Instant::now());
+        }
+    })?;
+    watcher.watch(path, RecursiveMode::NonRecursive)?;
     measure(count, &woken, || {
+        writing.lock()?;
         log.write_all(&[b'x'; 100])?;
-        Ok(log.sync_data()?)
+        log.sync_data()?;
+        Ok(writing.unlock()?)
     })
 }
 

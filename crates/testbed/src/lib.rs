@@ -16,6 +16,7 @@
 //! server.restart().unwrap();
 //! ```
 
+pub mod disk;
 mod error;
 pub mod pgbouncer;
 mod port;

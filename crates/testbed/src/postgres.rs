@@ -131,6 +131,17 @@ impl Postgres {
         Certificate::in_folder(self.0.folder()).root
     }
 
+    /// Makes a folder the server's own, as it wants those of tablespaces to be.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn give(&self, folder: &Path) -> Result<()> {
+        if self.0.kind().is_root {
+            program::output(Command::new("chown").arg(USER).arg(folder))?;
+        }
+        Ok(())
+    }
+
     /// What it wrote to its log since it was last started.
     #[must_use]
     pub fn log(&self) -> PathBuf {

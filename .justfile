@@ -39,6 +39,16 @@ benches:
 bench:
     cargo bench --workspace --bench '*'
 
+# The page on performance: this machine, which should do nothing else, and the peers (`just performance-peers`).
+performance:
+    cargo bench --bench compare -- --out docs/performance/votive.json
+    cargo run --quiet --package votive-report
+
+# The same work by the peers, which are installed for it.
+performance-peers:
+    benches/peers/run
+    cargo run --quiet --package votive-report
+
 # All tests; the servers that they need must be installed.
 test:
     .ci/run test

@@ -1,5 +1,5 @@
 //! Not too much: a queue that is paused, full, or allowed to start so many tasks in a while; and tasks of
-//! which one is enough, or that never run at the same time.
+//! which one is enough, or of which only so many run at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -134,28 +134,61 @@ fn unique() -> Result<(), BoxError> {
     Ok(())
 }
 
-fn one_at_a_time() -> Result<(), BoxError> {
-    let place = queue()?;
-    let options = |_| Options {
-        group: Some(kind_key::<Verify>("printer")),
-        ..Options::default()
-    };
-    enqueue(&place, &[1, 2, 3, 4], options)?;
+/// Runs four tasks with four workers; returns how many were under way at once, at most, and in what order they
+/// ended.
+fn run(
+    place: &(Queue, TransactionManager),
+    options: Options,
+) -> Result<(usize, Vec<u32>), BoxError> {
+    enqueue(place, &[1, 2, 3, 4], |_| options.clone())?;
     let (present, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
     let (seen, (done, verified)) = (Arc::clone(&most), mpsc::channel());
     let mut registry = Registry::new();
     registry.register(move |task: Verify, _: &mut Context<'_>| {
         seen.fetch_max(present.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(20));
         present.fetch_sub(1, Ordering::SeqCst);
         done.send(task.worksheet)
     })?;
     let consumer = Consumer::builder(Arc::clone(place.0.store()), registry);
     let running = consumer.queue("default").concurrent_limit(4).start()?;
     let order: Result<Vec<_>, _> = (0..4).map(|_| verified.recv()).collect();
-    println!("one at a time, in order: {:?}", order?);
-    assert_eq!(most.load(Ordering::SeqCst), 1);
     running.stop();
+    Ok((most.load(Ordering::SeqCst), order?))
+}
+
+fn one_at_a_time() -> Result<(), BoxError> {
+    let options = Options {
+        group: Some(kind_key::<Verify>("printer")),
+        ..Options::default()
+    };
+    let (most, order) = run(&queue()?, options)?;
+    println!("one at a time, in order: {order:?}");
+    assert_eq!((most, order), (1, vec![1, 2, 3, 4]));
+    Ok(())
+}
+
+fn two_at_a_time() -> Result<(), BoxError> {
+    let options = Options {
+        group: Some(kind_key::<Verify>("printer")),
+        group_limit: Some(2),
+        ..Options::default()
+    };
+    let (most, order) = run(&queue()?, options)?;
+    println!("two at a time: at most {most} of {order:?}");
+    assert!(most <= 2);
+    Ok(())
+}
+
+/// An operator says it of a kind, wherever its tasks are enqueued.
+fn two_of_a_kind() -> Result<(), BoxError> {
+    let place = queue()?;
+    place.0.change_settings(&place.1, |settings| {
+        settings.kind_limits.insert(Verify::KIND.to_owned(), 2);
+    })?;
+    let (most, order) = run(&place, Options::default())?;
+    println!("two of a kind: at most {most} of {order:?}");
+    assert!(most <= 2);
     Ok(())
 }
 
@@ -164,5 +197,7 @@ fn main() -> Result<(), BoxError> {
     capacity()?;
     rate()?;
     unique()?;
-    one_at_a_time()
+    one_at_a_time()?;
+    two_at_a_time()?;
+    two_of_a_kind()
 }

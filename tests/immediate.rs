@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use votive::consumer::{Immediate, StartError};
+use votive::queue::Rate;
 use votive::store::memory::MemoryStore;
 use votive::task::{Options, RetryPolicy, State};
 use votive::time::{ManualClock, Timestamp};
@@ -93,14 +94,19 @@ fn texts(log: &Log) -> Vec<String> {
     log.lock().iter().map(|(text, _)| text.clone()).collect()
 }
 
+/// A world whose tasks are noted in a log.
+fn logging(log: &Log) -> World {
+    let write = Arc::clone(log);
+    world(move |note: Note, _: &mut Context<'_>| {
+        write.lock().push((note.0, thread::current().id()));
+        Ok::<_, io::Error>(())
+    })
+}
+
 #[test]
 fn a_task_has_run_on_the_thread_of_the_commit_when_that_returns() {
     let log = Log::default();
-    let write = Arc::clone(&log);
-    let world = world(move |note: Note, _: &mut Context<'_>| {
-        write.lock().push((note.0, thread::current().id()));
-        Ok::<_, io::Error>(())
-    });
+    let world = logging(&log);
     world.note("a");
     assert_eq!(*log.lock(), [("a".to_owned(), thread::current().id())]);
     assert_eq!(
@@ -112,11 +118,7 @@ fn a_task_has_run_on_the_thread_of_the_commit_when_that_returns() {
 #[test]
 fn nothing_runs_before_the_decision_and_nothing_after_an_abort() {
     let log = Log::default();
-    let write = Arc::clone(&log);
-    let world = world(move |note: Note, _: &mut Context<'_>| {
-        write.lock().push((note.0, thread::current().id()));
-        Ok::<_, io::Error>(())
-    });
+    let world = logging(&log);
     let mut txn = world.manager.begin().unwrap();
     world.enqueue(&mut txn, "a").unwrap();
     assert!(log.lock().is_empty());
@@ -220,6 +222,38 @@ fn a_task_that_enqueues_itself_comes_to_an_end() {
     let ran = world.immediate.stats().done;
     assert!((10_000..11_000).contains(&ran), "{ran}");
     assert!(world.immediate.run_ready().is_err());
+}
+
+#[test]
+fn a_paused_queue_is_left_alone_until_it_is_resumed() {
+    let log = Log::default();
+    let world = logging(&log);
+    let queue = world.queues.queue("notes").unwrap();
+    queue.pause(&world.manager, "moving house").unwrap();
+    world.note("a");
+    assert_eq!(world.immediate.run_ready().unwrap(), 0);
+    assert_eq!((texts(&log).len(), world.count(State::Ready)), (0, 1));
+    queue.resume(&world.manager).unwrap();
+    assert_eq!(world.immediate.run_ready().unwrap(), 1);
+    assert_eq!(texts(&log), ["a"]);
+}
+
+#[test]
+fn no_more_tasks_start_than_the_rate_of_their_queue_allows() {
+    let log = Log::default();
+    let world = logging(&log);
+    let queue = world.queues.queue("notes").unwrap();
+    let rate = Rate::new(1, Duration::from_secs(60)).burst(2);
+    let set = queue.change_settings(&world.manager, |settings| settings.rate = Some(rate));
+    set.unwrap();
+    for text in ["a", "b", "c"] {
+        world.note(text);
+    }
+    assert_eq!(texts(&log), ["a", "b"]);
+    world.clock.advance(Duration::from_secs(60));
+    world.immediate.run_ready().unwrap();
+    assert_eq!(texts(&log), ["a", "b", "c"]);
+    assert!(world.immediate.take_failed().is_empty());
 }
 
 #[test]

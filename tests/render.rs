@@ -247,6 +247,23 @@ fn groups_prerequisites_and_objects_are_rendered_too(app: &dyn Application) {
     assert_eq!(app.store().scan(&about, None, 10).unwrap().tasks.len(), 2);
 }
 
+fn a_group_gives_its_places_to_those_of_its_tasks_that_are_first(app: &dyn Application) {
+    let placed = |priority| Options {
+        group: Some("it's".to_owned()),
+        group_limit: Some(2),
+        priority,
+        ..Options::default()
+    };
+    let tasks = [10, 9, 0, 11].map(|priority| {
+        let (task, rendered) = insert(app, placed(priority));
+        assert!(app.execute(&rendered, true));
+        task
+    });
+    let states = tasks.map(|task| state(app, task));
+    let [ready, waiting] = [Some(State::Ready), Some(State::Waiting)];
+    assert_eq!(states, [waiting, ready, ready, waiting]);
+}
+
 fn what_is_no_new_task_is_refused(app: &dyn Application) {
     let key = "key".to_owned();
     let mark = Change::Mark {
@@ -285,5 +302,6 @@ for_both! {
     a_task_is_inserted_once
     a_unique_key_merges_or_refuses
     groups_prerequisites_and_objects_are_rendered_too
+    a_group_gives_its_places_to_those_of_its_tasks_that_are_first
     what_is_no_new_task_is_refused
 }

@@ -78,6 +78,11 @@ impl Entry {
         self.record.state == State::Waiting && self.unmet.is_empty() && !self.pinned
     }
 
+    /// Whether it holds a place of its group, if it has one.
+    pub(crate) fn holds_place(&self) -> bool {
+        matches!(self.record.state, State::Ready | State::Claimed)
+    }
+
     pub(crate) fn is_in(&self, group: &str) -> bool {
         self.record.options.group.as_deref() == Some(group)
     }
@@ -123,18 +128,25 @@ impl Book {
         Some((*sequence, entry))
     }
 
+    /// Whether a task that goes on now has to wait for its group.
     pub(crate) fn is_busy(&self, record: &Record) -> bool {
         let Some(group) = &record.options.group else {
             return false;
         };
-        let holds = |entry: &&Entry| {
-            let state = entry.record.state;
-            entry.record.id != record.id && matches!(state, State::Ready | State::Claimed)
-        };
-        self.tasks
-            .values()
-            .filter(holds)
-            .any(|entry| entry.is_in(group))
+        let others = self.members(group);
+        let others = others.filter(|(_, entry)| entry.record.id != record.id);
+        let (waiting, others): (Vec<_>, Vec<_>) =
+            others.partition(|(_, entry)| entry.waits_for_group());
+        let holders = others.iter().filter(|(_, entry)| entry.holds_place());
+        !waiting.is_empty() || holders.count() >= record.options.places() as usize
+    }
+
+    pub(crate) fn members(&self, group: &str) -> impl Iterator<Item = (Sequence, &Entry)> {
+        let members = self
+            .tasks
+            .iter()
+            .filter(move |(_, entry)| entry.is_in(group));
+        members.map(|(sequence, entry)| (*sequence, entry))
     }
 
     pub(crate) fn pending_count(&self, queue: &str) -> u64 {

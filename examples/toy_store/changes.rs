@@ -1,7 +1,7 @@
 //! What each change of a batch does to the book, and what a claim does.
 
 use votive::id::{Incarnation, TaskId};
-use votive::store::lifecycle::{self, Fate};
+use votive::store::lifecycle::{self, Fate, Turn};
 use votive::store::{Amendment, Applied, Batch, Change, Kind, Settlement};
 use votive::task::{OnDuplicate, Record, State, StateSet};
 use votive::time::Timestamp;
@@ -29,7 +29,8 @@ impl Book {
                     expect,
                     amendment,
                 } => {
-                    let amended = self.amend(*task, *expect, amendment, now);
+                    let expect = lifecycle::expected(*expect, judged);
+                    let amended = self.amend(*task, expect, amendment, now);
                     // Progress pins nothing, so a staged one may come too late, and matters no more.
                     if !(judged && matches!(amendment, Amendment::Progress(_))) {
                         amended?;
@@ -89,6 +90,7 @@ impl Book {
         lifecycle::publish(&mut entry.record, self.is_busy(record), now)?;
         self.last += 1;
         self.tasks.insert(self.last, entry);
+        self.go_on(self.last, now)?;
         Ok(None)
     }
 
@@ -162,7 +164,7 @@ impl Book {
         Ok(())
     }
 
-    /// Changes a task, then lets it give up its unique key, or take it again if that is free.
+    /// Changes a task, then lets it give up its unique key, or, if it comes back, take it again if that is free.
     fn change<T>(
         &mut self,
         sequence: Sequence,
@@ -174,9 +176,11 @@ impl Book {
             .as_ref()
             .is_some_and(|key| self.key_holder(key).is_none() && !self.is_reserved_key(key));
         let entry = self.tasks.get_mut(&sequence).ok_or(Kind::Other)?;
+        let was_pending = StateSet::PENDING.contains(entry.record.state);
         let result = change(entry)?;
         let is_pending = StateSet::PENDING.contains(entry.record.state);
-        entry.holds_key = is_pending && key.is_some() && (entry.holds_key || is_free);
+        let may_take = !was_pending && is_free;
+        entry.holds_key = is_pending && key.is_some() && (entry.holds_key || may_take);
         Ok(result)
     }
 
@@ -196,28 +200,51 @@ impl Book {
         }
     }
 
-    /// Lets the next of a group go on, unless one is ahead of it.
+    /// Gives the places of a group to those of its tasks that are first.
     fn pass_on(&mut self, group: &str, now: Timestamp) -> Judged<()> {
-        loop {
-            let members = self.tasks.iter().filter(|(_, entry)| entry.is_in(group));
-            let waiting = members.filter(|(_, entry)| entry.waits_for_group());
-            let next = waiting.min_by_key(|(sequence, entry)| (entry.rank(), **sequence));
-            match next.map(|(sequence, entry)| (*sequence, self.is_busy(&entry.record))) {
-                Some((sequence, false)) => {
-                    self.change(sequence, |entry| lifecycle::unblock(&mut entry.record, now))?;
-                }
-                _ => return Ok(()),
+        while let Some((first, last)) = self.next_of_group(group, now) {
+            if let Some(last) = last {
+                self.change(last, |entry| lifecycle::give_way(&mut entry.record))?;
             }
+            self.change(first, |entry| lifecycle::unblock(&mut entry.record, now))?;
         }
+        Ok(())
     }
 
-    /// Lets a task go on if nothing holds it back any more.
+    /// Who goes on next in a group, and who gives way to it.
+    fn next_of_group(&self, group: &str, now: Timestamp) -> Option<(Sequence, Option<Sequence>)> {
+        let place = |(sequence, entry): &(Sequence, &Entry)| (entry.rank(), *sequence);
+        let waiting = self
+            .members(group)
+            .filter(|(_, entry)| entry.waits_for_group());
+        let first = waiting.min_by_key(place)?;
+        let holders = || self.members(group).filter(|(_, entry)| entry.holds_place());
+        let last = match lifecycle::turn(&first.1.record, holders().count(), now) {
+            Turn::GoesOn => None,
+            Turn::Waits => return None,
+            Turn::Replaces => {
+                let is_ready = |entry: &Entry| entry.record.state == State::Ready && !entry.pinned;
+                let ready = holders().filter(|(_, entry)| is_ready(entry));
+                let last = ready
+                    .max_by_key(place)
+                    .filter(|last| place(last) > place(&first));
+                Some(last?.0)
+            }
+        };
+        Some((first.0, last))
+    }
+
+    /// Lets a task go on that waits for nothing any more, and the first of its group if it has one.
     pub(crate) fn go_on(&mut self, sequence: Sequence, now: Timestamp) -> Judged<()> {
-        match self.tasks.get(&sequence) {
-            Some(entry) if entry.waits_for_group() && !self.is_busy(&entry.record) => {
+        let Some(entry) = self.tasks.get(&sequence) else {
+            return Ok(());
+        };
+        match entry.record.options.group.clone() {
+            Some(group) => self.pass_on(&group, now),
+            None if entry.waits_for_group() => {
                 self.change(sequence, |entry| lifecycle::unblock(&mut entry.record, now))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -247,6 +274,7 @@ impl Book {
             self.change(sequence, |entry| {
                 lifecycle::due(&mut entry.record, is_busy, now)
             })?;
+            self.go_on(sequence, now)?;
         }
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::scene::{QUEUE, Scene, key_of, kind, request};
 use crate::id::{ConsumerId, Incarnation, TaskId};
-use crate::store::{Arrival, Dispatch, Kind};
-use crate::task::{Options, State};
+use crate::store::{Arrival, Dispatch, Kind, Verdict};
+use crate::task::{AGEING_MAX, Options, State};
 
 fn priority(priority: u8) -> Options {
     Options {
@@ -48,6 +48,115 @@ pub(super) fn five_minutes_are_worth_a_step_of_priority(scene: &mut Scene<'_>) {
     scene.advance(2);
     let behind = scene.enqueue(scene.record_with(priority(9)));
     assert_eq!(scene.claimed_ids(&worker), [before, aged, behind]);
+}
+
+fn aged(priority: u8, seconds: u64) -> Options {
+    Options {
+        priority,
+        ageing: Some(Duration::from_secs(seconds)),
+        ..Options::default()
+    }
+}
+
+pub(super) fn a_step_of_priority_is_worth_what_the_task_says(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let aged_first = scene.enqueue(scene.record_with(aged(10, 60)));
+    scene.advance(59);
+    let before = scene.enqueue(scene.record_with(aged(9, 60)));
+    scene.advance(2);
+    let behind = scene.enqueue(scene.record_with(aged(9, 60)));
+    assert_eq!(scene.claimed_ids(&worker), [before, aged_first, behind]);
+}
+
+pub(super) fn where_priorities_are_worth_nothing_tasks_come_in_the_order_of_publishing(
+    scene: &mut Scene<'_>,
+) {
+    let worker = scene.worker();
+    let priorities = [10, 255, 0, 7, 0, 255];
+    let tasks = priorities.map(|p| scene.enqueue(scene.record_with(aged(p, 0))));
+    assert_eq!(scene.claimed_ids(&worker), tasks);
+}
+
+pub(super) fn a_step_of_priority_has_a_largest_worth(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let largest = AGEING_MAX.as_secs();
+    let last = scene.enqueue(scene.record_with(aged(255, largest)));
+    let first = scene.enqueue(scene.record_with(aged(254, largest)));
+    let absurd = scene.record_with(aged(1, largest + 1));
+    let refused = scene.apply(vec![super::scene::insert(absurd)]);
+    assert!(matches!(kind(refused), Kind::Invalid(_)));
+    assert_eq!(scene.claimed_ids(&worker), [first, last]);
+}
+
+pub(super) fn a_task_keeps_the_place_that_it_came_with(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let slow = scene.enqueue(scene.record_with(aged(10, 300)));
+    scene.advance(2_399);
+    let before = scene.enqueue(scene.record_with(aged(10, 60)));
+    scene.advance(2);
+    let behind = scene.enqueue(scene.record_with(aged(10, 60)));
+    assert_eq!(scene.claimed_ids(&worker), [before, slow, behind]);
+}
+
+pub(super) fn equal_tasks_come_in_the_order_of_their_batch(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let records: Vec<_> = (0..5).map(|_| scene.record_with(priority(3))).collect();
+    let mut ids: Vec<_> = records.iter().map(|record| record.id).collect();
+    // Ids say nothing of the order.
+    ids.reverse();
+    let inserts = records.into_iter().rev().map(super::scene::insert);
+    scene.apply(inserts.collect()).unwrap();
+    let two = scene.claim(&worker, 2).into_iter();
+    let first: Vec<_> = two.map(|claim| claim.record.id).collect();
+    assert_eq!(first, ids[..2]);
+    assert_eq!(scene.claimed_ids(&worker), ids[2..]);
+}
+
+pub(super) fn a_late_commit_stands_where_its_publishing_puts_it(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let late = scene.record_with(priority(10));
+    let id = late.id;
+    let txn = scene.staged(vec![super::scene::insert(late)]);
+    scene.advance(299);
+    let before = scene.enqueue(scene.record_with(priority(10)));
+    scene.advance(1);
+    scene.publish(txn);
+    let ahead = scene.enqueue(scene.record_with(priority(9)));
+    assert_eq!(scene.claimed_ids(&worker), [ahead, before, id]);
+}
+
+pub(super) fn a_late_commit_that_is_urgent_overtakes_what_waits(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let urgent = scene.record_with(priority(0));
+    let id = urgent.id;
+    let txn = scene.staged(vec![super::scene::insert(urgent)]);
+    let waiting = scene.enqueue_many(3);
+    assert_eq!(scene.claim_one(&worker).record.id, waiting[0]);
+    scene.publish(txn);
+    assert_eq!(scene.claimed_ids(&worker), [id, waiting[1], waiting[2]]);
+}
+
+pub(super) fn a_delay_and_a_priority_add_up(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let delayed = |seconds| Options {
+        priority: 9,
+        ..delay(seconds)
+    };
+    let [behind, before] = [301, 299].map(|s| scene.enqueue(scene.record_with(delayed(s))));
+    let usual = scene.enqueue(scene.record_with(priority(10)));
+    scene.advance(302);
+    assert_eq!(scene.claimed_ids(&worker), [before, usual, behind]);
+}
+
+pub(super) fn a_task_that_comes_again_stands_where_its_time_puts_it(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let failed = scene.enqueue(scene.record_with(priority(9)));
+    let claim = scene.claim_one(&worker);
+    let at = scene.now().saturating_add(Duration::from_secs(310));
+    scene.settle(&claim, Verdict::Retry { at }).unwrap();
+    let usual = scene.enqueue(scene.record_with(priority(10)));
+    scene.advance(311);
+    assert_eq!(scene.claimed_ids(&worker), [usual, failed]);
 }
 
 pub(super) fn a_task_is_given_to_one(scene: &mut Scene<'_>) {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::scene::{QUEUE, Scene, amend, insert, settle};
+use super::scene::{QUEUE, Scene, amend, insert, kind, settle};
 use crate::id::TaskId;
-use crate::store::{Amendment, Change, Published, Verdict};
-use crate::task::{Options, Record, State, StateSet};
+use crate::store::{Amendment, Arrival, Change, Kind, Published, Verdict};
+use crate::task::{GROUP_LIMIT_MAX, Options, Record, State, StateSet};
 
 fn grouped(scene: &Scene<'_>) -> Record {
     scene.record_with(Options {
@@ -83,6 +83,159 @@ pub(super) fn the_next_of_a_group_comes_when_one_is_cancelled(scene: &mut Scene<
     let second = scene.enqueue(grouped(scene));
     scene.amend(first, Amendment::Cancel).unwrap();
     assert_eq!(scene.claimed_ids(&worker), [second]);
+}
+
+/// A task of the group of which so many may run, and of this priority.
+fn placed(scene: &Scene<'_>, limit: u32, priority: u8) -> Record {
+    scene.record_with(Options {
+        group: Some("group".to_owned()),
+        group_limit: Some(limit),
+        priority,
+        ..Options::default()
+    })
+}
+
+pub(super) fn as_many_tasks_of_a_group_come_as_it_has_places(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let tasks = [(); 4].map(|()| scene.enqueue(placed(scene, 2, 10)));
+    let claims = scene.claim(&worker, 10);
+    assert_eq!(claims.len(), 2);
+    for (claim, next) in claims.iter().zip(&tasks[2..]) {
+        assert_eq!(scene.state(*next), Some(State::Waiting));
+        scene.done(claim);
+        assert_eq!(scene.claimed_ids(&worker), [*next]);
+    }
+}
+
+pub(super) fn a_more_urgent_task_of_a_group_goes_before_one_that_does_not_run_yet(
+    scene: &mut Scene<'_>,
+) {
+    let worker = scene.worker();
+    let usual = scene.enqueue(placed(scene, 1, 10));
+    let urgent = scene.enqueue(placed(scene, 1, 0));
+    assert_eq!(scene.state(usual), Some(State::Waiting));
+    let claim = scene.claim_one(&worker);
+    assert_eq!(claim.record.id, urgent);
+    assert!(scene.claim(&worker, 1).is_empty());
+    let later = scene.enqueue(placed(scene, 1, 10));
+    scene.done(&claim);
+    let claim = scene.claim_one(&worker);
+    assert_eq!(claim.record.id, usual);
+    scene.done(&claim);
+    assert_eq!(scene.claimed_ids(&worker), [later]);
+}
+
+pub(super) fn the_last_of_a_group_gives_way_and_no_other(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let [first, last] = [9, 10].map(|p| scene.enqueue(placed(scene, 2, p)));
+    let urgent = scene.enqueue(placed(scene, 2, 0));
+    let behind = scene.enqueue(placed(scene, 2, 20));
+    let waiting = [last, behind].map(|task| scene.state(task));
+    assert_eq!(waiting, [Some(State::Waiting); 2]);
+    assert_eq!(scene.claimed_ids(&worker), [urgent, first]);
+}
+
+pub(super) fn a_task_that_runs_keeps_its_place_from_a_more_urgent_one(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    scene.enqueue(placed(scene, 1, 10));
+    let claim = scene.claim_one(&worker);
+    let urgent = scene.enqueue(placed(scene, 1, 0));
+    assert!(scene.claim(&worker, 1).is_empty());
+    scene.done(&claim);
+    assert_eq!(scene.claimed_ids(&worker), [urgent]);
+}
+
+pub(super) fn an_urgent_task_takes_a_place_of_its_group_when_it_is_due(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let urgent = Options {
+        delay: Some(Duration::from_secs(60)),
+        ..Options::clone(&placed(scene, 1, 0).options)
+    };
+    let urgent = scene.enqueue(scene.record_with(urgent));
+    let usual = scene.enqueue(placed(scene, 1, 10));
+    assert_eq!(scene.state(usual), Some(State::Ready));
+    scene.advance(60);
+    assert_eq!(scene.claimed_ids(&worker), [urgent]);
+    assert_eq!(scene.state(usual), Some(State::Waiting));
+}
+
+pub(super) fn an_urgent_task_takes_a_place_of_its_group_when_it_is_published(
+    scene: &mut Scene<'_>,
+) {
+    let worker = scene.worker();
+    let urgent = placed(scene, 1, 0);
+    let id = urgent.id;
+    let txn = scene.staged(vec![insert(urgent)]);
+    let usual = scene.enqueue(placed(scene, 1, 10));
+    assert_eq!(scene.state(usual), Some(State::Ready));
+    scene.publish(txn);
+    assert_eq!(scene.claimed_ids(&worker), [id]);
+}
+
+pub(super) fn a_pinned_task_keeps_its_place_until_its_transaction_ends(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let usual = scene.enqueue(placed(scene, 1, 10));
+    let txn = scene.staged(vec![amend(usual, Amendment::Reschedule(None))]);
+    let urgent = scene.enqueue(placed(scene, 1, 0));
+    assert!(scene.claim(&worker, 1).is_empty());
+    scene.discard(txn);
+    assert_eq!(scene.claimed_ids(&worker), [urgent]);
+    assert_eq!(scene.state(usual), Some(State::Waiting));
+}
+
+pub(super) fn where_tasks_of_a_group_differ_each_goes_by_its_own_limit(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    scene.enqueue(placed(scene, 3, 10));
+    scene.enqueue(placed(scene, 3, 10));
+    let claims = scene.claim(&worker, 10);
+    let alone = scene.enqueue(placed(scene, 1, 10));
+    let behind = scene.enqueue(placed(scene, 3, 10));
+    assert!(scene.claim(&worker, 1).is_empty(), "nobody overtakes who waits");
+    scene.done(&claims[0]);
+    assert!(scene.claim(&worker, 1).is_empty());
+    scene.done(&claims[1]);
+    assert_eq!(scene.claimed_ids(&worker), [alone, behind]);
+}
+
+pub(super) fn a_place_of_the_dead_goes_over_with_their_task(scene: &mut Scene<'_>) {
+    let (dead, living) = (scene.worker(), scene.worker());
+    let [first, second, third] = [(); 3].map(|()| scene.enqueue(placed(scene, 2, 10)));
+    assert_eq!(scene.claim_one(&dead).record.id, first);
+    let claim = scene.claim_one(&living);
+    assert_eq!(claim.record.id, second);
+    drop(dead);
+    let taken = scene.claim_one(&living);
+    assert_eq!((taken.record.id, taken.arrival), (first, Arrival::Reclaimed));
+    assert_eq!(scene.state(third), Some(State::Waiting));
+    scene.done(&taken);
+    assert_eq!(scene.claimed_ids(&living), [third]);
+}
+
+pub(super) fn what_was_judged_of_a_group_is_made_whatever_came_to_it_meanwhile(
+    scene: &mut Scene<'_>,
+) {
+    let worker = scene.worker();
+    scene.enqueue(placed(scene, 1, 10));
+    let next = scene.enqueue(placed(scene, 1, 10));
+    let claim = scene.claim_one(&worker);
+    let reschedule = Change::Amend {
+        task: next,
+        expect: StateSet::of(&[State::Ready]),
+        amendment: Amendment::Reschedule(None),
+    };
+    let txn = scene.staged(vec![settle(&claim, Verdict::Done), reschedule]);
+    let urgent = scene.enqueue(placed(scene, 1, 0));
+    assert!(matches!(scene.publish(txn), Published::Now(_)));
+    assert_eq!(scene.claimed_ids(&worker), [urgent]);
+    assert_eq!(scene.state(next), Some(State::Waiting));
+}
+
+pub(super) fn a_group_has_a_place_and_not_too_many(scene: &mut Scene<'_>) {
+    for limit in [0, GROUP_LIMIT_MAX + 1] {
+        let refused = scene.apply(vec![insert(placed(scene, limit, 10))]);
+        assert!(matches!(kind(refused), Kind::Invalid(_)));
+    }
+    scene.enqueue(placed(scene, GROUP_LIMIT_MAX, 10));
 }
 
 pub(super) fn a_task_waits_for_all_its_prerequisites(scene: &mut Scene<'_>) {

@@ -166,14 +166,27 @@ cases! { $
         an_ended_task_does_not_hold_its_key
         a_merge_is_judged_again_at_publish
         a_returning_task_takes_its_key_only_if_it_is_free
+        a_task_that_came_back_without_its_key_goes_on_without
         several_staged_tasks_may_merge_into_a_visible_one
         staged_tasks_do_not_block_each_other_when_their_holder_is_claimed
         no_task_merges_into_one_that_is_being_cancelled
+        of_a_batch_the_first_that_wants_a_key_gets_it
+        of_a_staged_batch_the_first_that_wants_a_key_gets_it
+        a_batch_may_take_a_key_that_it_frees
     }
     claim {
         tasks_come_in_the_order_of_publishing
         a_lower_priority_goes_first
         five_minutes_are_worth_a_step_of_priority
+        a_step_of_priority_is_worth_what_the_task_says
+        where_priorities_are_worth_nothing_tasks_come_in_the_order_of_publishing
+        a_step_of_priority_has_a_largest_worth
+        a_task_keeps_the_place_that_it_came_with
+        equal_tasks_come_in_the_order_of_their_batch
+        a_late_commit_stands_where_its_publishing_puts_it
+        a_late_commit_that_is_urgent_overtakes_what_waits
+        a_delay_and_a_priority_add_up
+        a_task_that_comes_again_stands_where_its_time_puts_it
         a_task_is_given_to_one
         a_claim_takes_no_more_than_it_wants
         one_claim_serves_several_queues
@@ -238,6 +251,17 @@ cases! { $
         the_next_of_a_group_comes_when_one_is_done
         the_next_of_a_group_comes_when_one_waits_for_its_retry
         the_next_of_a_group_comes_when_one_is_cancelled
+        as_many_tasks_of_a_group_come_as_it_has_places
+        a_more_urgent_task_of_a_group_goes_before_one_that_does_not_run_yet
+        the_last_of_a_group_gives_way_and_no_other
+        a_task_that_runs_keeps_its_place_from_a_more_urgent_one
+        an_urgent_task_takes_a_place_of_its_group_when_it_is_due
+        an_urgent_task_takes_a_place_of_its_group_when_it_is_published
+        a_pinned_task_keeps_its_place_until_its_transaction_ends
+        where_tasks_of_a_group_differ_each_goes_by_its_own_limit
+        a_place_of_the_dead_goes_over_with_their_task
+        what_was_judged_of_a_group_is_made_whatever_came_to_it_meanwhile
+        a_group_has_a_place_and_not_too_many
         a_task_waits_for_all_its_prerequisites
         what_is_staged_together_waits_and_arrives_together
         an_arrival_that_nobody_waits_for_changes_nothing
@@ -265,6 +289,7 @@ cases! { $
         a_full_queue_refuses_the_whole_batch
         what_is_waiting_or_scheduled_takes_room_and_what_runs_or_ended_takes_none
         a_task_that_merges_takes_no_room
+        what_comes_back_in_a_batch_takes_room
         a_stage_is_refused_if_the_queue_is_full_and_a_publish_is_not
         of_many_threads_no_more_get_in_than_there_is_room_for
     }

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use super::scene::{QUEUE, Scene, insert, kind, unique};
+use super::scene::{QUEUE, Scene, insert, kind, settle, unique};
 use crate::id::TxnId;
-use crate::store::{Batch, Change, Kind, StoreExt};
+use crate::store::{Batch, Change, Kind, StoreExt, Verdict};
 use crate::task::{OnDuplicate, Options, Record};
 
 fn room(pending_max: u64) -> Change {
@@ -70,7 +70,19 @@ pub(super) fn what_is_waiting_or_scheduled_takes_room_and_what_runs_or_ended_tak
 pub(super) fn a_task_that_merges_takes_no_room(scene: &mut Scene<'_>) {
     let merging = unique("key", OnDuplicate::Merge);
     assert!(is_let_in(scene, scene.record_with(merging.clone()), 1));
-    assert!(is_let_in(scene, scene.record_with(merging), 1));
+    assert!(is_let_in(scene, scene.record_with(merging.clone()), 1));
+    scene.staged(vec![insert(scene.record_with(merging)), room(1)]);
+}
+
+pub(super) fn what_comes_back_in_a_batch_takes_room(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    scene.enqueue_any();
+    let claim = scene.claim_one(&worker);
+    let back = || settle(&claim, Verdict::Release { at: None });
+    let full_with_it = vec![back(), insert(scene.record()), room(1)];
+    assert_eq!(kind(scene.stage(full_with_it.clone())), full(1));
+    assert_eq!(kind(scene.apply(full_with_it)), full(1));
+    scene.staged(vec![insert(scene.record()), room(1), back()]);
 }
 
 pub(super) fn a_stage_is_refused_if_the_queue_is_full_and_a_publish_is_not(scene: &mut Scene<'_>) {

@@ -1,7 +1,8 @@
 //! Unique keys: reserved while staged, held while pending.
 
-use super::scene::{Scene, amend, insert, kind, settle, unique};
-use crate::store::{Amendment, Applied, Kind, Published, Verdict};
+use super::scene::{QUEUE, Scene, amend, insert, kind, settle, unique};
+use crate::id::TaskId;
+use crate::store::{Amendment, Applied, Change, Kind, Published, Verdict};
 use crate::task::{OnDuplicate, Record, State};
 
 fn merging(scene: &Scene<'_>) -> Record {
@@ -102,6 +103,24 @@ pub(super) fn a_returning_task_takes_its_key_only_if_it_is_free(scene: &mut Scen
     assert_eq!(applied.merged, [(id, second)]);
 }
 
+pub(super) fn a_task_that_came_back_without_its_key_goes_on_without(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    scene.enqueue(merging(scene));
+    let first = scene.claim_one(&worker);
+    scene.enqueue(merging(scene));
+    let second = scene.claim_from(&worker, QUEUE, 1).remove(0);
+    let between = scene.enqueue(merging(scene));
+    scene.settle(&first, Verdict::Release { at: None }).unwrap();
+    scene.amend(between, Amendment::Cancel).unwrap();
+    scene.done(&second);
+    let task = first.record.id;
+    scene.amend(task, Amendment::Reschedule(None)).unwrap();
+    let done = TaskId::new(scene.now());
+    scene.apply(vec![Change::Arrive { task, done }]).unwrap();
+    let applied = scene.apply(vec![insert(merging(scene))]).unwrap();
+    assert_eq!(applied, Applied::default());
+}
+
 pub(super) fn no_task_merges_into_one_that_is_being_cancelled(scene: &mut Scene<'_>) {
     let first = scene.enqueue(merging(scene));
     let cancelling = scene.staged(vec![amend(first, Amendment::Cancel)]);
@@ -137,4 +156,61 @@ pub(super) fn staged_tasks_do_not_block_each_other_when_their_holder_is_claimed(
     assert_eq!(scene.publish(one), Published::Now(Applied::default()));
     let merged = vec![(second, first)];
     assert_eq!(scene.publish(other), Published::Now(Applied { merged }));
+}
+
+/// A claimed task with a key, and a batch that gives it back and inserts another with the same key, in the
+/// one order or in the other. Returns the tasks as well.
+fn returning(scene: &mut Scene<'_>, comes_first: bool) -> (Vec<Change>, TaskId, TaskId) {
+    let returning = scene.enqueue(merging(scene));
+    let worker = scene.worker();
+    let claim = scene.claim_one(&worker);
+    let new = merging(scene);
+    let id = new.id;
+    let mut changes = vec![settle(&claim, Verdict::Release { at: None }), insert(new)];
+    if !comes_first {
+        changes.reverse();
+    }
+    (changes, returning, id)
+}
+
+pub(super) fn of_a_batch_the_first_that_wants_a_key_gets_it(scene: &mut Scene<'_>) {
+    let (changes, returning_first, id) = returning(scene, true);
+    let applied = scene.apply(changes).unwrap();
+    assert_eq!(applied.merged, [(id, returning_first)]);
+    scene.amend(returning_first, Amendment::Cancel).unwrap();
+    let (changes, _, id) = returning(scene, false);
+    assert_eq!(scene.apply(changes).unwrap(), Applied::default());
+    let third = merging(scene);
+    let merged = vec![(third.id, id)];
+    assert_eq!(scene.apply(vec![insert(third)]).unwrap().merged, merged);
+}
+
+pub(super) fn of_a_staged_batch_the_first_that_wants_a_key_gets_it(scene: &mut Scene<'_>) {
+    let (changes, returning_first, id) = returning(scene, true);
+    let txn = scene.staged(changes);
+    let merged = vec![(id, returning_first)];
+    assert_eq!(scene.publish(txn), Published::Now(Applied { merged }));
+    scene.amend(returning_first, Amendment::Cancel).unwrap();
+    let (changes, _, id) = returning(scene, false);
+    let txn = scene.staged(changes);
+    assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
+    let third = merging(scene);
+    let merged = vec![(third.id, id)];
+    assert_eq!(scene.apply(vec![insert(third)]).unwrap().merged, merged);
+}
+
+pub(super) fn a_batch_may_take_a_key_that_it_frees(scene: &mut Scene<'_>) {
+    let holder = scene.enqueue(refusing(scene));
+    let replacing = |scene: &Scene<'_>, holder| {
+        let record = refusing(scene);
+        (record.id, vec![amend(holder, Amendment::Cancel), insert(record)])
+    };
+    let (second, changes) = replacing(scene, holder);
+    scene.apply(changes).unwrap();
+    let (third, changes) = replacing(scene, second);
+    let txn = scene.staged(changes);
+    assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
+    assert_eq!(scene.state(third), Some(State::Ready));
+    let refused = scene.stage(vec![insert(refusing(scene)), amend(third, Amendment::Cancel)]);
+    assert!(matches!(kind(refused), Kind::NotUnique { holder, .. } if holder == third));
 }

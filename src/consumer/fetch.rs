@@ -69,7 +69,7 @@ fn wait_for_change(core: &Core, rules: &mut Rules, delay: Duration) -> Result<()
 }
 
 /// Says how many of `count` tasks may start as far as the queue's rate goes.
-fn allowed(rules: &mut Rules, count: usize) -> Result<Allowed> {
+pub(super) fn allowed(rules: &mut Rules, count: usize) -> Result<Allowed> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     let Some(rate) = rules.present()?.rate else {
         return Ok(Allowed::Now(count));
@@ -82,7 +82,11 @@ fn allowed(rules: &mut Rules, count: usize) -> Result<Allowed> {
 
 /// Takes a start for each task where they are limited, and gives back the tasks for which there is none,
 /// because other consumers were faster.
-fn take_starts(core: &Core, rules: &mut Rules, mut claims: Vec<Claim>) -> Result<Vec<Claim>> {
+pub(super) fn take_starts(
+    core: &Core,
+    rules: &mut Rules,
+    mut claims: Vec<Claim>,
+) -> Result<Vec<Claim>> {
     let (Some(rate), false) = (rules.last().rate, claims.is_empty()) else {
         return Ok(claims);
     };

@@ -13,11 +13,12 @@ use std::thread::{self, ThreadId};
 use parking_lot::Mutex;
 
 use super::core::Core;
+use super::rules::Rules;
 use super::stats::Stats;
 use super::verdict::End;
 use super::{execute, fetch, settle};
 use crate::id::{TaskId, TxnId};
-use crate::queue::Queue;
+use crate::queue::{Allowed, Queue};
 use crate::store::{self, Claim, Want};
 use crate::task::{Name, State};
 use crate::txn::{BoxError, Outcome, Synchronizer, SynchronizerId, TransactionManager};
@@ -151,16 +152,32 @@ impl Desk {
         let mut runs = 0;
         for name in self.ready()? {
             let queue = Queue::new(Arc::clone(&self.core.store), name.as_str())?;
-            let want = Want {
-                queue: name,
-                count: 1,
-            };
-            for claim in fetch::claim(&self.core, want)? {
+            for claim in self.claim(&queue)? {
                 self.run(&queue, claim);
                 runs += 1;
             }
         }
         Ok(runs)
+    }
+
+    /// Claims one task of a queue, if it is not paused and one may start.
+    fn claim(&self, queue: &Queue) -> store::Result<Vec<Claim>> {
+        let mut rules = Rules::new(queue.clone());
+        if rules.present()?.paused.is_some() {
+            return Ok(Vec::new());
+        }
+        let Allowed::Now(_) = fetch::allowed(&mut rules, 1)? else {
+            return Ok(Vec::new());
+        };
+        let want = Want {
+            queue: queue.name().to_owned(),
+            count: 1,
+        };
+        let claims = fetch::claim(&self.core, want)?;
+        let started = fetch::take_starts(&self.core, &mut rules, claims);
+        // One for which there was no start any more is given back, and has not failed.
+        drop(settle::settle_due(&self.core));
+        started
     }
 
     /// Returns the queues that are served and may have tasks to run.

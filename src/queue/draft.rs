@@ -114,9 +114,17 @@ impl<T: Task> Draft<T> {
         self
     }
 
-    /// Puts the task into a group, of which never two run at the same time.
+    /// Puts the task into a group, of which never two run at the same time, unless
+    /// [`group_limit`](Self::group_limit) says otherwise.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.options.group = Some(group.into());
+        self
+    }
+
+    /// Has the task start while fewer others of its group than this run. See [`Options::group_limit`].
+    #[doc(alias = "concurrency_limit")]
+    pub fn group_limit(mut self, limit: u32) -> Self {
+        self.options.group_limit = Some(limit);
         self
     }
 

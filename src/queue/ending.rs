@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::TaskId;
-use crate::queue::change;
 use crate::queue::data_manager::Buffer;
+use crate::queue::{Queue, change};
 use crate::store::{Amendment, Change, Settlement, Store, Verdict};
 use crate::task::{FollowUp, Record, State, StateSet};
 use crate::txn::{BoxError, Work};
@@ -57,8 +57,10 @@ fn follow(
     let id = TaskId::within(work.id(), work.count_up(), now);
     let queue = follow_up.queue.as_ref().unwrap_or(&record.queue).clone();
     let (kind, payload) = (follow_up.kind.clone(), follow_up.payload.clone());
-    let next = Record::new(id, queue, kind, payload, now);
-    let next = next.with_options(follow_up.options()?.shared());
+    let mut options = follow_up.options()?;
+    let settings = Queue::new(Arc::clone(store), queue.clone())?.settings()?;
+    settings.complete(&kind, &mut options);
+    let next = Record::new(id, queue, kind, payload, now).with_options(options.shared());
     change(store, work, Change::Insert(Box::new(next)))?;
     Ok(())
 }

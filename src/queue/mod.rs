@@ -269,9 +269,7 @@ impl Queue {
         }
         let now = self.store.now()?;
         let settings = self.known_settings(now)?;
-        if settings.is_top(&kind) {
-            options.priority = 0;
-        }
+        settings.complete(&kind, &mut options);
         let record = Record::new(mint(now), &self.name, kind, payload, now);
         Ok((record.with_options(options.shared()), settings.capacity))
     }
@@ -369,6 +367,9 @@ impl Pending for Work {
 }
 
 fn check_options(options: &Options, queue: &str) -> Result<(), EnqueueError> {
+    store::lifecycle::check_ageing(options.ageing)
+        .and_then(|()| store::lifecycle::check_group_limit(options.group_limit))
+        .map_err(|kind| EnqueueError::Invalid(kind.to_string()))?;
     if !(options.waits_for.is_empty() && options.announces.is_empty()) {
         let text =
             "tasks wait for one another only if a `Chain` or a `Group` enqueues them together";

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{Queue, Rate, apply};
-use crate::store::{self, Batch, Change, Kind, QueueStats};
-use crate::task::{Name, State};
+use crate::store::{self, Batch, Change, Kind, QueueStats, lifecycle};
+use crate::task::{Name, Options, State};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
 
@@ -40,6 +40,18 @@ pub struct Settings {
     /// none.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub top_kinds: BTreeSet<String>,
+    /// How many tasks of a kind may run at the same time, over all consumers: those that are enqueued from now
+    /// on, are in a group and do not say themselves how many of it may run, go by this number; and those that
+    /// are in no group get into one that is named as their kind. From 1 to
+    /// [`GROUP_LIMIT_MAX`](crate::task::GROUP_LIMIT_MAX). Defaults to none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kind_limits: BTreeMap<String, u32>,
+    /// What a step of priority is worth, in time of waiting, to those that are enqueued from now on and say
+    /// nothing of it themselves. Zero is none: then tasks come in the order of publishing. At most
+    /// [`AGEING_MAX`](crate::task::AGEING_MAX). Defaults to none:
+    /// [`AGEING_DEFAULT`](crate::task::AGEING_DEFAULT).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ageing: Option<Duration>,
     /// How many tasks may start, over all consumers together. Defaults to none: as many as there are
     /// workers for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,22 +112,30 @@ impl Settings {
         }
     }
 
-    /// Whether tasks of this kind go first.
-    pub(super) fn is_top(&self, kind: &str) -> bool {
-        self.top_kinds.contains(kind)
+    /// Completes what a producer said of a task of this kind.
+    pub(super) fn complete(&self, kind: &str, options: &mut Options) {
+        if self.top_kinds.contains(kind) {
+            options.priority = 0;
+        }
+        options.ageing = options.ageing.or(self.ageing);
+        if let Some(limit) = self.kind_limits.get(kind) {
+            options.group_limit = options.group_limit.or(Some(*limit));
+            options.group.get_or_insert_with(|| kind.to_owned());
+        }
     }
 
     fn check(&self, backend: &'static str) -> store::Result<()> {
+        let refused = |kind| store::Error::new(kind, backend, "change a queue's settings");
+        lifecycle::check_ageing(self.ageing).map_err(refused)?;
+        let mut limits = self.kind_limits.values();
+        limits
+            .try_for_each(|limit| lifecycle::check_group_limit(Some(*limit)))
+            .map_err(refused)?;
         if self.rate.is_none_or(|rate| rate.is_sound()) {
             return Ok(());
         }
         let text = "a rate needs at least one start, a burst of one, and a microsecond for each";
-        let kind = Kind::Invalid(text.to_owned());
-        Err(store::Error::new(
-            kind,
-            backend,
-            "change a queue's settings",
-        ))
+        Err(refused(Kind::Invalid(text.to_owned())))
     }
 }
 
@@ -222,8 +242,8 @@ impl Queue {
     /// with [`pause`](Self::pause).
     ///
     /// # Errors
-    /// As [`pause`](Self::pause). [`Kind::Invalid`] if a rate makes no sense, or the queue's name is longer
-    /// than 249 bytes.
+    /// As [`pause`](Self::pause). [`Kind::Invalid`] if a rate makes no sense, a step of priority is worth too
+    /// much, a kind has no place or too many, or the queue's name is longer than 249 bytes.
     ///
     /// # Durability
     /// The change is on disk.

@@ -44,6 +44,37 @@ impl Batch {
             _ => None,
         })
     }
+
+    /// Returns the visible tasks that nothing else may move while the batch is staged.
+    pub(in crate::store) fn pinned(&self) -> impl Iterator<Item = TaskId> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Settle(settlement) => Some(settlement.task),
+            Change::Amend {
+                amendment: Amendment::Progress(_),
+                ..
+            } => None,
+            Change::Amend { task, .. } => Some(*task),
+            _ => None,
+        })
+    }
+
+    /// Whether one change of the batch may decide what becomes of another, so that they cannot be judged one
+    /// by one: a key that one frees or takes and another wants, the room that a task leaves or does not need,
+    /// a task that is changed twice.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(in crate::store) fn is_entangled(&self) -> bool {
+        let any = |is_such: fn(&Change) -> bool| self.changes.iter().any(is_such);
+        let wants_key = any(|change| {
+            let Change::Insert(record) = change else {
+                return false;
+            };
+            super::lifecycle::wanted_key(record).is_some()
+        });
+        let settles = any(|change| matches!(change, Change::Settle(_)));
+        let asks_for_room = any(|change| matches!(change, Change::Room { .. }));
+        let amends = any(|change| matches!(change, Change::Amend { .. }));
+        amends || (settles && (wants_key || asks_for_room)) || (wants_key && asks_for_room)
+    }
 }
 
 impl FromIterator<Change> for Batch {

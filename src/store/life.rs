@@ -1,12 +1,12 @@
 //! The life of a task: the part of a record that moves, and the rules by which it does. The
 //! functions of [`lifecycle`](super::lifecycle) are these rules for whole records.
 
-use std::time::Duration;
+use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::lifecycle::Fate;
-use super::{AGEING, Amendment, Kind, Settlement, Verdict};
+use super::lifecycle::{Fate, Turn};
+use super::{Amendment, Kind, Settlement, Verdict};
 use crate::id::TaskId;
 use crate::task::{Counts, DeadReason, Event, Options, Record, State, StateSet};
 use crate::time::Timestamp;
@@ -82,6 +82,23 @@ impl Life {
     pub(in crate::store) fn unblock(&mut self, now: Timestamp) -> Result<(), Kind> {
         let next = pending(self.not_before, false, now);
         self.enter(Event::Unblock, next)
+    }
+
+    /// Says how it goes on if it is the first that waits for nothing but its group, of which `holders` tasks
+    /// are Ready or Claimed.
+    pub(in crate::store) fn turn(&self, options: &Options, holders: usize, now: Timestamp) -> Turn {
+        if self.not_before.is_some_and(|at| at > now) {
+            return Turn::GoesOn;
+        }
+        match holders.cmp(&(options.places() as usize)) {
+            Ordering::Less => Turn::GoesOn,
+            Ordering::Equal => Turn::Replaces,
+            Ordering::Greater => Turn::Waits,
+        }
+    }
+
+    pub(in crate::store) fn give_way(&mut self) -> Result<(), Kind> {
+        self.enter(Event::GiveWay, State::Waiting)
     }
 
     pub(in crate::store) fn claim(&mut self) -> Result<(), Kind> {
@@ -180,10 +197,9 @@ impl Life {
     }
 
     /// Computes the claim order of a task that was published, or became due, at `at`.
-    pub(in crate::store) fn rank(&self, priority: u8, at: Timestamp) -> i64 {
+    pub(in crate::store) fn rank(&self, options: &Options, at: Timestamp) -> i64 {
         let base = self.not_before.map_or(at, |not_before| not_before.max(at));
-        let malus: Duration = AGEING * u32::from(priority);
-        base.saturating_add(malus).as_micros()
+        base.saturating_add(options.malus()).as_micros()
     }
 
     /// Refuses a task that is in none of these states.

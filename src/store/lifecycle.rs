@@ -3,11 +3,18 @@
 //! within the table of [`State::after`].
 //!
 //! # What a store decides itself, by these rules
-//! - **Group.** The one task of a group that is Ready or Claimed *holds* the group; it is busy for all
-//!   others. When its holder is neither any more, the first by rank and sequence of those that wait for
-//!   nothing but the group is [`unblock`]ed.
+//! - **Order.** The changes of a batch are judged, and made, one after the other: what one frees the next may
+//!   take, and of two that want a key the first has it. So a store judges what is to be staged by making it and
+//!   taking it back, at least where one change decides about another.
+//! - **Group.** The tasks of a group that are Ready or Claimed *hold* its places. A task goes on only if fewer
+//!   than its own `group_limit` others hold one; until then it waits. Of those that wait for nothing but the
+//!   group the first by rank and sequence goes on, is [`unblock`]ed, before any other: when there is a place for
+//!   it; or when there are just as many holders as its limit, of which the last that is Ready, and not
+//!   pinned, comes after it: that one [`gives way`](give_way). This is so after each change of a task of
+//!   the group, and a claim changes nothing of it. A task whose time has not come takes no place.
 //! - **Unique key.** A task *holds* its key while it is pending ([`StateSet::PENDING`]): the key is free
-//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it.
+//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it, and if not
+//!   goes on without it.
 //! - **Room.** How many tasks of a queue are pending is judged when a batch is staged or applied, and
 //!   never again: what is staged is published even if the queue is full by then.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
@@ -17,9 +24,11 @@
 //!   state, asks for no key ([`wanted_key`]), and is neither claimed nor waits for anything.
 //! - **Retention.** Records past [`kept_until`] are dropped a few at a time with later writes.
 
+use std::time::Duration;
+
 use super::life::Life;
 use crate::store::{Amendment, Change, Kind, Settlement, Verdict};
-use crate::task::{Options, Record, State, StateSet, Unique};
+use crate::task::{AGEING_MAX, GROUP_LIMIT_MAX, Options, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
 /// The largest name of a queue, a kind, a key, a group, an object or a mark, in bytes.
@@ -33,6 +42,17 @@ pub enum Fate {
     Stays,
     /// The store deletes the record.
     Leaves,
+}
+
+/// How the first of those that wait for nothing but their group goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// There is a place, or it takes none because its time has not come.
+    GoesOn,
+    /// In the place of the last that is Ready and not pinned, if that comes after it: then that one gives way.
+    Replaces,
+    /// Not now.
+    Waits,
 }
 
 /// Checks what can be judged of a change without looking at the store: names and their bounds.
@@ -60,12 +80,41 @@ fn check_record(record: &Record) -> Result<(), Kind> {
     for key in unique.chain(&options.group).chain(&options.about) {
         check_name("a key", key)?;
     }
+    check_ageing(options.ageing)?;
+    check_group_limit(options.group_limit)?;
     if record.state == State::Staged || record.state.is_ended() {
         return Ok(());
     }
     let found = record.state;
     Err(Kind::Invalid(format!(
         "a new task must be staged, or have ended elsewhere, but it is {found}"
+    )))
+}
+
+/// Checks that a step of priority is not worth more than it may be.
+///
+/// # Errors
+/// [`Kind::Invalid`] names the bound.
+pub fn check_ageing(ageing: Option<Duration>) -> Result<(), Kind> {
+    if ageing.is_none_or(|ageing| ageing <= AGEING_MAX) {
+        return Ok(());
+    }
+    Err(Kind::Invalid(format!(
+        "a step of priority may be worth {} s at most",
+        AGEING_MAX.as_secs()
+    )))
+}
+
+/// Checks that a group has a place, and not more than it may have.
+///
+/// # Errors
+/// [`Kind::Invalid`] names the bounds.
+pub fn check_group_limit(limit: Option<u32>) -> Result<(), Kind> {
+    let Some(limit) = limit.filter(|limit| !(1..=GROUP_LIMIT_MAX).contains(limit)) else {
+        return Ok(());
+    };
+    Err(Kind::Invalid(format!(
+        "of a group 1 to {GROUP_LIMIT_MAX} tasks may run at the same time, and not {limit}"
     )))
 }
 
@@ -133,6 +182,21 @@ pub fn unblock(record: &mut Record, now: Timestamp) -> Result<(), Kind> {
     live(record, |life, _| life.unblock(now))
 }
 
+/// Says how a task goes on if it is the first that waits for nothing but its group, of which `holders` tasks are
+/// Ready or Claimed.
+#[must_use]
+pub fn turn(record: &Record, holders: usize, now: Timestamp) -> Turn {
+    Life::of(record).turn(&record.options, holders, now)
+}
+
+/// Has a Ready task wait again, because a more urgent one of its group takes its place.
+///
+/// # Errors
+/// [`Kind::StateChanged`] if the task is not Ready.
+pub fn give_way(record: &mut Record) -> Result<(), Kind> {
+    live(record, |life, _| life.give_way())
+}
+
 /// Gives a Ready task to a consumer.
 ///
 /// # Errors
@@ -195,6 +259,14 @@ pub fn amend(
     Ok(fate)
 }
 
+/// Returns the states that an amendment expects of its task when it is made: any, if its batch was `judged` when it
+/// was staged. Another change of that batch may pass on the places of the task's group, which then go to others
+/// than when it was judged; what is pending may be amended whatever it waits for.
+#[must_use]
+pub fn expected(expect: StateSet, judged: bool) -> StateSet {
+    if judged { StateSet::ALL } else { expect }
+}
+
 /// Returns until when an ended task is kept; `None` is for as long as nobody removes it.
 #[must_use]
 pub fn kept_until(record: &Record) -> Option<Timestamp> {
@@ -214,8 +286,6 @@ fn live<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::id::{Incarnation, TaskId, Token};
     use crate::task::{Counts, Format, Payload};

@@ -29,10 +29,12 @@ mod ext;
 mod ledger;
 mod life;
 pub mod lifecycle;
-#[cfg(any(feature = "sqlite", feature = "file"))]
+#[cfg(any(feature = "sqlite", feature = "file", feature = "postgres"))]
 pub(crate) mod notify;
 #[cfg(any(feature = "sqlite", feature = "file"))]
 pub(crate) mod presence;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod rules;
 mod types;
 pub mod url;
 
@@ -145,7 +147,8 @@ pub trait Stage: Send + Sync {
 pub trait Dispatch: Send + Sync {
     /// Leases tasks: never one task to two, in order of rank, then of the store's sequence.
     ///
-    /// rank = max(published, not before) + 300 s × priority. Tasks whose time has come, whose holder is
+    /// rank = max(published, not before) + ageing × priority, where the ageing is the task's own
+    /// ([`Options::ageing`](crate::task::Options::ageing)) or else 300 s. Tasks whose time has come, whose holder is
     /// proved dead or that expired come too, flagged by [`Claim::arrival`].
     ///
     /// # Errors
@@ -241,11 +244,8 @@ pub trait Inspect: Send + Sync {
     fn check(&self) -> Result<Vec<String>>;
 }
 
-/// The bonus, or malus, of one step of priority. Lower priorities go first.
-pub const AGEING: Duration = Duration::from_secs(300);
-
 /// Computes the claim order of a task that is published, or becomes due, at `at`.
 #[must_use]
 pub fn rank(record: &Record, at: Timestamp) -> i64 {
-    life::Life::of(record).rank(record.options.priority, at)
+    life::Life::of(record).rank(&record.options, at)
 }

@@ -59,11 +59,26 @@ const PAYLOADS: Uuid = Uuid::from_u128(0x6a52_1f0e_93c7_4d18_b1a4_5e7d_0c29_f386
 /// The longest kind, in bytes, that is shown in a key, which has at most 255.
 const KIND_SHOWN_MAX: usize = 200;
 
+/// The most tasks of a group that may run at the same time. Stores may look at each of them when another
+/// comes or goes.
+pub const GROUP_LIMIT_MAX: u32 = 1_000;
+
+/// What a step of priority is worth where nobody says otherwise.
+pub const AGEING_DEFAULT: Duration = Duration::from_secs(300);
+
+/// The most that a step of priority may be worth: enough for no task to overtake another by waiting in
+/// practice, and so little that ranks are exact in every store for centuries.
+pub const AGEING_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// What a producer says about a task beside its payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
-    /// Lower goes first: each step is worth 300 s of waiting. Defaults to 10.
+    /// Lower goes first: each step is worth [`ageing`](Self::ageing) of waiting. Defaults to 10.
     pub priority: u8,
+    /// What each step of priority is worth, in time of waiting; zero is none, so that tasks come in the
+    /// order of publishing. At most [`AGEING_MAX`]. Defaults to what is said of the queue when the task is
+    /// enqueued, or else to [`AGEING_DEFAULT`].
+    pub ageing: Option<Duration>,
     /// The earliest time to run. Defaults to none: at once.
     pub not_before: Option<Timestamp>,
     /// Wait this long after the commit; added to the time of publishing. Defaults to none.
@@ -76,8 +91,13 @@ pub struct Options {
     pub retry: RetryPolicy,
     /// Makes the task the only one of its key. Defaults to none.
     pub unique: Option<Unique>,
-    /// Tasks of one group never run at the same time. Defaults to none.
+    /// Of the tasks of one group no more run at the same time than [`group_limit`](Self::group_limit) says.
+    /// Defaults to none.
     pub group: Option<String>,
+    /// The task starts only while fewer others of its group run; from 1 to [`GROUP_LIMIT_MAX`]. Where tasks of
+    /// a group differ, each goes by its own. Defaults to what is said of its kind in the queue when the task
+    /// is enqueued, or else to 1: never two at a time.
+    pub group_limit: Option<u32>,
     /// The objects that the task is about, for "which tasks concern object X?". By custom the first is its
     /// context: the object that it works on.
     pub about: Vec<String>,
@@ -141,6 +161,19 @@ impl Options {
         }
     }
 
+    /// Returns how much later the task comes than one of priority 0 would.
+    #[must_use]
+    pub fn malus(&self) -> Duration {
+        let ageing = self.ageing.unwrap_or(AGEING_DEFAULT);
+        ageing.saturating_mul(u32::from(self.priority))
+    }
+
+    /// Returns how many tasks of its group may run at the same time, as far as this one goes.
+    #[must_use]
+    pub fn places(&self) -> u32 {
+        self.group_limit.unwrap_or(1)
+    }
+
     /// Shares the options; those that are the default ones take no room of their own.
     #[must_use]
     pub fn shared(self) -> Arc<Self> {
@@ -157,6 +190,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             priority: 10,
+            ageing: None,
             not_before: None,
             delay: None,
             expires_at: None,
@@ -164,6 +198,7 @@ impl Default for Options {
             retry: RetryPolicy::default(),
             unique: None,
             group: None,
+            group_limit: None,
             about: Vec::new(),
             waits_for: Vec::new(),
             announces: Vec::new(),

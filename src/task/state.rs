@@ -156,6 +156,8 @@ pub enum Event {
     Due,
     /// What it waited for is done.
     Unblock,
+    /// A more urgent task of its group took its place.
+    GiveWay,
     /// A consumer took it.
     Claim,
     /// The handler succeeded.
@@ -178,12 +180,13 @@ pub enum Event {
 
 impl Event {
     /// Every event, in the order of the table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Publish,
         Self::PublishLater,
         Self::PublishBlocked,
         Self::Due,
         Self::Unblock,
+        Self::GiveWay,
         Self::Claim,
         Self::Done,
         Self::Fail,
@@ -212,6 +215,7 @@ impl State {
             (S::Staged, E::PublishBlocked) => &[S::Waiting],
             (S::Scheduled, E::Due) => &[S::Ready, S::Waiting],
             (S::Waiting, E::Unblock) => &[S::Ready, S::Scheduled],
+            (S::Ready, E::GiveWay) => &[S::Waiting],
             (S::Ready, E::Claim) => &[S::Claimed],
             (S::Claimed, E::Done) => &[S::Done],
             (S::Claimed, E::Fail | E::Release) => &[S::Ready, S::Scheduled],

@@ -12,10 +12,17 @@ const LAYERS: &[(&str, &str)] = &[
     ("schedule", "time"),
     ("txn", "id time register"),
     ("store", "base task"),
-    ("store::ledger", "base task store"),
+    (
+        "store::ledger store::rules store::notify",
+        "base task store",
+    ),
     (
         "store::memory store::file",
-        "base task store store::ledger failpoint",
+        "base task store store::ledger store::notify failpoint",
+    ),
+    (
+        "store::sqlite store::postgres",
+        "base task store store::rules store::notify failpoint",
     ),
     ("store::* conformance", "base task store failpoint"),
     ("queue", "base task schedule txn store"),

@@ -87,3 +87,47 @@ fn a_kind_that_goes_first_is_enqueued_with_priority_0() {
     assert!(said.text.contains("mail,password"), "{}", said.text);
     assert_eq!(desk.run(&["queue", "set", "default"]).exit, 2);
 }
+
+#[test]
+fn what_a_step_of_priority_is_worth_is_said_and_shown() {
+    let desk = Desk::new();
+    let set = desk.json(&["queue", "set", "default", "--ageing", "1m"]);
+    assert_eq!(set["queues"][0]["ageing_seconds"], 60.0);
+    let task = desk.enqueue(&["mail", "{}"]);
+    let said = desk.run(&["show", &task]);
+    assert!(said.text.contains("ageing"), "{}", said.text);
+    let absurd = desk.run(&["queue", "set", "default", "--ageing", "31days"]);
+    assert!(
+        absurd.exit != 0 && absurd.error.contains("2592000 s at most"),
+        "{}",
+        absurd.error
+    );
+    let set = desk.json(&["queue", "set", "default", "--ageing", "none"]);
+    assert_eq!(set["queues"][0]["ageing_seconds"], Value::Null);
+}
+
+#[test]
+fn how_many_tasks_of_a_kind_may_run_at_once_is_said_and_shown() {
+    let desk = Desk::new();
+    let set = desk.json(&["queue", "set", "default", "--limit", "mail=1,index=4"]);
+    assert_eq!(set["queues"][0]["kind_limits"]["index"], 4);
+    let tasks = [(); 2].map(|()| desk.enqueue(&["mail", "{}"]));
+    assert_eq!(desk.state(&tasks[0]), "ready");
+    assert_eq!(desk.state(&tasks[1]), "waiting");
+    assert!(desk.run(&["show", &tasks[0]]).text.contains("group limit"));
+    let said = desk.run(&["queue", "list"]);
+    assert!(said.text.contains("index=4,mail=1"), "{}", said.text);
+    let absurd = desk.run(&["queue", "set", "default", "--limit", "mail=0"]);
+    assert!(
+        absurd.exit != 0 && absurd.error.contains("1 to 1000"),
+        "{}",
+        absurd.error
+    );
+    let set = desk.json(&["queue", "set", "default", "--limit", "none"]);
+    assert_eq!(set["queues"][0]["kind_limits"], serde_json::json!({}));
+    assert_eq!(
+        desk.run(&["queue", "set", "default", "--limit", "mail"])
+            .exit,
+        2
+    );
+}

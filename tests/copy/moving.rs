@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use votive::id::{ConsumerId, Incarnation, TaskId};
 use votive::queue::{self, CopyError};
-use votive::store::{Amendment, Change, Claim, ClaimRequest, Presence, Want};
+use votive::store::{Amendment, Change, Claim, ClaimRequest, Presence, Store, Want};
 use votive::task::{Options, Record, State, Unique};
 
 use crate::pair::{Pair, enqueue, ids, record};
@@ -56,6 +56,26 @@ fn a_task_comes_as_it_left_in_every_state_that_nobody_is_at_work_on() {
     let after: Vec<Record> = all.map(|task| record(&*pair.to, task)).into();
     assert_eq!(before, after);
     assert!(ids(&*pair.from).is_empty());
+}
+
+#[test]
+fn tasks_of_a_group_come_with_its_limit_and_their_order() {
+    let pair = Pair::new();
+    let placed = |priority| Options {
+        group: Some("group".to_owned()),
+        group_limit: Some(2),
+        ageing: Some(Duration::from_secs(60)),
+        priority,
+        ..Options::default()
+    };
+    let tasks = [10, 9, 0, 11].map(|priority| pair.enqueue(placed(priority)));
+    let states = |store: &dyn Store| tasks.map(|task| record(store, task).state);
+    let before = states(&*pair.from);
+    assert!(pair.copy().is_complete());
+    assert_eq!(states(&*pair.to), before);
+    let waiting = before.iter().filter(|state| **state == State::Waiting);
+    assert_eq!(waiting.count(), 2);
+    assert_eq!(record(&*pair.to, tasks[0]).options.group_limit, Some(2));
 }
 
 #[test]

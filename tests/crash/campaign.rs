@@ -13,7 +13,7 @@ use votive::failpoint;
 
 use crate::child::{self, End, Role};
 use crate::dice::Dice;
-use crate::layout::Layout;
+use crate::layout::{Layout, Load};
 use crate::matrix::MATRIX;
 use crate::servers;
 use crate::site::Site;
@@ -65,7 +65,7 @@ pub(crate) fn number<T: FromStr>(name: &str) -> Option<T> {
 
 /// How many children of a layout are to die.
 fn crashes(layout: Layout) -> usize {
-    if !layout.is_in_sqlite() {
+    if !layout.is_in_sqlite() || layout.load == Load::Errands {
         return 0;
     }
     number("VOTIVE_CRASHES").unwrap_or(CRASHES)

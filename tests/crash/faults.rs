@@ -166,9 +166,14 @@ fn fault(server: &Server, dice: &mut Dice) -> Fault {
 macro_rules! faults {
     ($($layout:ident: tasks $tasks:expr, notes $notes:expr, effects $effects:expr;)*) => {
         $(mod $layout {
-            use crate::layout::{Backend, Layout, Place};
+            use crate::layout::{Backend, Layout, Load, Place};
 
-            const LAYOUT: Layout = Layout { tasks: $tasks, notes: $notes, effects: $effects };
+            const LAYOUT: Layout = Layout {
+                tasks: $tasks,
+                notes: $notes,
+                effects: $effects,
+                load: Load::Answers,
+            };
 
             #[test]
             fn outlives_its_servers() {

@@ -9,6 +9,8 @@ use votive::store::Filter;
 use votive::task::State;
 
 use crate::answer::Answer;
+use crate::errands;
+use crate::layout::Load;
 use crate::site::Site;
 use crate::work::is_committed;
 use crate::world::{Result, World};
@@ -37,6 +39,22 @@ impl Told {
             refused: lines(site.refusals()),
         }
     }
+
+    /// What was acknowledged is there, and what was refused is not.
+    fn judge(&self, notes: &[String], complaints: &mut Vec<String>) {
+        let there: BTreeSet<_> = notes.iter().collect();
+        let lost = |name: &&String| !there.contains(name);
+        let lost: Vec<_> = self.acknowledged.iter().filter(lost).collect();
+        complain(complaints, lost.is_empty(), LOST, &lost);
+        let undead = self.refused.iter().filter(|name| there.contains(name));
+        let undead: Vec<_> = undead.collect();
+        complain(
+            complaints,
+            undead.is_empty(),
+            "refused notes are there",
+            &undead,
+        );
+    }
 }
 
 /// Opens a site, recovers, inspects, lets a consumer run what is left, and inspects
@@ -59,19 +77,30 @@ fn inspect(site: &Site, complaints: &mut Vec<String>) -> Result<()> {
     let in_doubt = world.recover()?;
     complain(complaints, in_doubt == 0, "batches are in doubt", in_doubt);
     complaints.extend(world.check()?);
-    let before = Findings::read(&world)?;
-    before.judge(&told, complaints);
+    let before = judge(&world, &told, complaints)?;
     world.drain()?;
     complaints.extend(world.check()?);
-    let after = Findings::read(&world)?;
-    after.judge(&told, complaints);
-    complain(
-        complaints,
-        before.notes == after.notes,
-        "notes changed",
-        &after.notes,
-    );
+    let after = judge(&world, &told, complaints)?;
+    complain(complaints, before == after, "notes changed", &after);
     Ok(())
+}
+
+/// Judges all that is there, and returns the notes.
+fn judge(world: &World, told: &Told, complaints: &mut Vec<String>) -> Result<Vec<String>> {
+    let notes = match world.layout.load {
+        Load::Answers => {
+            let findings = Findings::read(world)?;
+            findings.judge(complaints);
+            findings.notes
+        }
+        Load::Errands => {
+            let findings = errands::Findings::read(world)?;
+            findings.judge(complaints)?;
+            findings.notes
+        }
+    };
+    told.judge(&notes, complaints);
+    Ok(notes)
 }
 
 impl Findings {
@@ -99,7 +128,7 @@ impl Findings {
         names
     }
 
-    fn judge(&self, told: &Told, complaints: &mut Vec<String>) {
+    fn judge(&self, complaints: &mut Vec<String>) {
         let enqueued = self.named(|task, _| !task.is_echo);
         differ(complaints, "notes and their tasks", &self.notes, &enqueued);
         let done = self.named(|_, state| state == State::Done);
@@ -120,31 +149,24 @@ impl Findings {
             "aborted tasks are there",
             &aborted,
         );
-        let there: BTreeSet<_> = self.notes.iter().collect();
-        let lost = |name: &&String| !there.contains(name);
-        let lost: Vec<_> = told.acknowledged.iter().filter(lost).collect();
-        complain(complaints, lost.is_empty(), LOST, &lost);
-        let undead = told.refused.iter().filter(|name| there.contains(name));
-        let undead: Vec<_> = undead.collect();
-        complain(
-            complaints,
-            undead.is_empty(),
-            "refused notes are there",
-            &undead,
-        );
     }
 }
 
 /// The complaint about notes that are gone although their commit had returned.
 pub(crate) const LOST: &str = "acknowledged notes are lost";
 
-fn complain(complaints: &mut Vec<String>, is_fine: bool, what: &str, which: impl std::fmt::Debug) {
+pub(crate) fn complain(
+    complaints: &mut Vec<String>,
+    is_fine: bool,
+    what: &str,
+    which: impl std::fmt::Debug,
+) {
     if !is_fine {
         complaints.push(format!("{what}: {which:?}"));
     }
 }
 
-fn differ(complaints: &mut Vec<String>, what: &str, left: &[String], right: &[String]) {
+pub(crate) fn differ(complaints: &mut Vec<String>, what: &str, left: &[String], right: &[String]) {
     if left != right {
         complaints.push(format!("{what} differ: {left:?} and {right:?}"));
     }

@@ -43,6 +43,15 @@ pub(crate) enum Place {
     Queue(Backend),
 }
 
+/// What children do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Load {
+    /// Tasks that enqueue another one each.
+    Answers,
+    /// Tasks of many items, chords and the tasks of a timetable.
+    Errands,
+}
+
 /// One cell of the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Layout {
@@ -52,6 +61,8 @@ pub(crate) struct Layout {
     pub(crate) notes: Place,
     /// Where a handler writes, in the transaction that its task's settlement joins.
     pub(crate) effects: Place,
+    /// What is done there.
+    pub(crate) load: Load,
 }
 
 /// The steps that only a transaction over several stores takes.
@@ -193,6 +204,12 @@ fn is_one_of(point: &str, steps: &[&str]) -> bool {
 
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}, {:?}, {:?}", self.tasks, self.notes, self.effects)
+        let Self {
+            tasks,
+            notes,
+            effects,
+            load,
+        } = self;
+        write!(f, "{tasks:?}, {notes:?}, {effects:?}, {load:?}")
     }
 }

@@ -8,7 +8,7 @@
 //! | `site` | the data of one layout, on which several children work in turn |
 //! | `store`, `shelf` | open the stores of tasks, and where notes and effects are kept |
 //! | `world` | a site, opened: recovers it and drains it |
-//! | `answer`, `work` | the task, and what a child does until it dies |
+//! | `answer`, `errands`, `work` | the tasks, and what a child does until it dies |
 //! | `inspection` | what must hold at any time after recovery |
 //! | `child` | another process: this test program once more |
 //! | `campaign` | children that die, and what they leave behind |
@@ -23,6 +23,7 @@ mod campaign;
 mod child;
 mod dice;
 mod endurance;
+mod errands;
 mod faults;
 mod inspection;
 mod layout;

@@ -2,20 +2,26 @@
 #![cfg(test)]
 
 use crate::campaign;
-use crate::layout::{Backend, Layout, Place};
+use crate::layout::{Backend, Layout, Load, Place};
 use Backend::{File, Postgres, Redis, Sqlite};
 
 /// Takes the list of layouts once: makes of it the matrix, and a test of each.
 macro_rules! layouts {
-    ($($test:ident: tasks $tasks:expr, notes $notes:expr, effects $effects:expr;)*) => {
+    (@ $tasks:expr, $notes:expr, $effects:expr) => {
+        layouts!(@ $tasks, $notes, $effects, Load::Answers)
+    };
+    (@ $tasks:expr, $notes:expr, $effects:expr, $load:expr) => {
+        Layout { tasks: $tasks, notes: $notes, effects: $effects, load: $load }
+    };
+    ($($test:ident: tasks $tasks:expr, notes $notes:expr, effects $effects:expr $(, load $load:expr)?;)*) => {
         pub(crate) const MATRIX: &[Layout] = &[
-            $(Layout { tasks: $tasks, notes: $notes, effects: $effects }),*
+            $(layouts!(@ $tasks, $notes, $effects $(, $load)?)),*
         ];
 
         $(
             #[test]
             fn $test() {
-                campaign::survives(Layout { tasks: $tasks, notes: $notes, effects: $effects });
+                campaign::survives(layouts!(@ $tasks, $notes, $effects $(, $load)?));
             }
         )*
     };
@@ -84,4 +90,13 @@ layouts! {
         tasks Redis, notes Place::Queue(Postgres), effects Place::Queue(Postgres);
     queues_in_a_file_and_postgres_survive_every_crash:
         tasks File, notes Place::Queue(Postgres), effects Place::Queue(Postgres);
+
+    chunks_chords_and_a_timetable_in_sqlite_survive_every_crash:
+        tasks Sqlite, notes Place::Sqlite, effects Place::Ours, load Load::Errands;
+    chunks_chords_and_a_timetable_in_postgres_survive_every_crash:
+        tasks Postgres, notes Place::Postgres, effects Place::Ours, load Load::Errands;
+    chunks_chords_and_a_timetable_in_redis_survive_every_crash:
+        tasks Redis, notes Place::Sqlite, effects Place::Sqlite, load Load::Errands;
+    chunks_chords_and_a_timetable_in_a_file_survive_every_crash:
+        tasks File, notes Place::Sqlite, effects Place::Sqlite, load Load::Errands;
 }

@@ -44,6 +44,7 @@ pub(crate) fn ending(number: u32) -> Ending {
 /// Does all the work of a child.
 pub(crate) fn run(world: &World, site: &Site) -> Result<()> {
     world.recover()?;
+    world.begin()?;
     let running = world.consume()?;
     let mut told = File::options()
         .create(true)
@@ -92,7 +93,7 @@ pub(crate) fn write(world: &World, work: &mut Work, task: &Answer, ending: Endin
     world
         .notes
         .write(work, &task.name(), is_refused && !by_queue)?;
-    world.queue.enqueue(work, task)?;
+    world.enqueue(work, task)?;
     if is_refused && by_queue {
         refuse(&world.store, work)?;
     }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{after, select, tick};
-use votive::consumer::{Consumer, Running};
+use votive::Periodic;
+use votive::consumer::{Builder, Consumer, Running};
 use votive::handler::{Context, Registry};
 use votive::queue::{Queue, recover_older_than};
 use votive::store::{Filter, Store};
 use votive::task::State;
-use votive::txn::{BoxError, TransactionManager};
+use votive::txn::{BoxError, TransactionManager, Work};
 
 use crate::answer::Answer;
-use crate::layout::Layout;
+use crate::errands;
+use crate::layout::{Layout, Load};
 use crate::shelf::{EFFECTS, Ground, NOTES, Shelf};
 use crate::site::Site;
 use crate::store::Opened;
@@ -101,7 +103,35 @@ impl World {
         [&self.store].into_iter().chain(&self.second)
     }
 
+    /// Begins what is to go on by itself.
+    pub(crate) fn begin(&self) -> Result<()> {
+        match self.layout.load {
+            Load::Answers => Ok(()),
+            Load::Errands => errands::begin(&self.store, &self.manager),
+        }
+    }
+
+    /// Enqueues what is to be done about a note.
+    pub(crate) fn enqueue(&self, work: &mut Work, task: &Answer) -> Result<()> {
+        match self.layout.load {
+            Load::Answers => {
+                self.queue.enqueue(work, task)?;
+                Ok(())
+            }
+            Load::Errands => errands::enqueue(&self.queue, work, task),
+        }
+    }
+
+    /// Runs tasks, and keeps the timetable if there is one.
     pub(crate) fn consume(&self) -> Result<Running> {
+        let timetable = match self.layout.load {
+            Load::Answers => Vec::new(),
+            Load::Errands => errands::timetable()?,
+        };
+        self.consume_with(timetable)
+    }
+
+    fn consume_with(&self, timetable: Vec<Periodic>) -> Result<Running> {
         let effects = Arc::clone(&self.effects);
         let mut registry = Registry::new();
         registry.register(
@@ -109,13 +139,16 @@ impl World {
                 answer(&*effects, &task, context)
             },
         )?;
-        let running = Consumer::builder(Arc::clone(&self.store), registry)
+        errands::register(&mut registry, &self.effects)?;
+        let builder = Consumer::builder(Arc::clone(&self.store), registry)
             .manager(self.manager.clone())
             .concurrent_limit(2)
             .reclaims_max(u32::MAX)
-            .lease(LEASE)
-            .start()?;
-        Ok(running)
+            .lease(LEASE);
+        Ok(timetable
+            .into_iter()
+            .fold(builder, Builder::periodic)
+            .start()?)
     }
 
     /// Waits until all tasks are done.
@@ -138,7 +171,7 @@ impl World {
 
     /// Runs all tasks to their end.
     pub(crate) fn drain(&self) -> Result<()> {
-        let running = self.consume()?;
+        let running = self.consume_with(Vec::new())?;
         let waited = self.wait();
         running.stop();
         waited

@@ -4,7 +4,8 @@
 use votive::store::Change;
 use votive::txn::Outcome;
 
-use crate::program::{Act, Flaw, List, Whose};
+use crate::program::{Act, Flaw, List, QUEUES, Whose};
+use crate::shelf::Said;
 
 /// What a transaction would do if it committed.
 #[derive(Debug, Default)]
@@ -62,9 +63,21 @@ impl Draft {
         self.rows.push((whose, row));
     }
 
-    pub(crate) fn changes_of(&self, store: usize) -> Vec<Change> {
+    /// The changes in one store; last, each queue with a capacity that tasks are for is asked for room.
+    pub(crate) fn changes_of(&self, store: usize, said: &[Said]) -> Vec<Change> {
         let changes = self.changes.iter().filter(|(of, _)| *of == store);
-        changes.map(|(_, change)| change.clone()).collect()
+        let changes: Vec<_> = changes.map(|(_, change)| change.clone()).collect();
+        let is_for = |queue: &str| {
+            let mut changes = changes.iter();
+            changes.any(|change| matches!(change, Change::Insert(new) if new.queue == *queue))
+        };
+        let rooms = QUEUES.into_iter().zip(said).filter_map(|(queue, said)| {
+            let pending_max = said.capacity.filter(|_| is_for(queue))?;
+            let queue = queue.to_owned();
+            Some(Change::Room { queue, pending_max })
+        });
+        let rooms: Vec<_> = rooms.collect();
+        changes.into_iter().chain(rooms).collect()
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = u64> {

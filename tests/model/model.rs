@@ -56,7 +56,10 @@ impl Model {
     fn stage(&mut self, draft: &Draft, txn: TxnId, now: Timestamp) -> bool {
         let shelves = self.shelves.iter_mut().enumerate();
         let accepted = shelves
-            .map(|(store, shelf)| (shelf, draft.changes_of(store)))
+            .map(|(store, shelf)| {
+                let changes = draft.changes_of(store, &shelf.said);
+                (shelf, changes)
+            })
             .filter(|(_, changes)| !changes.is_empty())
             .all(|(shelf, changes)| shelf.stage(txn, changes, now));
         if !accepted {

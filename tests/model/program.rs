@@ -14,6 +14,9 @@ use votive::time::Timestamp;
 /// The queues of each store.
 pub(crate) const QUEUES: [&str; 2] = ["one", "two"];
 
+/// The kinds of task; an operator may have the first go first.
+pub(crate) const KINDS: [&str; 2] = ["first", "other"];
+
 /// A third of what a step of priority is worth.
 const TIME_STEP: Duration = Duration::from_secs(100);
 
@@ -40,10 +43,25 @@ pub(crate) enum Operation {
         number: usize,
         want: Decision,
     },
+    /// An operator says something of a queue.
+    Say {
+        store: usize,
+        queue: usize,
+        saying: Saying,
+    },
     /// The application's database can be reached again.
     Reconnect,
     /// The process dies, and another one opens what it left.
     Crash,
+}
+
+/// What an operator says of a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Saying {
+    Pause,
+    Resume,
+    Capacity(Option<u64>),
+    Top(bool),
 }
 
 /// How a transaction ends.
@@ -60,6 +78,7 @@ pub(crate) enum Step {
     Enqueue {
         store: usize,
         queue: usize,
+        kind: usize,
         options: Box<Options>,
     },
     Settle {
@@ -96,6 +115,7 @@ pub(crate) enum Wish {
     Revive,
     Reschedule(Option<Duration>),
     Move(usize),
+    Progress,
     Remove,
 }
 
@@ -160,6 +180,8 @@ fn operation(crashes: u32) -> impl Strategy<Value = Operation> {
         4 => (0..2_usize).prop_map(Operation::Recover),
         1 => (0..2_usize, number(), want)
             .prop_map(|(store, number, want)| Operation::Operate { store, number, want }),
+        2 => (mostly_first(2), mostly_first(4), saying())
+            .prop_map(|(store, queue, saying)| Operation::Say { store, queue, saying }),
         4 => Just(Operation::Reconnect),
         crashes => Just(Operation::Crash),
     ]
@@ -167,8 +189,9 @@ fn operation(crashes: u32) -> impl Strategy<Value = Operation> {
 
 fn step() -> impl Strategy<Value = Step> {
     let leaf = prop_oneof![
-        240 => (mostly_first(2), mostly_first(4), options())
-            .prop_map(|(store, queue, options)| Step::Enqueue { store, queue, options }),
+        240 => (mostly_first(2), mostly_first(4), 0..KINDS.len(), options()).prop_map(
+            |(store, queue, kind, options)| Step::Enqueue { store, queue, kind, options }
+        ),
         100 => (number(), judgement())
             .prop_map(|(claim, judgement)| Step::Settle { claim, judgement }),
         60 => (number(), wish()).prop_map(|(task, wish)| Step::Amend { task, wish }),
@@ -201,19 +224,41 @@ fn time() -> impl Strategy<Value = Duration> {
 
 fn options() -> impl Strategy<Value = Box<Options>> {
     let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
-    let key = weighted(0.3, ("[ab]", duplicate));
-    let not_before = weighted(0.2, time());
-    (9_u8..12, not_before, weighted(0.2, time()), key).prop_map(
-        |(priority, not_before, delay, key)| {
+    let key = weighted(0.5, ("[ab]", duplicate));
+    let group = weighted(0.5, ("[gh]", weighted(0.5, 1_u32..4)));
+    let times = (
+        weighted(0.2, time()),
+        weighted(0.2, time()),
+        weighted(0.1, time()),
+        weighted(0.3, time()),
+    );
+    let ageing = weighted(0.2, time());
+    (9_u8..12, ageing, times, key, group).prop_map(
+        |(priority, ageing, (not_before, delay, expiry, retention), key, group)| {
+            let (group, group_limit) = group.unzip();
             Box::new(Options {
                 priority,
+                ageing,
                 not_before: not_before.map(|after| START.saturating_add(after)),
                 delay,
+                expires_at: expiry.map(|after| START.saturating_add(after)),
+                retention,
+                group,
+                group_limit: group_limit.flatten(),
                 unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
                 ..Options::default()
             })
         },
     )
+}
+
+fn saying() -> impl Strategy<Value = Saying> {
+    prop_oneof![
+        1 => Just(Saying::Pause),
+        3 => Just(Saying::Resume),
+        2 => of(0_u64..6).prop_map(Saying::Capacity),
+        2 => any::<bool>().prop_map(Saying::Top),
+    ]
 }
 
 fn judgement() -> impl Strategy<Value = Judgement> {
@@ -231,6 +276,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         2 => Just(Wish::Revive),
         1 => of(time()).prop_map(Wish::Reschedule),
         1 => (0..2_usize).prop_map(Wish::Move),
+        1 => Just(Wish::Progress),
         1 => Just(Wish::Remove),
     ]
 }
@@ -241,7 +287,7 @@ fn whose() -> impl Strategy<Value = Whose> {
 
 fn flaw() -> impl Strategy<Value = Flaw> {
     prop_oneof![
-        8 => Just(Flaw::None),
+        16 => Just(Flaw::None),
         1 => Just(Flaw::Prepare),
         1 => Just(Flaw::Vote),
         2 => Just(Flaw::LostBefore),
@@ -266,16 +312,4 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Enqueue),
         1 => Just(Act::Doom),
     ]
-}
-
-impl Step {
-    /// Whether a task may come back in here, and take its key again: which of two tasks gets a key is not
-    /// promised if one comes back in the batch that inserts the other.
-    pub(crate) fn returns_keys(&self) -> bool {
-        match self {
-            Self::Settle { .. } | Self::Amend { .. } => true,
-            Self::Savepoint(steps) => steps.iter().any(Self::returns_keys),
-            _ => false,
-        }
-    }
 }

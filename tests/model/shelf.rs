@@ -1,17 +1,24 @@
 //! What ought to be in one store: a list of tasks, looked through from end to end.
 #![cfg(test)]
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use votive::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
 use votive::store::{Amendment, Arrival, Change, Settlement, Verdict};
-use votive::task::{Counts, OnDuplicate, Record, State};
+use votive::task::{Counts, OnDuplicate, Record, State, StateSet};
 use votive::time::Timestamp;
 
-/// What one step of priority is worth.
-const AGEING_MICROS: i64 = 300_000_000;
+use crate::program::QUEUES;
 
-/// A visible task. Its record says Ready whether its time has come or not.
+/// What one step of priority is worth to a task that says nothing of it.
+const AGEING: Duration = Duration::from_secs(300);
+
+/// How many tasks past their retention one write drops.
+const DROPPED_MAX: usize = 16;
+
+/// A visible task.
 #[derive(Debug, Clone)]
 struct Task {
     record: Record,
@@ -21,11 +28,29 @@ struct Task {
     aliases: Vec<TaskId>,
 }
 
+/// What an operator says of a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) is_paused: bool,
+    pub(crate) capacity: Option<u64>,
+    /// Whether tasks of the first kind go first.
+    pub(crate) has_top: bool,
+}
+
 /// One store: the visible tasks in the order in which they became so, and what is staged.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
     tasks: Vec<Task>,
     staged: BTreeMap<TxnId, Vec<Change>>,
+    /// By queue.
+    pub(crate) said: [Said; QUEUES.len()],
+}
+
+/// Whether changes are judged, or were and are made whatever is so by now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mode {
+    Judge,
+    Make,
 }
 
 /// A visible task, as it is compared.
@@ -39,7 +64,7 @@ impl Shelf {
     /// Keeps changes that could be made now, and nobody else may make impossible.
     pub(crate) fn stage(&mut self, txn: TxnId, changes: Vec<Change>, now: Timestamp) -> bool {
         let before = self.tasks.clone();
-        let accepted = self.apply(&changes, now).is_some();
+        let accepted = self.apply(&changes, Mode::Judge, now).is_some();
         self.tasks = before;
         if accepted {
             self.staged.insert(txn, changes);
@@ -48,11 +73,18 @@ impl Shelf {
     }
 
     pub(crate) fn end(&mut self, txn: TxnId, committed: bool, now: Timestamp) {
-        if let Some(changes) = self.staged.remove(&txn)
-            && committed
-        {
-            self.apply(&changes, now)
+        let Some(changes) = self.staged.remove(&txn) else {
+            return;
+        };
+        if committed {
+            self.apply(&changes, Mode::Make, now)
                 .expect("what was staged can be published");
+        }
+        for task in changes.iter().filter_map(pinned) {
+            self.let_go_on(task, now);
+        }
+        if committed {
+            self.drop_expired(now);
         }
     }
 
@@ -60,15 +92,45 @@ impl Shelf {
         self.staged.keys().copied().collect()
     }
 
-    fn apply(&mut self, changes: &[Change], now: Timestamp) -> Option<()> {
+    /// Notes what an operator says of a queue.
+    pub(crate) fn say(&mut self, queue: usize, said: Said, now: Timestamp) {
+        if self.said[queue] != said {
+            self.said[queue] = said;
+            self.drop_expired(now);
+        }
+    }
+
+    fn apply(&mut self, changes: &[Change], mode: Mode, now: Timestamp) -> Option<()> {
         changes.iter().try_for_each(|change| match change {
             Change::Insert(record) => self.insert((**record).clone(), now),
             Change::Settle(settlement) => self.settle(settlement, now),
             Change::Amend {
+                task,
+                amendment: Amendment::Progress(text),
+                ..
+            } => match self.find(*task) {
+                Some(number) => {
+                    self.tasks[number].record.progress = Some(text.clone());
+                    Some(())
+                }
+                None => (mode == Mode::Make).then_some(()),
+            },
+            Change::Amend {
                 task, amendment, ..
             } => self.amend(*task, amendment, now),
+            Change::Room { queue, pending_max } => {
+                let is_full = self.pending_count(queue) > *pending_max;
+                (mode == Mode::Make || !is_full).then_some(())
+            }
             other => panic!("no program does this: {other:?}"),
         })
+    }
+
+    fn pending_count(&self, queue: &str) -> u64 {
+        let is_pending = |task: &&Task| {
+            task.record.queue == queue && StateSet::PENDING.contains(task.record.state)
+        };
+        self.tasks.iter().filter(is_pending).count() as u64
     }
 
     fn insert(&mut self, mut record: Record, now: Timestamp) -> Option<()> {
@@ -76,7 +138,7 @@ impl Shelf {
         let delayed = delay.map(|delay| now.saturating_add(delay));
         record.not_before = record.not_before.max(delayed);
         record.published_at = Some(now);
-        record.state = State::Ready;
+        record.state = pending(record.not_before, self.is_busy(&record), now);
         if let Some(unique) = &record.options.unique {
             match self.holder(&unique.key) {
                 Some(_) if unique.on_duplicate == OnDuplicate::Refuse => return None,
@@ -89,12 +151,14 @@ impl Shelf {
                 None => {}
             }
         }
+        let group = record.options.group.clone();
         self.tasks.push(Task {
             holds_key: record.options.unique.is_some(),
             record,
             claim: None,
             aliases: Vec::new(),
         });
+        self.fill(group.as_deref(), now);
         Some(())
     }
 
@@ -105,24 +169,33 @@ impl Shelf {
         let is_mine = |(_, token): &(_, Token)| *token == settlement.token;
         task.claim.take_if(|claim| is_mine(claim) && !is_pinned)?;
         task.record.counts = settlement.counts;
-        task.record.state = State::Ready;
         let account = settlement.account.clone();
         task.record.account = account.or(task.record.account.take());
+        let back = |record: &mut Record, not_before| {
+            record.not_before = not_before;
+            record.state = pending(not_before, false, now);
+        };
         match &settlement.verdict {
             Verdict::Done => {
-                self.tasks.remove(number);
-                return Some(());
+                task.record.state = State::Done;
+                task.record.ended_at = Some(now);
             }
-            Verdict::Retry { at } => task.record.not_before = Some(*at),
+            Verdict::Retry { at } => back(&mut task.record, Some(*at)),
             Verdict::Bury { reason } => {
                 task.record.state = State::Dead;
                 task.record.dead = Some(*reason);
                 task.record.ended_at = Some(now);
             }
-            Verdict::Release { at } => task.record.not_before = at.or(task.record.not_before),
+            Verdict::Release { at } => {
+                let not_before = at.or(task.record.not_before);
+                back(&mut task.record, not_before);
+            }
             other => panic!("no program says this: {other:?}"),
         }
-        self.see_to_key(number);
+        self.see_to_key(number, State::Claimed);
+        let record = &self.tasks[number].record;
+        let leaves = record.state == State::Done && record.options.retention.is_none();
+        self.follow(number, leaves, now);
         Some(())
     }
 
@@ -131,43 +204,139 @@ impl Shelf {
         if self.is_pinned(number) || self.held_key(number).is_some_and(|k| self.is_reserved(k)) {
             return None;
         }
+        let is_busy = self.is_busy(&self.tasks[number].record);
         let record = &mut self.tasks[number].record;
-        match (amendment, record.state) {
-            (Amendment::Cancel, State::Ready) => {
+        let before = record.state;
+        let is_pending = StateSet::PENDING.contains(before);
+        match amendment {
+            Amendment::Cancel if is_pending => {
                 record.state = State::Cancelled;
                 record.ended_at = Some(now);
             }
-            (Amendment::Revive, State::Dead | State::Cancelled) => {
-                record.state = State::Ready;
+            Amendment::Revive if before.is_ended() => {
                 record.not_before = record.not_before.max(Some(now));
+                record.state = pending(record.not_before, is_busy, now);
                 record.counts = Counts::default();
                 record.dead = None;
                 record.ended_at = None;
+                record.progress = None;
             }
-            (Amendment::Reschedule(at), State::Ready) => record.not_before = *at,
-            (Amendment::Move(queue), State::Ready | State::Dead | State::Cancelled) => {
-                record.queue = queue.into();
+            Amendment::Reschedule(at) if is_pending => {
+                record.not_before = *at;
+                if before != State::Waiting {
+                    record.state = pending(*at, is_busy, now);
+                }
             }
-            (Amendment::Remove, State::Ready | State::Dead | State::Cancelled) => {
-                self.tasks.remove(number);
-                return Some(());
-            }
+            Amendment::Move(queue) if before != State::Claimed => record.queue = queue.into(),
+            Amendment::Remove if before != State::Claimed => {}
             _ => return None,
         }
-        self.see_to_key(number);
+        self.see_to_key(number, before);
+        self.follow(number, *amendment == Amendment::Remove, now);
         Some(())
     }
 
     /// A task holds its key while it waits to be run; one that comes back takes it if it is free.
-    fn see_to_key(&mut self, number: usize) {
+    fn see_to_key(&mut self, number: usize, before: State) {
         let task = &self.tasks[number];
         let unique = task.record.options.unique.as_ref();
-        let holds_key = task.record.state == State::Ready
+        let comes_back = !StateSet::PENDING.contains(before);
+        let holds_key = StateSet::PENDING.contains(task.record.state)
             && unique.is_some_and(|unique| {
                 let is_free = self.holder(&unique.key).is_none() && !self.is_reserved(&unique.key);
-                task.holds_key || is_free
+                task.holds_key || (comes_back && is_free)
             });
         self.tasks[number].holds_key = holds_key;
+    }
+
+    /// Has a task that leaves be gone, and lets the next of its group go on.
+    fn follow(&mut self, number: usize, leaves: bool, now: Timestamp) {
+        let group = self.tasks[number].record.options.group.clone();
+        if leaves {
+            self.tasks.remove(number);
+        }
+        self.fill(group.as_deref(), now);
+    }
+
+    /// Gives the places of a group to those of its tasks that come first.
+    fn fill(&mut self, group: Option<&str>, now: Timestamp) {
+        while let Some((first, last)) = self.next_of_group(group, now) {
+            if let Some(last) = last {
+                self.tasks[last].record.state = State::Waiting;
+            }
+            let record = &mut self.tasks[first].record;
+            record.state = pending(record.not_before, false, now);
+        }
+    }
+
+    /// Who goes on next in a group, and who gives way to it.
+    fn next_of_group(&self, group: Option<&str>, now: Timestamp) -> Option<(usize, Option<usize>)> {
+        let group = group?;
+        let place = |number: &usize| (rank(&self.tasks[*number].record), *number);
+        let is_member = |number: &usize| {
+            let options = &self.tasks[*number].record.options;
+            options.group.as_deref() == Some(group)
+        };
+        let members = || (0..self.tasks.len()).filter(is_member);
+        let first = members()
+            .filter(|number| self.waits(*number))
+            .min_by_key(place)?;
+        let record = &self.tasks[first].record;
+        if record.not_before > Some(now) {
+            return Some((first, None));
+        }
+        let holders = || members().filter(|number| holds_group(&self.tasks[*number].record));
+        let is_ready = |number: &usize| {
+            self.tasks[*number].record.state == State::Ready && !self.is_pinned(*number)
+        };
+        let ready = holders().filter(|holder| is_ready(holder) && place(holder) > place(&first));
+        match holders().count().cmp(&limit(record)) {
+            Ordering::Less => Some((first, None)),
+            Ordering::Equal => Some((first, Some(ready.max_by_key(place)?))),
+            Ordering::Greater => None,
+        }
+    }
+
+    /// Whether nothing but its group holds a task back, and no staged batch settles its fate.
+    fn waits(&self, number: usize) -> bool {
+        self.tasks[number].record.state == State::Waiting && !self.is_pinned(number)
+    }
+
+    /// Lets the group of a task go on that was pinned while a place became free.
+    fn let_go_on(&mut self, task: TaskId, now: Timestamp) {
+        if let Some(number) = self.find(task) {
+            let group = self.tasks[number].record.options.group.clone();
+            self.fill(group.as_deref(), now);
+        }
+    }
+
+    /// Whether a task that goes on now has to wait for its group: others have its places, or some wait, and may
+    /// be before it.
+    fn is_busy(&self, record: &Record) -> bool {
+        let group = &record.options.group;
+        let others = || {
+            (0..self.tasks.len()).filter(|number| {
+                let other = &self.tasks[*number].record;
+                other.id != record.id && other.options.group == *group
+            })
+        };
+        let holders = others().filter(|number| holds_group(&self.tasks[*number].record));
+        let is_full = holders.count() >= limit(record);
+        group.is_some() && (is_full || others().any(|number| self.waits(number)))
+    }
+
+    /// Drops some of the tasks that are past their retention, the oldest first.
+    fn drop_expired(&mut self, now: Timestamp) {
+        let tasks = self.tasks.iter().enumerate();
+        let expired = tasks.filter_map(|(number, task)| Some((kept_until(&task.record)?, number)));
+        let mut expired: Vec<_> = expired.filter(|(until, _)| *until <= now).collect();
+        expired.sort_unstable();
+        expired.truncate(DROPPED_MAX);
+        let mut numbers: Vec<_> = expired.into_iter().map(|(_, number)| number).collect();
+        numbers.sort_unstable();
+        for number in numbers.into_iter().rev() {
+            self.tasks.remove(number);
+        }
     }
 
     fn find(&self, id: TaskId) -> Option<usize> {
@@ -197,12 +366,8 @@ impl Shelf {
 
     /// Whether what becomes of the task is staged.
     fn is_pinned(&self, number: usize) -> bool {
-        self.staged.values().flatten().any(|change| match change {
-            Change::Settle(Settlement { task, .. }) | Change::Amend { task, .. } => {
-                self.find(*task) == Some(number)
-            }
-            _ => false,
-        })
+        let mut staged = self.staged.values().flatten().filter_map(pinned);
+        staged.any(|task| self.find(task) == Some(number))
     }
 
     /// Gives out the first tasks of a queue; returns how each came.
@@ -212,39 +377,57 @@ impl Shelf {
         living: &[Incarnation],
         now: Timestamp,
     ) -> Vec<(Record, Arrival)> {
+        self.promote(queue, now);
         let mut line: Vec<usize> = (0..self.tasks.len())
-            .filter(|number| self.is_claimable(*number, queue, living, now))
+            .filter(|number| self.is_claimable(*number, queue, living))
             .collect();
         line.sort_by_key(|number| rank(&self.tasks[*number].record));
         line.truncate(count);
-        line.into_iter().map(|number| self.give(number)).collect()
+        line.into_iter()
+            .map(|number| self.give(number, now))
+            .collect()
     }
 
-    fn is_claimable(
-        &self,
-        number: usize,
-        queue: &str,
-        living: &[Incarnation],
-        now: Timestamp,
-    ) -> bool {
+    /// Lets go on the tasks of a queue whose time has come, those first that have waited longest.
+    fn promote(&mut self, queue: &str, now: Timestamp) {
+        let is_due = |number: &usize| {
+            let record = &self.tasks[*number].record;
+            let is_scheduled = record.queue == queue && record.state == State::Scheduled;
+            is_scheduled && record.not_before <= Some(now) && !self.is_pinned(*number)
+        };
+        let mut due: Vec<_> = (0..self.tasks.len()).filter(is_due).collect();
+        due.sort_by_key(|number| self.tasks[*number].record.not_before);
+        for number in due {
+            let is_busy = self.is_busy(&self.tasks[number].record);
+            let record = &mut self.tasks[number].record;
+            record.state = pending(record.not_before, is_busy, now);
+            let group = record.options.group.clone();
+            self.fill(group.as_deref(), now);
+        }
+    }
+
+    fn is_claimable(&self, number: usize, queue: &str, living: &[Incarnation]) -> bool {
         let Task { record, claim, .. } = &self.tasks[number];
         let is_free = match claim {
             Some((holder, _)) => !living.contains(&holder.incarnation),
-            None => record.state == State::Ready && record.not_before <= Some(now),
+            None => record.state == State::Ready,
         };
         is_free && record.queue == queue && !self.is_pinned(number)
     }
 
-    fn give(&mut self, number: usize) -> (Record, Arrival) {
+    fn give(&mut self, number: usize, now: Timestamp) -> (Record, Arrival) {
         let record = &mut self.tasks[number].record;
-        let arrival = match record.state {
-            State::Claimed => Arrival::Reclaimed,
-            _ => Arrival::Fresh,
-        };
-        record.counts.reclaims += u32::from(arrival == Arrival::Reclaimed);
+        let before = record.state;
+        let is_reclaimed = before == State::Claimed;
+        record.counts.reclaims += u32::from(is_reclaimed);
         record.state = State::Claimed;
         let given = record.clone();
-        self.see_to_key(number);
+        let arrival = match given.options.expires_at {
+            Some(at) if at <= now => Arrival::Expired,
+            _ if is_reclaimed => Arrival::Reclaimed,
+            _ => Arrival::Fresh,
+        };
+        self.see_to_key(number, before);
         (given, arrival)
     }
 
@@ -255,9 +438,9 @@ impl Shelf {
         }
     }
 
-    pub(crate) fn shown(&self, now: Timestamp) -> Vec<Shown> {
+    pub(crate) fn shown(&self) -> Vec<Shown> {
         let shown = self.tasks.iter().map(|task| Shown {
-            record: ripened(task.record.clone(), now),
+            record: task.record.clone(),
             holder: task.claim.as_ref().map(|(holder, _)| holder.clone()),
         });
         shown.collect()
@@ -270,21 +453,45 @@ impl Shelf {
     }
 }
 
+/// The task that a staged change keeps from others.
+fn pinned(change: &Change) -> Option<TaskId> {
+    match change {
+        Change::Amend {
+            amendment: Amendment::Progress(_),
+            ..
+        } => None,
+        Change::Settle(Settlement { task, .. }) | Change::Amend { task, .. } => Some(*task),
+        _ => None,
+    }
+}
+
+/// Where a task goes that nothing but time and its group can hold back.
+fn pending(not_before: Option<Timestamp>, is_busy: bool, now: Timestamp) -> State {
+    match is_busy {
+        _ if not_before > Some(now) => State::Scheduled,
+        true => State::Waiting,
+        false => State::Ready,
+    }
+}
+
+fn limit(record: &Record) -> usize {
+    record.options.group_limit.unwrap_or(1) as usize
+}
+
+fn holds_group(record: &Record) -> bool {
+    matches!(record.state, State::Ready | State::Claimed)
+}
+
+/// Until when a task that is done is kept.
+fn kept_until(record: &Record) -> Option<Timestamp> {
+    let ended_at = record.ended_at.filter(|_| record.state == State::Done)?;
+    Some(ended_at.saturating_add(record.options.retention?))
+}
+
 /// The place in the line; among equals, who became visible first comes first.
 fn rank(record: &Record) -> i64 {
     let since = record.published_at.max(record.not_before);
     let since = since.expect("a visible task was published");
-    since.as_micros() + AGEING_MICROS * i64::from(record.options.priority)
-}
-
-/// A task that waits for its time is Ready once it has come; a store may notice that later.
-pub(crate) fn ripened(mut record: Record, now: Timestamp) -> Record {
-    if matches!(record.state, State::Ready | State::Scheduled) {
-        record.state = if record.not_before > Some(now) {
-            State::Scheduled
-        } else {
-            State::Ready
-        };
-    }
-    record
+    let ageing = record.options.ageing.unwrap_or(AGEING).as_micros();
+    since.as_micros() + ageing as i64 * i64::from(record.options.priority)
 }

@@ -17,10 +17,8 @@ use votive::time::Timestamp;
 use votive::txn::{BoxError, CommitError, Committed, Outcome, Savepoint, Transaction, Work};
 
 use crate::draft::{Draft, Fate, Ran};
-use crate::program::{Act, End, Judgement, List, QUEUES, Step, Wish};
+use crate::program::{Act, End, Judgement, KINDS, List, QUEUES, Step, Wish};
 use crate::world::{World, pick};
-
-const KIND: &str = "kind";
 
 /// What the hooks of a transaction did.
 #[derive(Default)]
@@ -34,8 +32,6 @@ struct Open<'w> {
     world: &'w mut World,
     draft: Draft,
     hooked: Arc<Hooked>,
-    /// Whether the tasks have their unique keys.
-    with_keys: bool,
 }
 
 impl World {
@@ -45,7 +41,6 @@ impl World {
         self.model.settle_owned(now);
         let id = txn.id();
         let mut open = Open {
-            with_keys: !steps.iter().any(Step::returns_keys),
             draft: Draft::default(),
             hooked: Arc::default(),
             world: self,
@@ -99,8 +94,17 @@ impl Open<'_> {
             Step::Enqueue {
                 store,
                 queue,
+                kind,
                 options,
-            } => self.enqueue(work, *store, *queue, options),
+            } => {
+                let what = What {
+                    queue: *queue,
+                    kind: *kind,
+                    is_top: self.is_top((*store, *queue), *kind),
+                    options: Options::clone(options),
+                };
+                self.enqueue(work, *store, what);
+            }
             Step::Settle { claim, judgement } => self.settle(work, *claim, *judgement),
             Step::Amend { task, wish } => self.amend(work, *task, *wish),
             Step::Write(whose, flaw) => {
@@ -145,14 +149,17 @@ impl Open<'_> {
         Ok(())
     }
 
-    fn enqueue(&mut self, work: &mut Work, store: usize, queue: usize, options: &Options) {
-        let mut options = options.clone();
-        options.unique = options.unique.filter(|_| self.with_keys);
-        let change = enqueue(work, (&self.world.stores[store], queue), options);
+    fn enqueue(&mut self, work: &mut Work, store: usize, what: What) {
+        let change = enqueue(work, &self.world.stores[store], what);
         self.world
             .tasks
             .extend(inserts([&change]).map(|id| (store, id)));
         self.draft.changes.push((store, change));
+    }
+
+    /// Whether an operator has tasks of this kind go first.
+    fn is_top(&self, (store, queue): (usize, usize), kind: usize) -> bool {
+        kind == 0 && self.world.model.shelves[store].said[queue].has_top
     }
 
     fn settle(&mut self, work: &mut Work, claim: usize, judgement: Judgement) {
@@ -199,8 +206,12 @@ impl Open<'_> {
             List::BeforeCommit => {
                 let hooked = Arc::clone(&self.hooked);
                 let store = Arc::clone(&self.world.stores[0]);
+                let what = What {
+                    is_top: self.is_top((0, 0), 0),
+                    ..What::default()
+                };
                 work.before_commit(move |work| {
-                    act_in(work, act, &store, &hooked);
+                    act_in(work, (act, what), &store, &hooked);
                     run(None)
                 });
             }
@@ -219,11 +230,21 @@ fn fail_if(fails: bool) -> Result<(), BoxError> {
     Ok(())
 }
 
-fn act_in(work: &mut Work, act: Act, store: &Arc<dyn Store>, hooked: &Hooked) {
+/// What is enqueued.
+#[derive(Default)]
+struct What {
+    queue: usize,
+    kind: usize,
+    /// Whether it goes first, whatever its options say.
+    is_top: bool,
+    options: Options,
+}
+
+fn act_in(work: &mut Work, (act, what): (Act, What), store: &Arc<dyn Store>, hooked: &Hooked) {
     match act {
         Act::Doom => work.doom(),
         Act::Enqueue => {
-            let change = enqueue(work, (store, 0), Options::default());
+            let change = enqueue(work, store, what);
             hooked.enqueued.lock().push(change);
         }
         Act::Nothing | Act::Fail => {}
@@ -231,12 +252,16 @@ fn act_in(work: &mut Work, act: Act, store: &Arc<dyn Store>, hooked: &Hooked) {
 }
 
 /// Enqueues a task, and returns it as it ought to have been enqueued.
-fn enqueue(work: &mut Work, (store, queue): (&Arc<dyn Store>, usize), options: Options) -> Change {
+fn enqueue(work: &mut Work, store: &Arc<dyn Store>, what: What) -> Change {
+    let (queue, kind, mut options) = (QUEUES[what.queue], KINDS[what.kind], what.options);
     let payload = Payload::from_json("null", 0, PayloadLimits::default()).unwrap();
-    let into = Queue::new(Arc::clone(store), QUEUES[queue]).unwrap();
-    let id = into.enqueue_payload(work, KIND, payload.clone(), options.clone());
+    let into = Queue::new(Arc::clone(store), queue).unwrap();
+    let id = into.enqueue_payload(work, kind, payload.clone(), options.clone());
     let (id, now) = (id.unwrap(), store.now().unwrap());
-    let record = Record::new(id, QUEUES[queue], KIND, payload, now).with_options(options);
+    if what.is_top {
+        options.priority = 0;
+    }
+    let record = Record::new(id, queue, kind, payload, now).with_options(options);
     Change::Insert(Box::new(record))
 }
 
@@ -247,11 +272,14 @@ fn inserts<'c>(changes: impl IntoIterator<Item = &'c Change>) -> impl Iterator<I
     })
 }
 
-/// A failure notes why, and a part of a task how far it is.
+/// What is done gives something, a failure notes why, and a part of a task how far it is.
 fn account(judgement: Judgement, now: Timestamp) -> Option<Box<Account>> {
     let mut account = Account::default();
     match judgement {
-        Judgement::Done => return None,
+        Judgement::Done => {
+            let result = Payload::from_json("42", 0, PayloadLimits::default());
+            account.result = Some(result.unwrap());
+        }
         Judgement::Retry(_) | Judgement::Bury => account.note(Failure {
             attempt: 1,
             chain: vec!["failed".to_owned()],
@@ -293,6 +321,7 @@ fn amendment(wish: Wish, now: Timestamp) -> Amendment {
             Amendment::Reschedule(after.map(|after| now.saturating_add(after)))
         }
         Wish::Move(queue) => Amendment::Move(QUEUES[queue].to_owned()),
+        Wish::Progress => Amendment::Progress("half".to_owned()),
         Wish::Remove => Amendment::Remove,
     }
 }

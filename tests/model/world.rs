@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use votive::id::{ConsumerId, Incarnation, TaskId, Token};
-use votive::queue::{self, OperatorError, Settled};
+use votive::queue::{self, OperatorError, Queue, Settled};
 use votive::register::Decision;
 use votive::store::{Claim, ClaimRequest, Filter, Presence, Store, Want};
 use votive::task::State;
@@ -18,8 +18,8 @@ use votive::txn::TransactionManager;
 
 use crate::database::{Database, Ends};
 use crate::model::Model;
-use crate::program::{Operation, QUEUES, START, WORKERS};
-use crate::shelf::{Shown, ripened};
+use crate::program::{KINDS, Operation, QUEUES, START, Saying, WORKERS};
+use crate::shelf::{Said, Shown};
 use crate::stores::Home;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -133,6 +133,14 @@ impl World {
                 number,
                 want,
             } => self.operate(*store, *number, *want),
+            Operation::Say {
+                store,
+                queue,
+                saying,
+            } => {
+                self.say(*store, *queue, *saying);
+                Ok(())
+            }
             Operation::Reconnect => {
                 self.database.is_away.store(false, Ordering::Relaxed);
                 self.model.is_away = false;
@@ -145,8 +153,52 @@ impl World {
         }
     }
 
+    /// Has an operator say something of a queue, for all processes.
+    fn say(&mut self, store: usize, queue: usize, saying: Saying) {
+        let mut said = self.model.shelves[store].said[queue];
+        match saying {
+            Saying::Pause => said.is_paused = true,
+            Saying::Resume => said.is_paused = false,
+            Saying::Capacity(capacity) => said.capacity = capacity,
+            Saying::Top(has_top) => said.has_top = has_top,
+        }
+        let queue_of = Queue::new(Arc::clone(&self.stores[store]), QUEUES[queue]).unwrap();
+        let changed = match saying {
+            Saying::Pause => queue_of.pause(&self.manager, "an operator says so"),
+            Saying::Resume => queue_of.resume(&self.manager),
+            Saying::Capacity(_) | Saying::Top(_) => {
+                queue_of.change_settings(&self.manager, |settings| {
+                    settings.capacity = said.capacity;
+                    let top = said.has_top.then(|| KINDS[0].to_owned());
+                    settings.top_kinds = top.into_iter().collect();
+                })
+            }
+        };
+        changed.unwrap();
+        let now = self.now();
+        self.model.shelves[store].say(queue, said, now);
+    }
+
+    /// What the store knows that was said of its queues.
+    fn said(&self, store: usize) -> [Said; QUEUES.len()] {
+        QUEUES.map(|queue| {
+            let queue = Queue::new(Arc::clone(&self.stores[store]), queue).unwrap();
+            let settings = queue.settings().unwrap();
+            Said {
+                is_paused: settings.paused.is_some(),
+                capacity: settings.capacity,
+                has_top: settings.top_kinds.contains(KINDS[0]),
+            }
+        })
+    }
+
+    /// Claims as a consumer does: not from a queue that is paused.
     fn claim(&mut self, worker: usize, store: usize, want: (&str, usize)) -> TestCaseResult {
         let now = self.now();
+        let queue = Queue::new(Arc::clone(&self.stores[store]), want.0).unwrap();
+        if queue.settings().unwrap().paused.is_some() {
+            return Ok(());
+        }
         let living: Vec<_> = self.workers.iter().map(|w| w.id.incarnation).collect();
         let consumer = self.workers[worker].id.clone();
         let request = ClaimRequest {
@@ -240,13 +292,13 @@ impl World {
 
     fn compare_store(&self, number: usize, operation: &Operation) -> TestCaseResult {
         let (store, ought) = (&self.stores[number], &self.model.shelves[number]);
-        let now = self.now();
+        prop_assert_eq!(self.said(number), ought.said, "said after {:?}", operation);
         let page = store.scan(&Filter::default(), None, TASKS_MAX).unwrap();
         let shown = page.tasks.into_iter().map(|listed| Shown {
-            record: ripened(listed.record, now),
+            record: listed.record,
             holder: listed.holder,
         });
-        let (shown, expected) = (shown.collect::<Vec<_>>(), ought.shown(now));
+        let (shown, expected) = (shown.collect::<Vec<_>>(), ought.shown());
         prop_assert_eq!(&shown, &expected, "store {} after {:?}", number, operation);
         let in_doubt = store.in_doubt(None, TASKS_MAX).unwrap();
         let in_doubt: Vec<_> = in_doubt.iter().map(|in_doubt| in_doubt.txn).collect();
@@ -262,15 +314,13 @@ impl World {
 
 type Counts = BTreeMap<(String, State), u64>;
 
-/// What the store counts, with tasks whose time may have come under Ready.
+/// What the store counts.
 fn counts_in(store: &dyn Store) -> Counts {
     let stats = store.stats().unwrap();
     let mut counts = Counts::new();
     for queue in stats.queues {
         for (state, count) in queue.counts.into_iter().filter(|(_, count)| *count > 0) {
-            *counts
-                .entry((queue.queue.clone(), timeless(state)))
-                .or_default() += count;
+            counts.insert((queue.queue.clone(), state), count);
         }
     }
     counts
@@ -279,17 +329,10 @@ fn counts_in(store: &dyn Store) -> Counts {
 fn counts_of(shown: &[Shown]) -> Counts {
     let mut counts = Counts::new();
     for Shown { record, .. } in shown {
-        let key = (record.queue.to_string(), timeless(record.state));
+        let key = (record.queue.to_string(), record.state);
         *counts.entry(key).or_default() += 1;
     }
     counts
-}
-
-fn timeless(state: State) -> State {
-    match state {
-        State::Scheduled => State::Ready,
-        other => other,
-    }
 }
 
 /// What a number names, counted from the newest.

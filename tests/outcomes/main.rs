@@ -4,7 +4,6 @@
 
 mod chunks;
 mod failures;
-mod killed;
 mod links;
 mod results;
 mod world;

@@ -9,6 +9,7 @@ mod faulty;
 mod fixture;
 mod garbage;
 mod operator;
+mod order;
 mod preparing;
 mod recovery;
 mod restart;

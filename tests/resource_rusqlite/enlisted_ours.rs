@@ -11,19 +11,13 @@ use votive::store::{Dispatch, Interest};
 use votive::task::{OnDuplicate, Unique};
 use votive::txn::{BoxError, CommitError, Work};
 
-use crate::fixture::{Fixture, Tasks, cause, fixture, note, remind};
+use crate::fixture::{Pair, cause, fixture, note, remind};
 
-struct Shared {
-    fixture: Fixture,
-    tasks: Tasks,
-    database: Database,
-}
-
-fn shared() -> Shared {
+fn shared() -> Pair {
     let fixture = fixture();
     let tasks = fixture.tasks("app.db");
     let options = Options::default().busy_timeout(Duration::from_millis(50));
-    Shared {
+    Pair {
         database: Database::sharing_with(Arc::clone(&tasks.store), options).unwrap(),
         fixture,
         tasks,
@@ -33,110 +27,75 @@ fn shared() -> Shared {
 #[test]
 fn rows_and_tasks_are_committed_together_as_enlisted() {
     let shared = shared();
-    let mut txn = shared.fixture.manager.begin().unwrap();
-    note(&shared.database, &mut txn, "one").unwrap();
-    shared
-        .tasks
-        .queue
-        .enqueue(&mut txn, &remind("one"))
-        .unwrap();
+    let mut txn = shared.begin();
+    shared.write(&mut txn, "one");
     assert!(shared.tasks.texts().is_empty());
-    let committed = txn.commit().unwrap();
-    assert_eq!(committed.tier, Tier::Enlisted);
-    assert_eq!(
-        (shared.fixture.notes(), shared.tasks.texts()),
-        (vec!["one".into()], vec!["one".into()])
-    );
+    assert_eq!(txn.commit().unwrap().tier, Tier::Enlisted);
+    shared.assert_both(&["one"]);
 }
 
 #[test]
 fn the_order_of_joining_does_not_matter() {
     let shared = shared();
-    let mut txn = shared.fixture.manager.begin().unwrap();
-    shared
-        .tasks
-        .queue
-        .enqueue(&mut txn, &remind("one"))
-        .unwrap();
+    let mut txn = shared.begin();
+    shared.tasks.enqueue(&mut txn, "one");
     note(&shared.database, &mut txn, "one").unwrap();
-    txn.commit().unwrap();
-    assert_eq!(
-        (shared.fixture.notes(), shared.tasks.texts()),
-        (vec!["one".into()], vec!["one".into()])
-    );
+    assert_eq!(txn.commit().unwrap().tier, Tier::Enlisted);
+    shared.assert_both(&["one"]);
 }
 
 #[test]
 fn rows_and_tasks_are_aborted_together() {
     let shared = shared();
-    let mut txn = shared.fixture.manager.begin().unwrap();
-    note(&shared.database, &mut txn, "one").unwrap();
-    shared
-        .tasks
-        .queue
-        .enqueue(&mut txn, &remind("one"))
-        .unwrap();
+    let mut txn = shared.begin();
+    shared.write(&mut txn, "one");
     txn.abort().unwrap();
-    assert!(shared.fixture.notes().is_empty() && shared.tasks.texts().is_empty());
+    shared.assert_both(&[]);
 }
 
 #[test]
 fn a_savepoint_takes_back_rows_and_tasks_together() {
     let shared = shared();
-    let mut txn = shared.fixture.manager.begin().unwrap();
-    note(&shared.database, &mut txn, "kept").unwrap();
-    shared
-        .tasks
-        .queue
-        .enqueue(&mut txn, &remind("kept"))
-        .unwrap();
+    let mut txn = shared.begin();
+    shared.write(&mut txn, "kept");
     let mut savepoint = txn.savepoint().unwrap();
-    note(&shared.database, &mut savepoint, "undone").unwrap();
-    shared
-        .tasks
-        .queue
-        .enqueue(&mut savepoint, &remind("undone"))
-        .unwrap();
+    shared.write(&mut savepoint, "undone");
     savepoint.rollback().unwrap();
     drop(savepoint);
     txn.commit().unwrap();
-    assert_eq!(
-        (shared.fixture.notes(), shared.tasks.texts()),
-        (vec!["kept".into()], vec!["kept".into()])
-    );
+    shared.assert_both(&["kept"]);
 }
 
 #[test]
 fn tasks_without_rows_are_committed_by_a_joined_session_too() {
     let shared = shared();
-    let mut txn = shared.fixture.manager.begin().unwrap();
+    let mut txn = shared.begin();
     shared.database.join(&mut txn).unwrap();
-    shared
-        .tasks
-        .queue
-        .enqueue(&mut txn, &remind("one"))
-        .unwrap();
+    shared.tasks.enqueue(&mut txn, "one");
     txn.commit().unwrap();
     assert_eq!(shared.tasks.texts(), ["one"]);
+}
+
+fn unique(on_duplicate: OnDuplicate) -> votive::task::Options {
+    votive::task::Options {
+        unique: Some(Unique {
+            key: "only".to_owned(),
+            on_duplicate,
+        }),
+        ..votive::task::Options::default()
+    }
 }
 
 #[test]
 fn a_task_that_the_store_refuses_takes_the_rows_with_it() {
     let shared = shared();
-    let options = || votive::task::Options {
-        unique: Some(Unique {
-            key: "only".to_owned(),
-            on_duplicate: OnDuplicate::Refuse,
-        }),
-        ..votive::task::Options::default()
-    };
     let enqueue = |text: &str| -> Result<(), BoxError> {
         let mut txn = shared.fixture.manager.begin()?;
         note(&shared.database, &mut txn, text)?;
         shared
             .tasks
             .queue
-            .enqueue_with(&mut txn, &remind(text), options())?;
+            .enqueue_with(&mut txn, &remind(text), unique(OnDuplicate::Refuse))?;
         Ok(txn.commit().map(drop)?)
     };
     enqueue("one").unwrap();
@@ -145,29 +104,20 @@ fn a_task_that_the_store_refuses_takes_the_rows_with_it() {
         refused.downcast_ref(),
         Some(CommitError::Refused { .. })
     ));
-    assert_eq!(
-        (shared.fixture.notes(), shared.tasks.texts()),
-        (vec!["one".into()], vec!["one".into()])
-    );
+    shared.assert_both(&["one"]);
 }
 
 #[test]
 fn a_merged_task_is_reported() {
     let shared = shared();
-    let options = || votive::task::Options {
-        unique: Some(Unique {
-            key: "only".to_owned(),
-            on_duplicate: OnDuplicate::Merge,
-        }),
-        ..votive::task::Options::default()
-    };
     let enqueue = || {
-        let mut txn = shared.fixture.manager.begin().unwrap();
+        let mut txn = shared.begin();
         shared.database.join(&mut txn).unwrap();
-        let task = shared
-            .tasks
-            .queue
-            .enqueue_with(&mut txn, &remind("one"), options());
+        let task =
+            shared
+                .tasks
+                .queue
+                .enqueue_with(&mut txn, &remind("one"), unique(OnDuplicate::Merge));
         (task.unwrap(), txn.commit().unwrap().merged)
     };
     let ((first, _), (second, merged)) = (enqueue(), enqueue());
@@ -180,13 +130,9 @@ fn a_commit_wakes_a_consumer_of_this_process() {
     let interest = [Interest::Ready("default".to_owned())];
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| shared.tasks.store.wait(&interest, Duration::from_secs(60)));
-        let mut txn = shared.fixture.manager.begin().unwrap();
+        let mut txn = shared.begin();
         shared.database.join(&mut txn).unwrap();
-        shared
-            .tasks
-            .queue
-            .enqueue(&mut txn, &remind("one"))
-            .unwrap();
+        shared.tasks.enqueue(&mut txn, "one");
         txn.commit().unwrap();
         assert_eq!(waiting.join().unwrap().unwrap().as_ref(), interest.first());
     });
@@ -223,13 +169,8 @@ fn the_store_and_its_sessions_take_turns() {
 fn only_the_last_commit_leaves_a_record() {
     let shared = shared();
     for _ in 0..3 {
-        let mut txn = shared.fixture.manager.begin().unwrap();
-        note(&shared.database, &mut txn, "one").unwrap();
-        shared
-            .tasks
-            .queue
-            .enqueue(&mut txn, &remind("one"))
-            .unwrap();
+        let mut txn = shared.begin();
+        shared.write(&mut txn, "one");
         txn.commit().unwrap();
     }
     assert_eq!(shared.tasks.store.outcomes(None, 9).unwrap().len(), 1);

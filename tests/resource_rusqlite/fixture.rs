@@ -17,8 +17,8 @@ use votive::resource::rusqlite::{Database, DatabaseError, Options};
 use votive::store::sqlite::{self, SqliteStore};
 use votive::store::{Filter, Inspect, Listed};
 use votive::txn::{
-    Answer, BoxError, CommitError, DataManager, PrepareInfo, Prepared, Role, TransactionManager,
-    Vote, Work,
+    Answer, BoxError, CommitError, DataManager, PrepareInfo, Prepared, Role, Transaction,
+    TransactionManager, Vote, Work,
 };
 
 /// A database with one table, and a manager of transactions.
@@ -163,11 +163,42 @@ impl Fixture {
 }
 
 impl Tasks {
+    pub(crate) fn enqueue(&self, work: &mut Work, text: &str) {
+        self.queue.enqueue(work, &remind(text)).unwrap();
+    }
+
     /// What the visible tasks say, in the order of their enqueueing.
     pub(crate) fn texts(&self) -> Vec<String> {
         let page = self.store.scan(&Filter::default(), None, 100).unwrap();
         let text = |listed: &Listed| listed.record.payload.decode::<Remind>().unwrap().text;
         page.tasks.iter().map(text).collect()
+    }
+}
+
+/// An application's database, and the tasks that belong to its rows: in the same file, or in another.
+pub(crate) struct Pair {
+    pub(crate) fixture: Fixture,
+    pub(crate) tasks: Tasks,
+    pub(crate) database: Database,
+}
+
+impl Pair {
+    /// Begins a transaction that does nothing yet.
+    pub(crate) fn begin(&self) -> Transaction {
+        self.fixture.manager.begin().unwrap()
+    }
+
+    /// Writes a row and enqueues a task that say the same.
+    pub(crate) fn write(&self, work: &mut Work, text: &str) {
+        note(&self.database, work, text).unwrap();
+        self.tasks.enqueue(work, text);
+    }
+
+    /// Both the rows and the tasks say these texts.
+    #[track_caller]
+    pub(crate) fn assert_both(&self, texts: &[&str]) {
+        assert_eq!(self.fixture.notes(), texts);
+        assert_eq!(self.tasks.texts(), texts);
     }
 }
 

@@ -7,21 +7,15 @@ use std::time::Duration;
 use votive::id::TxnId;
 use votive::queue::recover_older_than;
 use votive::register::{Decision, Register, Tier};
-use votive::resource::rusqlite::{Database, Options};
+use votive::resource::rusqlite::Options;
 use votive::store::Stage;
-use votive::txn::{BoxError, TransactionManager, Work};
+use votive::txn::TransactionManager;
 
-use crate::fixture::{Fixture, Tasks, fixture, note, remind, undecided};
+use crate::fixture::{Pair, fixture, undecided};
 
-struct Apart {
-    fixture: Fixture,
-    tasks: Tasks,
-    database: Database,
-}
-
-fn apart() -> Apart {
+fn apart() -> Pair {
     let fixture = fixture().with_register();
-    Apart {
+    Pair {
         tasks: fixture.tasks("tasks.db"),
         database: fixture.open(Options::default()),
         fixture,
@@ -31,68 +25,49 @@ fn apart() -> Apart {
 #[test]
 fn rows_and_tasks_in_two_files_are_committed_together() {
     let apart = apart();
-    let mut txn = apart.fixture.manager.begin().unwrap();
-    note(&apart.database, &mut txn, "one").unwrap();
-    apart.tasks.queue.enqueue(&mut txn, &remind("one")).unwrap();
+    let mut txn = apart.begin();
+    apart.write(&mut txn, "one");
     assert!(apart.tasks.texts().is_empty());
-    let committed = txn.commit().unwrap();
-    assert_eq!(committed.tier, Tier::Prepared);
-    assert_eq!(
-        (apart.fixture.notes(), apart.tasks.texts()),
-        (vec!["one".into()], vec!["one".into()])
-    );
+    assert_eq!(txn.commit().unwrap().tier, Tier::Prepared);
+    apart.assert_both(&["one"]);
 }
 
 #[test]
 fn rows_and_tasks_in_two_files_are_aborted_together() {
     let apart = apart();
-    let mut txn = apart.fixture.manager.begin().unwrap();
-    note(&apart.database, &mut txn, "one").unwrap();
-    apart.tasks.queue.enqueue(&mut txn, &remind("one")).unwrap();
+    let mut txn = apart.begin();
+    apart.write(&mut txn, "one");
     txn.abort().unwrap();
-    assert!(apart.fixture.notes().is_empty() && apart.tasks.texts().is_empty());
+    apart.assert_both(&[]);
 }
 
 #[test]
 fn a_savepoint_takes_back_rows_and_tasks_in_both_files() {
     let apart = apart();
-    let mut txn = apart.fixture.manager.begin().unwrap();
-    note(&apart.database, &mut txn, "kept").unwrap();
-    apart
-        .tasks
-        .queue
-        .enqueue(&mut txn, &remind("kept"))
-        .unwrap();
+    let mut txn = apart.begin();
+    apart.write(&mut txn, "kept");
     let mut savepoint = txn.savepoint().unwrap();
-    note(&apart.database, &mut savepoint, "undone").unwrap();
-    apart
-        .tasks
-        .queue
-        .enqueue(&mut savepoint, &remind("undone"))
-        .unwrap();
+    apart.write(&mut savepoint, "undone");
     savepoint.rollback().unwrap();
     drop(savepoint);
     txn.commit().unwrap();
-    assert_eq!(
-        (apart.fixture.notes(), apart.tasks.texts()),
-        (vec!["kept".into()], vec!["kept".into()])
-    );
+    apart.assert_both(&["kept"]);
 }
 
 #[test]
 fn a_refused_decision_discards_the_staged_tasks() {
     let apart = apart();
-    let mut txn = apart.fixture.manager.begin().unwrap();
+    let mut txn = apart.begin();
     let session = apart.database.join(&mut txn).unwrap();
     session.execute_batch("ROLLBACK; BEGIN; ROLLBACK").unwrap();
-    apart.tasks.queue.enqueue(&mut txn, &remind("one")).unwrap();
+    apart.tasks.enqueue(&mut txn, "one");
     assert!(txn.commit().is_err());
     assert!(apart.tasks.store.in_doubt(None, 9).unwrap().is_empty());
     assert!(apart.tasks.texts().is_empty());
 }
 
 /// Recovers the store as another process would, which knows the database but not its transactions.
-fn recover(apart: &Apart) -> (usize, usize) {
+fn recover(apart: &Pair) -> (usize, usize) {
     let manager = TransactionManager::new();
     manager.registers().insert(Arc::new(apart.database.clone()));
     let store = Arc::clone(&apart.tasks.store) as _;
@@ -102,11 +77,8 @@ fn recover(apart: &Apart) -> (usize, usize) {
 }
 
 /// A transaction whose process does not know how its commit ended.
-fn in_doubt(apart: &Apart) -> TxnId {
-    let enqueue = |work: &mut Work| {
-        apart.tasks.queue.enqueue(work, &remind("one")).unwrap();
-    };
-    let (_, txn) = undecided(&apart.fixture, enqueue);
+fn in_doubt(apart: &Pair) -> TxnId {
+    let (_, txn) = undecided(&apart.fixture, |work| apart.tasks.enqueue(work, "one"));
     assert_eq!(apart.tasks.store.in_doubt(None, 9).unwrap().len(), 1);
     txn
 }
@@ -145,12 +117,9 @@ fn a_store_stays_in_doubt_while_the_register_is_unknown() {
 fn records_are_forgotten_as_their_tasks_are_published() {
     let apart = apart();
     for _ in 0..70 {
-        let run = apart.fixture.manager.run(1, |txn| -> Result<(), BoxError> {
-            note(&apart.database, txn, "one")?;
-            apart.tasks.queue.enqueue(txn, &remind("one"))?;
-            Ok(())
-        });
-        run.unwrap();
+        let mut txn = apart.begin();
+        apart.write(&mut txn, "one");
+        txn.commit().unwrap();
     }
     assert_eq!(
         (apart.fixture.notes().len(), apart.tasks.texts().len()),

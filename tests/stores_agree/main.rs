@@ -23,11 +23,14 @@ use votive_testbed::{Postgres, Redis, or_skip};
 use pair::{run, run_watched};
 use steps::program;
 
-fn config(cases: u32) -> Config {
+/// At least this many programs; `PROPTEST_CASES` may ask for more.
+fn config(cases_min: u32) -> Config {
+    let config = Config::default();
+    let asked = std::env::var_os("PROPTEST_CASES").map_or(0, |_| config.cases);
     Config {
-        cases,
+        cases: asked.max(cases_min),
         failure_persistence: None,
-        ..Config::default()
+        ..config
     }
 }
 

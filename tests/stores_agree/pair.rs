@@ -148,7 +148,7 @@ impl Pair {
                 self.staged.push(txn);
                 self.both(|index, side| {
                     let staged = side.store.stage(txn, register, &batches[index], now);
-                    Answer::Staged(staged.map_err(|error| refusal(error.kind)))
+                    Answer::Staged(staged.map_err(|error| error.kind))
                 })
             }
             Step::Publish(number) => {
@@ -193,8 +193,8 @@ impl Pair {
     /// The same batch for each side, except for the tokens of the claims that it settles.
     fn batches(&mut self, edits: &[Edit]) -> [Batch; 2] {
         let mut batches = [Batch::default(), Batch::default()];
-        for edit in keep_room_promises(&keep_key_promises(edits)) {
-            let Some(changes) = self.changes(&edit) else {
+        for edit in edits {
+            let Some(changes) = self.changes(edit) else {
                 continue;
             };
             for (batch, change) in batches.iter_mut().zip(changes) {
@@ -263,49 +263,6 @@ impl Pair {
         });
         prop_assert_eq!(&doubts[0], &doubts[1], "what is in doubt after {}", step);
         Ok(())
-    }
-}
-
-/// Which of two tasks gets a key is not promised if one comes back in the batch that inserts the other.
-fn keep_key_promises(edits: &[Edit]) -> Vec<Edit> {
-    let mut edits = edits.to_vec();
-    if edits
-        .iter()
-        .any(|edit| matches!(edit, Edit::Settle { .. } | Edit::Amend { .. }))
-    {
-        for edit in &mut edits {
-            if let Edit::Insert { options, .. } = edit {
-                options.unique = None;
-            }
-        }
-    }
-    edits
-}
-
-/// Room is asked for after all that is inserted. Whether a stage counts a task that is going to merge, or
-/// one that comes back in the same batch, is not promised.
-fn keep_room_promises(edits: &[Edit]) -> Vec<Edit> {
-    let is_room = |edit: &Edit| matches!(edit, Edit::Room { .. });
-    if !edits.iter().any(is_room) {
-        return edits.to_vec();
-    }
-    let mut kept = edits.to_vec();
-    kept.retain(|edit| is_room(edit) || matches!(edit, Edit::Insert { .. }));
-    kept.sort_by_key(is_room);
-    for edit in &mut kept {
-        if let Edit::Insert { options, .. } = edit {
-            options.unique = None;
-        }
-    }
-    kept
-}
-
-/// What is compared of a refused stage. A batch is judged before it is made, so the state in which a
-/// store found a task may or may not include what an earlier change of the batch will do to it.
-fn refusal(kind: Kind) -> Kind {
-    match kind {
-        Kind::StateChanged { task, .. } => Kind::StateChanged { task, found: "" },
-        other => other,
     }
 }
 

@@ -60,21 +60,31 @@ fn options() -> impl Strategy<Value = Box<Options>> {
     let seconds = || prop_oneof![3 => Just(None), 1 => (1_u64..60).prop_map(Some)];
     let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
     let key = prop_oneof![2 => Just(None), 1 => ("[ab]", duplicate).prop_map(Some)];
-    let group = prop_oneof![2 => Just(None), 1 => "[gh]".prop_map(Some)];
-    (key, group, 9_u8..11, seconds(), seconds(), seconds()).prop_map(
-        |(key, group, priority, delay, retention, expiry)| {
+    let limit = prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)];
+    let group = prop_oneof![2 => Just(None), 1 => ("[gh]", limit).prop_map(Some)];
+    (
+        key,
+        group,
+        9_u8..11,
+        seconds(),
+        seconds(),
+        seconds(),
+        seconds(),
+    )
+        .prop_map(|(key, group, priority, ageing, delay, retention, expiry)| {
             Box::new(Options {
                 unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
-                group,
+                group: group.clone().map(|(group, _)| group),
+                group_limit: group.and_then(|(_, limit)| limit),
                 priority,
+                ageing: ageing.map(Duration::from_secs),
                 delay: delay.map(Duration::from_secs),
                 retention: retention.map(Duration::from_secs),
                 expires_at: expiry
                     .map(|seconds| START.saturating_add(Duration::from_secs(seconds))),
                 ..Options::default()
             })
-        },
-    )
+        })
 }
 
 fn edit() -> impl Strategy<Value = Edit> {

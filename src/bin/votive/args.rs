@@ -1,6 +1,6 @@
 //! What was typed. Nothing here knows what it means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -291,7 +291,7 @@ pub(crate) struct SetQueue {
     /// The queue
     pub(crate) queue: String,
     /// The largest number of pending tasks; 0 takes none, `none` is no limit
-    #[arg(long, value_name = "TASKS", value_parser = limit, required_unless_present_any = ["rate", "top"])]
+    #[arg(long, value_name = "TASKS", value_parser = limit, required_unless_present_any = ["rate", "top", "ageing", "limit"])]
     pub(crate) capacity: Option<Said<u64>>,
     /// How many tasks may start in which time, over all consumers, such as `10/1s`; `none` is no limit
     #[arg(long, value_name = "TASKS/DURATION", value_parser = rate)]
@@ -302,6 +302,14 @@ pub(crate) struct SetQueue {
     /// Kinds that go first when they are enqueued from now on, parted by commas; `none` is none
     #[arg(long, value_name = "KINDS", value_parser = kinds)]
     pub(crate) top: Option<Kinds>,
+    /// What a step of priority is worth in time of waiting to tasks that are enqueued from now on, such as
+    /// `1m`; `0s` is nothing, `none` is the usual 5 minutes
+    #[arg(long, value_name = "DURATION", value_parser = ageing)]
+    pub(crate) ageing: Option<Said<Duration>>,
+    /// How many tasks of a kind that are enqueued from now on may run at the same time, such as `index=4`; parted
+    /// by commas; `none` takes all of these limits away
+    #[arg(long, value_name = "KIND=TASKS", value_parser = limits)]
+    pub(crate) limit: Option<Limits>,
 }
 
 /// A value that may be said to be none.
@@ -311,6 +319,10 @@ pub(crate) struct Said<T>(pub(crate) Option<T>);
 /// Names of kinds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kinds(pub(crate) BTreeSet<String>);
+
+/// How many tasks of each kind may run at the same time; none is no limit for any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits(pub(crate) BTreeMap<String, u32>);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum InDoubt {
@@ -424,6 +436,28 @@ fn rate(text: &str) -> Result<Said<Rate>, String> {
     };
     let rate = read().ok_or("expected a number and a duration such as 10/1s, or `none`")?;
     Ok(Said(Some(rate)))
+}
+
+/// Reads what a step of priority is worth, or `none`.
+fn ageing(text: &str) -> Result<Said<Duration>, String> {
+    match text {
+        "none" => Ok(Said(None)),
+        duration => humantime::parse_duration(duration)
+            .map(|ageing| Said(Some(ageing)))
+            .map_err(|error| format!("{error}; expected a duration such as 1m, or `none`")),
+    }
+}
+
+/// Reads the limits of kinds, or `none`.
+fn limits(text: &str) -> Result<Limits, String> {
+    let each = text.split(',').filter(|_| text != "none");
+    let read = |each: &str| {
+        let (kind, limit) = each.split_once('=').filter(|(kind, _)| !kind.is_empty())?;
+        Some((kind.to_owned(), limit.parse().ok()?))
+    };
+    let limits: Option<_> = each.map(read).collect();
+    let limits = limits.ok_or("expected a kind and a number such as index=4, or `none`")?;
+    Ok(Limits(limits))
 }
 
 /// Reads names parted by commas, or `none`.

@@ -151,13 +151,15 @@ impl Entry {
             expect,
             value: Some(value),
         };
-        let inserts = fire.iter().map(|at| self.insert(*at, now));
+        let mut options = self.options.clone();
+        let settings = self.queue.known_settings(now)?;
+        settings.complete(&self.kind, &mut options);
+        let inserts = fire.iter().map(|at| self.insert(*at, options.clone(), now));
         Ok([mark].into_iter().chain(inserts).collect())
     }
 
     /// The task of the time `at`.
-    fn insert(&self, at: Timestamp, now: Timestamp) -> Change {
-        let mut options = self.options.clone();
+    fn insert(&self, at: Timestamp, mut options: Options, now: Timestamp) -> Change {
         options.not_before = Some(at);
         if let Some(delay) = self.expires_after {
             options.expires_at = Some(at.saturating_add(delay));

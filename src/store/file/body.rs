@@ -271,9 +271,11 @@ impl<'s> Shelf<'s> {
 fn needed(options: &Options) -> Options {
     Options {
         priority: options.priority,
+        ageing: options.ageing,
         expires_at: options.expires_at,
         unique: options.unique.clone(),
         group: options.group.clone(),
+        group_limit: options.group_limit,
         about: options.about.clone(),
         retention: options.retention,
         ghost: options.ghost,

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -15,6 +15,7 @@ use super::error::Result;
 use super::state::State;
 use crate::id::Incarnation;
 use crate::store::Interest;
+use crate::store::notify::Look;
 use crate::store::notify::{Watcher, or_poll};
 use crate::time::Timestamp;
 
@@ -24,41 +25,17 @@ const SLEEP_MIN: Duration = Duration::from_millis(1);
 /// The longest sleep while tasks are scheduled, because the store's clock may be moved by hand.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
-enum Look {
-    Served(Interest),
-    /// For this long nothing but a commit can serve anybody.
-    Quiet(Duration),
-}
-
 impl FileStore {
     /// Waits until an interest may be served.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place of the store that reads a timer"
-    )]
     pub(super) fn wait_for(
         &self,
         interests: &[Interest],
         timeout: Duration,
     ) -> Result<Option<Interest>> {
-        let started = Instant::now();
         let _waiting = self.watcher.as_ref().map(Watcher::wait);
-        let first = self.bell.rings();
+        let mut rest = self.bell.rest(timeout);
         let marks = self.read(|state| Ok(state.marks(interests)))?;
-        loop {
-            let rings = self.bell.rings();
-            let quiet = match self.look(interests, &marks)? {
-                Look::Served(interest) => return Ok(Some(interest)),
-                Look::Quiet(quiet) => quiet.min(self.poll_interval),
-            };
-            let Some(left) = timeout.checked_sub(started.elapsed()) else {
-                return Ok(None);
-            };
-            if self.bell.rings().interrupts != first.interrupts {
-                return Ok(None);
-            }
-            self.bell.wait_for_more(rings, quiet.min(left));
-        }
+        rest.until_served(|| self.look(interests, &marks))
     }
 
     /// Looks whether an interest may be served; `marks` has the values when the wait began.
@@ -74,7 +51,7 @@ impl FileStore {
             });
             Ok(match served {
                 Some((interest, _)) => Look::Served(interest.clone()),
-                None => Look::Quiet(state.quiet_for(now)),
+                None => Look::Quiet(state.quiet_for(now).min(self.poll_interval)),
             })
         })
     }

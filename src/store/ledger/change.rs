@@ -3,9 +3,9 @@
 use super::Judged;
 use super::content::Content;
 use super::entry::{Entry, Keeper};
-use super::index::Sequence;
+use super::index::{Group, Place, Sequence};
 use crate::id::TaskId;
-use crate::store::lifecycle::{self, Fate};
+use crate::store::lifecycle::{self, Fate, Turn};
 use crate::store::{Amendment, Applied, Batch, Change, Kind, Settlement, Verdict};
 use crate::task::{OnDuplicate, Record, State, StateSet};
 use crate::time::Timestamp;
@@ -85,9 +85,12 @@ impl<B: Clone> Scribe<'_, B> {
             self.content.merge(id, sequence);
             return Ok(Some((id, holder)));
         }
-        let is_busy = self.content.index.is_busy(&record.options);
+        let is_busy = self.content.index.is_busy(None, &record.options);
         let entry = Entry::publish(record, is_busy, self.now, self.keeper)?;
-        self.content.insert(entry);
+        let sequence = self.content.insert(entry);
+        if is_busy {
+            self.content.go_on(sequence, self.now)?;
+        }
         Ok(None)
     }
 
@@ -148,7 +151,8 @@ impl<B: Clone> Scribe<'_, B> {
         if !matches!(amendment, Amendment::Progress(_)) {
             self.refuse_staged(entry)?;
         }
-        let is_busy = self.content.index.is_busy_for(sequence, &entry.options);
+        let is_busy = self.content.index.is_busy(Some(sequence), &entry.options);
+        let expect = lifecycle::expected(expect, self.is_judged);
         let (keeper, now) = (&mut *self.keeper, self.now);
         let fate = self.content.update(sequence, |entry| {
             entry.life.expect(expect)?;
@@ -229,28 +233,65 @@ impl<B: Clone> Scribe<'_, B> {
     }
 }
 
+/// What happens when a place of a group is passed on.
+struct Passing {
+    goes_on: Sequence,
+    gives_way: Option<Sequence>,
+}
+
 impl<B: Clone> Content<B> {
-    /// Lets the next of those that wait for a group go on, until one holds it.
+    /// Gives the places of a group to those of its tasks that are first: lets the next go on for as long as
+    /// there is a place, or one that has it and is not claimed yet can give it to somebody more urgent.
     fn pass_on(&mut self, group: &str, now: Timestamp) -> Judged<()> {
-        while !self.index.group_holders.contains_key(group)
-            && let Some(waiters) = self.index.group_waiters.get(group)
-            && let Some((_, sequence)) = waiters.first().copied()
-        {
-            self.update(sequence, |entry| entry.life.unblock(now))?;
+        while let Some(passing) = self.passing(group, now) {
+            if let Some(sequence) = passing.gives_way {
+                self.update(sequence, |entry| entry.life.give_way())?;
+            }
+            self.update(passing.goes_on, |entry| entry.life.unblock(now))?;
         }
         Ok(())
     }
 
+    /// Says who goes on next in a group, and who gives way; `None` if nobody goes on.
+    fn passing(&self, name: &str, now: Timestamp) -> Option<Passing> {
+        let group = self.index.groups.get(name)?;
+        let first = *group.waiting.first()?;
+        let entry = self.entries.get(first.1)?;
+        let gives_way = match entry.life.turn(&entry.options, group.holders.len(), now) {
+            Turn::GoesOn => None,
+            Turn::Replaces => Some(self.last_ready_behind(group, first)?),
+            Turn::Waits => return None,
+        };
+        Some(Passing {
+            goes_on: first.1,
+            gives_way,
+        })
+    }
+
+    /// The last of those that are Ready in a group, if it is behind `place`.
+    fn last_ready_behind(&self, group: &Group, place: Place) -> Option<Sequence> {
+        let behind = group.holders.iter().rev();
+        let behind = behind.take_while(|holder| **holder > place);
+        let mut sequences = behind.map(|(_, sequence)| *sequence);
+        sequences.find(|sequence| {
+            let entry = self.entries.get(*sequence);
+            entry.is_some_and(|entry| entry.state() == State::Ready && !entry.pinned)
+        })
+    }
+
     /// Lets a task go on if nothing holds it back any more.
     pub(super) fn go_on(&mut self, sequence: Sequence, now: Timestamp) -> Judged<()> {
-        let is_free = self
-            .entries
-            .get(sequence)
-            .is_some_and(|entry| entry.waits_for_group() && !self.index.is_busy(&entry.options));
-        if is_free {
-            self.update(sequence, |entry| entry.life.unblock(now))?;
+        let Some(entry) = self.entries.get(sequence) else {
+            return Ok(());
+        };
+        let group = entry.options.group.clone();
+        match group {
+            Some(group) => self.pass_on(&group, now),
+            None if entry.waits_for_nothing() => {
+                self.update(sequence, |entry| entry.life.unblock(now))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Drops some of the tasks that are past their retention.

@@ -30,9 +30,11 @@ impl<B: Clone> Ledger<B> {
                 return Ok(count);
             };
             let entry = self.content.entries.get(sequence);
-            let is_busy = entry.is_some_and(|entry| self.content.index.is_busy(&entry.options));
+            let index = &self.content.index;
+            let is_busy = entry.is_some_and(|entry| index.is_busy(None, &entry.options));
             let due = |entry: &mut Entry<B>| entry.life.due(is_busy, now);
             self.content.update(sequence, due)?;
+            self.content.go_on(sequence, now)?;
         }
         Ok(PROMOTIONS_MAX)
     }

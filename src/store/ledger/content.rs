@@ -6,7 +6,7 @@ use super::Judged;
 use super::entries::Entries;
 use super::entry::Entry;
 use super::hash::IdHash;
-use super::index::{Index, Sequence};
+use super::index::{Index, Sequence, Spots};
 use super::reserved::Reserved;
 use crate::id::TaskId;
 use crate::store::Kind;
@@ -129,15 +129,16 @@ impl<B: Clone> Content<B> {
         Some((*sequence, self.entries.get(*sequence)?))
     }
 
-    pub(super) fn insert(&mut self, entry: Entry<B>) {
+    pub(super) fn insert(&mut self, entry: Entry<B>) -> Sequence {
         self.last_sequence += 1;
         let sequence = self.last_sequence;
         self.put(sequence, entry);
         self.note(|| Undo::Remove(sequence));
+        sequence
     }
 
-    /// Changes an entry, then lets it give up its unique key or take it again. An entry that the change
-    /// refuses must be as it was.
+    /// Changes an entry, then lets it give up its unique key, or take it again if it has come back. An entry
+    /// that the change refuses must be as it was.
     pub(super) fn update<T>(
         &mut self,
         sequence: Sequence,
@@ -145,16 +146,19 @@ impl<B: Clone> Content<B> {
     ) -> Judged<T> {
         let is_noting = self.is_noting();
         let entry = self.entries.get_mut(sequence).ok_or(Kind::Other)?;
-        self.index.remove(sequence, entry);
+        let spots = Spots::of(sequence, entry);
         let before = is_noting.then(|| entry.clone());
+        let was_pending = StateSet::PENDING.contains(entry.state());
         let result = change(entry);
         let is_pending = StateSet::PENDING.contains(entry.state());
-        entry.holds_key = is_pending
-            && entry.key().is_some_and(|key| {
+        let comes_back = is_pending && !was_pending;
+        entry.holds_key = (is_pending && entry.holds_key)
+            || entry.key().is_some_and(|key| {
                 let is_free = || !self.index.keys.contains_key(key);
-                entry.holds_key || (is_free() && !self.reserved.keys.contains_key(key))
+                comes_back && is_free() && !self.reserved.keys.contains_key(key)
             });
-        self.index.add(sequence, entry);
+        let after = Spots::of(sequence, entry);
+        self.index.shift(&entry.options, Some(&spots), Some(&after));
         if let Some(before) = before {
             self.note(|| Undo::Restore(sequence, before));
         }
@@ -165,10 +169,11 @@ impl<B: Clone> Content<B> {
     pub(super) fn edit(&mut self, sequence: Sequence, change: impl FnOnce(&mut Entry<B>)) {
         let is_noting = self.is_noting();
         if let Some(entry) = self.entries.get_mut(sequence) {
-            self.index.remove(sequence, entry);
+            let spots = Spots::of(sequence, entry);
             let before = is_noting.then(|| entry.clone());
             change(entry);
-            self.index.add(sequence, entry);
+            let after = Spots::of(sequence, entry);
+            self.index.shift(&entry.options, Some(&spots), Some(&after));
             if let Some(before) = before {
                 self.note(|| Undo::Restore(sequence, before));
             }

@@ -219,7 +219,7 @@ impl<B> Entry<B> {
 
     pub(super) fn rank(&self) -> i64 {
         let at = self.life.published_at.unwrap_or_default();
-        self.life.rank(self.options.priority, at)
+        self.life.rank(&self.options, at)
     }
 
     pub(super) fn key(&self) -> Option<&String> {
@@ -230,8 +230,9 @@ impl<B> Entry<B> {
         self.key().filter(|_| self.holds_key)
     }
 
-    /// Whether nothing but its busy group holds it back, and no staged batch settles its fate.
-    pub(super) fn waits_for_group(&self) -> bool {
+    /// Whether it waits, but for no other task, and no staged batch settles its fate: then it is its group
+    /// that holds it back, if it has one.
+    pub(super) fn waits_for_nothing(&self) -> bool {
         let is_met = self.ties.as_ref().is_none_or(|ties| ties.unmet.is_empty());
         self.life.state == State::Waiting && is_met && !self.pinned
     }

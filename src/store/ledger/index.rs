@@ -1,7 +1,7 @@
 //! Where tasks are found. The index is a pure function of the entries: each entry adds to it by its own
 //! state alone and is removed in the same way, so that it can be rebuilt and compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::entry::Entry;
 use super::row::Row;
@@ -19,16 +19,55 @@ pub(super) type Place = (i64, Sequence);
 pub(super) struct Index {
     /// By queue.
     pub(super) lines: BTreeMap<Name, Line>,
-    /// The Ready or Claimed task of each group.
-    pub(super) group_holders: BTreeMap<String, Sequence>,
-    /// The tasks that nothing but their busy group holds back, and that may be moved.
-    pub(super) group_waiters: BTreeMap<String, BTreeSet<Place>>,
+    pub(super) groups: HashMap<String, Group>,
     /// Who holds a unique key.
-    pub(super) keys: BTreeMap<String, Sequence>,
+    pub(super) keys: HashMap<String, Sequence>,
     /// The tasks about an object.
     pub(super) about: BTreeMap<String, BTreeSet<Sequence>>,
     /// Done tasks by the time at which they leave.
     pub(super) leaving: BTreeSet<(Timestamp, Sequence)>,
+}
+
+/// The tasks of a group that hold one of its places, or want one.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Group {
+    /// Those that are Ready or Claimed, in order: few, since their number is limited.
+    pub(super) holders: Vec<Place>,
+    /// Those that nothing but the group holds back, and that may be moved.
+    pub(super) waiting: BTreeSet<Place>,
+}
+
+impl Group {
+    /// Whether a task that is none of the waiting has to be one of them: the places are taken, or somebody
+    /// is before it, or may be. It may hold the place `own`.
+    fn is_busy_for(&self, own: Option<Sequence>, options: &Options) -> bool {
+        let others = self
+            .holders
+            .iter()
+            .filter(|(_, holder)| Some(*holder) != own);
+        let limit = options.places() as usize;
+        others.take(limit).count() >= limit || !self.waiting.is_empty()
+    }
+
+    fn turn(&mut self, role: Role, at: Place, way: Way) {
+        match (role, self.holders.binary_search(&at)) {
+            (Role::Holds, Err(position)) if way == Way::In => self.holders.insert(position, at),
+            (Role::Holds, Ok(position)) if way == Way::Out => drop(self.holders.remove(position)),
+            (Role::Waits, _) => turn_set(&mut self.waiting, at, way),
+            _ => {}
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.holders.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// What a task is to its group.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Role {
+    Holds,
+    Waits,
 }
 
 /// One queue.
@@ -89,93 +128,176 @@ enum Way {
     Out,
 }
 
-impl Index {
-    /// Whether another task than this one holds its group.
-    pub(super) fn is_busy_for(&self, sequence: Sequence, options: &Options) -> bool {
-        let group = options.group.as_ref();
-        let holder = group.and_then(|group| self.group_holders.get(group));
-        holder.is_some_and(|holder| *holder != sequence)
-    }
+/// Where an entry is found, apart from what never changes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Spots {
+    at: Place,
+    holds_key: bool,
+    role: Option<Role>,
+    kept_until: Option<Timestamp>,
+    line: Spot,
+}
 
-    pub(super) fn is_busy(&self, options: &Options) -> bool {
+/// Where an entry is in the line of its queue.
+#[derive(Debug, Clone, PartialEq)]
+struct Spot {
+    queue: Name,
+    state: State,
+    /// One that is pinned is listed nowhere.
+    listed: Option<Listed>,
+}
+
+/// The list that a claim may find an entry in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Listed {
+    Ready(u8, Place),
+    Held(Incarnation, Place),
+    Due(Timestamp, Sequence),
+}
+
+impl Spots {
+    /// Says where the index has an entry: by its own state alone.
+    pub(super) fn of<B>(sequence: Sequence, entry: &Entry<B>) -> Self {
+        let (options, state, at) = (&entry.options, entry.state(), (entry.rank(), sequence));
+        let listed = match (state, &entry.claim) {
+            _ if entry.pinned => None,
+            (State::Ready, _) => Some(Listed::Ready(options.priority, at)),
+            (State::Claimed, Some(claim)) => Some(Listed::Held(claim.consumer.incarnation, at)),
+            (State::Scheduled, _) => {
+                Some(Listed::Due(entry.life.not_before.unwrap_or_default(), at.1))
+            }
+            _ => None,
+        };
+        let role = match state {
+            _ if options.group.is_none() => None,
+            State::Ready | State::Claimed => Some(Role::Holds),
+            _ => entry.waits_for_nothing().then_some(Role::Waits),
+        };
+        Self {
+            at,
+            holds_key: entry.held_key().is_some(),
+            role,
+            kept_until: entry.life.kept_until(options),
+            line: Spot {
+                queue: entry.queue.clone(),
+                state,
+                listed,
+            },
+        }
+    }
+}
+
+impl Index {
+    /// Whether a task that goes on now has to wait for its group; it may be there already, as `own`.
+    pub(super) fn is_busy(&self, own: Option<Sequence>, options: &Options) -> bool {
         let group = options.group.as_ref();
-        group.is_some_and(|group| self.group_holders.contains_key(group))
+        let group = group.and_then(|group| self.groups.get(group));
+        group.is_some_and(|group| group.is_busy_for(own, options))
     }
 
     pub(super) fn add<B>(&mut self, sequence: Sequence, entry: &Entry<B>) {
-        self.turn(Way::In, sequence, entry);
+        let spots = Spots::of(sequence, entry);
+        self.turn_objects(Way::In, sequence, &entry.options);
+        self.shift(&entry.options, None, Some(&spots));
     }
 
     pub(super) fn remove<B>(&mut self, sequence: Sequence, entry: &Entry<B>) {
-        self.turn(Way::Out, sequence, entry);
+        let spots = Spots::of(sequence, entry);
+        self.turn_objects(Way::Out, sequence, &entry.options);
+        self.shift(&entry.options, Some(&spots), None);
     }
 
-    fn turn<B>(&mut self, way: Way, sequence: Sequence, entry: &Entry<B>) {
-        let options = &entry.options;
+    fn turn_objects(&mut self, way: Way, sequence: Sequence, options: &Options) {
         for object in &options.about {
             turn_in(&mut self.about, object, sequence, way);
         }
-        if let Some(key) = entry.held_key() {
-            turn(&mut self.keys, key, sequence, way);
-        }
-        if let (Some(group), State::Ready | State::Claimed) = (&options.group, entry.state()) {
-            turn(&mut self.group_holders, group, sequence, way);
-        }
-        let at = (entry.rank(), sequence);
-        if let (Some(group), true) = (&options.group, entry.waits_for_group()) {
-            turn_in(&mut self.group_waiters, group, at, way);
-        }
-        if let Some(kept_until) = entry.life.kept_until(options) {
-            turn_set(&mut self.leaving, (kept_until, sequence), way);
-        }
-        self.turn_line(way, at, entry);
     }
 
-    fn turn_line<B>(&mut self, way: Way, at: Place, entry: &Entry<B>) {
-        let queue = &entry.queue;
-        if let Some(line) = self.lines.get_mut(queue) {
-            line.turn(way, at, entry);
+    /// Takes an entry from where it was to where it is. What did not change is not touched.
+    pub(super) fn shift(
+        &mut self,
+        options: &Options,
+        before: Option<&Spots>,
+        after: Option<&Spots>,
+    ) {
+        for (way, spots, other) in [(Way::Out, before, after), (Way::In, after, before)] {
+            let Some(spots) = spots else { continue };
+            let is_new =
+                |of: fn(&Spots, &Spots) -> bool| other.is_none_or(|other| of(spots, other));
+            if spots.holds_key
+                && is_new(|spots, other| !other.holds_key || spots.at.1 != other.at.1)
+            {
+                self.turn_key(options, spots.at.1, way);
+            }
+            if is_new(|spots, other| (spots.role, spots.at) != (other.role, other.at)) {
+                self.turn_group(options, spots, way);
+            }
+            if let Some(kept_until) = spots.kept_until
+                && is_new(|spots, other| spots.kept_until != other.kept_until)
+            {
+                turn_set(&mut self.leaving, (kept_until, spots.at.1), way);
+            }
+            if is_new(|spots, other| spots.line != other.line) {
+                self.turn_line(&spots.line, way);
+            }
+        }
+    }
+
+    fn turn_key(&mut self, options: &Options, sequence: Sequence, way: Way) {
+        match (&options.unique, way) {
+            (Some(unique), Way::In) => drop(self.keys.insert(unique.key.clone(), sequence)),
+            (Some(unique), Way::Out) => drop(self.keys.remove(&unique.key)),
+            (None, _) => {}
+        }
+    }
+
+    fn turn_group(&mut self, options: &Options, spots: &Spots, way: Way) {
+        let (Some(name), Some(role)) = (&options.group, spots.role) else {
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(name) {
+            group.turn(role, spots.at, way);
+            if group.is_empty() {
+                self.groups.remove(name);
+            }
+        } else if way == Way::In {
+            let group = self.groups.entry(name.clone()).or_default();
+            group.turn(role, spots.at, way);
+        }
+    }
+
+    fn turn_line(&mut self, spot: &Spot, way: Way) {
+        if let Some(line) = self.lines.get_mut(&spot.queue) {
+            line.turn(spot, way);
             if line.is_empty() {
-                self.lines.remove(queue);
+                self.lines.remove(&spot.queue);
             }
         } else {
             let mut line = Line::default();
-            line.turn(way, at, entry);
-            self.lines.insert(queue.clone(), line);
+            line.turn(spot, way);
+            self.lines.insert(spot.queue.clone(), line);
         }
     }
 }
 
 impl Line {
-    /// Counts every task, and lists those that a claim may move; it may move none that is pinned.
-    fn turn<B>(&mut self, way: Way, at: Place, entry: &Entry<B>) {
-        let state = entry.state();
-        if let Some(count) = self.counts.get_mut(state as usize) {
+    /// Counts every task, and lists those that a claim may move.
+    fn turn(&mut self, spot: &Spot, way: Way) {
+        if let Some(count) = self.counts.get_mut(spot.state as usize) {
             match way {
                 Way::In => *count += 1,
                 Way::Out => *count -= 1,
             }
         }
-        match (state, &entry.claim) {
-            _ if entry.pinned => {}
-            (State::Ready, _) => turn_in(&mut self.ready, &entry.options.priority, at, way),
-            (State::Claimed, Some(claim)) => {
-                turn_in(&mut self.held, &claim.consumer.incarnation, at, way);
+        match spot.listed {
+            Some(Listed::Ready(priority, at)) => turn_in(&mut self.ready, &priority, at, way),
+            Some(Listed::Held(holder, at)) => turn_in(&mut self.held, &holder, at, way),
+            Some(Listed::Due(due_at, sequence)) => {
+                turn_set(&mut self.due, (due_at, sequence), way);
             }
-            (State::Scheduled, _) => {
-                let due_at = entry.life.not_before.unwrap_or_default();
-                turn_set(&mut self.due, (due_at, at.1), way);
-            }
-            _ => {}
+            None => {}
         }
     }
-}
-
-fn turn<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: V, way: Way) {
-    match way {
-        Way::In => map.insert(key.clone(), value),
-        Way::Out => map.remove(key),
-    };
 }
 
 /// A sorted set, of either sort.

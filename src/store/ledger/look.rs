@@ -132,6 +132,10 @@ impl<B: Clone> Ledger<B> {
                 aliases.any(|sequence| !entries.contains_key(*sequence)),
                 "an alias leads nowhere",
             ),
+            (
+                content.has_overfull_group(),
+                "more tasks of a group may run than it has places",
+            ),
         ];
         let present = faults.into_iter().filter(|(is_present, _)| *is_present);
         present.map(|(_, text)| text.to_owned()).collect()
@@ -155,6 +159,15 @@ impl<B> Content<B> {
             counts: line.counts().collect(),
             oldest_ready_at: published.min(),
         }
+    }
+
+    fn has_overfull_group(&self) -> bool {
+        self.index.groups.values().any(|group| {
+            let holders = group.holders.iter();
+            let entries = holders.filter_map(|(_, sequence)| self.entries.get(*sequence));
+            let places = entries.map(|entry| entry.options.places() as usize).max();
+            group.holders.len() > places.unwrap_or(0)
+        })
     }
 
     fn rebuilt_index(&self) -> Index {

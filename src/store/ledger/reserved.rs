@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::id::TaskId;
-use crate::store::{Amendment, Batch, Change, lifecycle};
+use crate::store::{Batch, Change, lifecycle};
 use crate::task::Record;
 
 #[derive(Debug, Default, PartialEq)]
@@ -49,19 +49,6 @@ fn unique_key(record: &Record) -> Option<&String> {
 fn marked(batch: &Batch) -> impl Iterator<Item = &String> {
     batch.changes.iter().filter_map(|change| match change {
         Change::Mark { key, .. } => Some(key),
-        _ => None,
-    })
-}
-
-/// The visible tasks that nothing else may move while `batch` is staged.
-pub(super) fn pinned(batch: &Batch) -> impl Iterator<Item = TaskId> {
-    batch.changes.iter().filter_map(|change| match change {
-        Change::Settle(settlement) => Some(settlement.task),
-        Change::Amend {
-            amendment: Amendment::Progress(_),
-            ..
-        } => None,
-        Change::Amend { task, .. } => Some(*task),
         _ => None,
     })
 }

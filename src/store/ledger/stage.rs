@@ -9,7 +9,6 @@ use super::change::Scribe;
 use super::content::Content;
 use super::entry::Keeper;
 use super::hash::IdHash;
-use super::reserved::pinned;
 use super::tracked::Tracked;
 use super::{Judged, Ledger};
 use crate::codec::{self, CodecError};
@@ -224,7 +223,7 @@ impl<B: Clone> Content<B> {
 
     /// Lets go on what a batch kept from it while it was staged.
     fn let_go_on(&mut self, batch: &Batch, now: Timestamp) -> Judged<()> {
-        for task in pinned(batch) {
+        for task in batch.pinned() {
             if let Some((sequence, _)) = self.find(task) {
                 self.go_on(sequence, now)?;
             }
@@ -233,7 +232,7 @@ impl<B: Clone> Content<B> {
     }
 
     fn pin(&mut self, batch: &Batch, is_pinned: bool) {
-        for task in pinned(batch) {
+        for task in batch.pinned() {
             if let Some((sequence, _)) = self.find(task) {
                 self.edit(sequence, |entry| entry.pinned = is_pinned);
             }

@@ -1,11 +1,12 @@
 //! What is wrong with a store, a line each.
 
 use super::error::Result;
+use super::groups;
 use super::row::column;
 use super::session::Session;
 
 /// Questions whose every answer is a complaint.
-const COMPLAINTS: [(&str, &str); 12] = [
+const COMPLAINTS: [(&str, &str); 11] = [
     (
         "is neither waiting, scheduled, ready, claimed, done, dead nor cancelled",
         "SELECT encode(id, 'hex') FROM @.task WHERE state NOT IN (1, 2, 3, 5, 6, 7)",
@@ -44,11 +45,6 @@ const COMPLAINTS: [(&str, &str); 12] = [
             OR NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = p.seq)",
     ),
     (
-        "is the name of a group of which several tasks may run",
-        "SELECT group_key FROM @.task WHERE group_key IS NOT NULL AND state = 3
-         GROUP BY group_key HAVING count(*) > 1",
-    ),
-    (
         "is a unique key held by a task that is not pending",
         "SELECT u.key FROM @.unique_key u
          WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))
@@ -76,6 +72,9 @@ const COMPLAINTS: [(&str, &str); 12] = [
     ),
 ];
 
+/// What is wrong with a group.
+const OVERFULL: &str = "is the name of a group of which more tasks may run than it has places";
+
 /// Asks the tables about each other.
 pub(super) fn check(session: &mut dyn Session) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
@@ -85,5 +84,7 @@ pub(super) fn check(session: &mut dyn Session) -> Result<Vec<String>> {
             complaints.push(format!("{name} {what}"));
         }
     }
+    let overfull = groups::overfull(session)?.into_iter();
+    complaints.extend(overfull.map(|name| format!("{name} {OVERFULL}")));
     Ok(complaints)
 }

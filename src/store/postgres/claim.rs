@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Result;
+use super::groups;
 use super::keys;
 use super::names;
 use super::notify::Fronts;
 use super::row::{GIVEN, TaskRow, column, task_columns, tasks_with};
 use super::session::Session;
-use super::tasks;
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
-use crate::store::{Arrival, Claim, ClaimRequest, Want};
+use crate::store::{Arrival, Claim, ClaimRequest, Want, rules};
 use crate::task::State;
 use crate::time::Timestamp;
 
@@ -107,6 +107,7 @@ pub(super) fn claim(
         if taken.is_empty() {
             taken = take_with_trouble(session, want, (&request.consumer, own), now)?;
         }
+        fronts.note(&taken);
         claims.append(&mut taken);
     }
     Ok(claims)
@@ -217,9 +218,9 @@ fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Resu
     {
         return Ok(());
     }
-    let group_busy = tasks::is_group_busy(session, &row.record)?;
+    let group_busy = groups::is_busy(session, &row.record)?;
     lifecycle::due(&mut row.record, group_busy, now)?;
-    tasks::keep(session, State::Scheduled, &row, Fate::Stays, now)
+    rules::keep(&mut { session }, State::Scheduled, &row, Fate::Stays, now)
 }
 
 /// Returns the first of those that are Ready and those that the departed hold, in one order.

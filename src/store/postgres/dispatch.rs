@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::PostgresStore;
 use super::claim;
 use super::error::Result;
-use super::notify::Bell;
 use super::pool::{Durability, Pool, Write};
 use super::presence::{self, Guard, Presences, Role};
 use super::value::Value;
 use crate::id::{Incarnation, TaskId};
+use crate::store::notify::Bell;
 use crate::store::{self, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence};
 use crate::time::Timestamp;
 

@@ -8,19 +8,8 @@ use super::row::{TaskRow, id};
 use super::session::Session;
 use super::tasks::{find, lock};
 use crate::id::{TaskId, TxnId};
-use crate::task::{Record, StateSet};
-
-/// What staged transactions can reserve by name.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Reservation {
-    UniqueKey = 0,
-    Mark = 1,
-}
-
-/// Whether a task has a key and is in a state in which it may hold it.
-pub(super) fn may_hold_key(record: &Record) -> bool {
-    record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
-}
+use crate::store::rules::{Reservation, may_hold_key};
+use crate::task::Record;
 
 /// Returns the pending task that holds a unique key, and keeps it from being claimed meanwhile.
 pub(super) fn key_holder(session: &mut dyn Session, key: &str) -> Result<Option<TaskRow>> {
@@ -66,14 +55,6 @@ pub(super) fn take_key(session: &mut dyn Session, record: &Record) -> Result<()>
          SELECT $1, t.seq, t.id FROM @.task t WHERE t.id = $2 ON CONFLICT DO NOTHING",
         vec![unique.key.clone().into(), record.id.into()],
     )
-}
-
-/// A task that comes back after a claim goes on without its key if that is taken or reserved.
-pub(super) fn take_key_again(session: &mut dyn Session, record: &Record) -> Result<()> {
-    match &record.options.unique {
-        Some(unique) if is_reserved(session, Reservation::UniqueKey, &unique.key, None)? => Ok(()),
-        _ => take_key(session, record),
-    }
 }
 
 /// Frees the task's key, if the task holds it.

@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `series` `prompt` `judge` `insert` `tasks` `keys` `names` | what a batch does to the tables |
+//! | `batch` `series` `prompt` `insert` `tables` `tasks` `groups` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -26,9 +26,9 @@ mod commit_point;
 mod connection;
 mod dispatch;
 pub(crate) mod error;
+mod groups;
 mod insert;
 mod inspect;
-mod judge;
 mod keys;
 mod names;
 mod notify;
@@ -43,6 +43,7 @@ pub(crate) mod schema;
 mod series;
 pub(crate) mod session;
 mod stage;
+mod tables;
 mod tasks;
 pub(crate) mod tls;
 pub(crate) mod value;
@@ -58,11 +59,13 @@ pub use options::{Options, Pooler, SCHEMA, TlsMode};
 
 use crate::id::{Incarnation, TxnId};
 use crate::register::Tier;
+use crate::store::notify::Bell;
+use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store, lifecycle};
 use crate::time::Timestamp;
 use connection::Connector;
 use error::{Fault, Result};
-use notify::{Bell, Fronts, Keeper, Shared, StoreClock, Waiting};
+use notify::{Fronts, Keeper, Shared, StoreClock, Waiting};
 use pool::{Durability, Look, Pool, Txn, Write};
 use presence::{Guard, Presences, Role};
 use register::Identity;
@@ -296,8 +299,8 @@ pub(crate) fn write_batch(
     now: Timestamp,
 ) -> store::Result<Applied> {
     let write = || {
-        batch::check(&batch)?;
-        let applied = batch::Performer::at_once(session, now).perform_only(batch)?;
+        rules::check(&batch)?;
+        let applied = batch::perform_only(Performer::at_once(session, now), batch)?;
         Ok(applied)
     };
     write().map_err(|fault: Fault| fault.during("write a batch in another's transaction"))
@@ -311,7 +314,7 @@ pub(crate) fn write_one(
     now: Timestamp,
 ) -> store::Result<Applied> {
     let mut write = || {
-        batch::check(batch)?;
+        rules::check(batch)?;
         for mut record in batch.inserts().cloned() {
             lifecycle::publish(&mut record, false, now)?;
             insert::insert_and_tell(session, &record)?;

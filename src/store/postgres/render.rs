@@ -4,14 +4,14 @@ use super::PostgresStore;
 use super::error::Result;
 use super::insert::{has_history, published_at};
 use super::names;
+use super::notify;
 use super::row::{format_number, state_number};
 use super::schema::Schema;
-use super::{batch, notify};
 use crate::codec;
 use crate::store::lifecycle;
 use crate::store::render::{Rendered, Statement, Value};
-use crate::store::{self, Batch, Change, Kind};
-use crate::task::{OnDuplicate, Record};
+use crate::store::{self, Batch, Change, Kind, rules};
+use crate::task::{OnDuplicate, Record, State};
 use crate::time::Timestamp;
 
 impl PostgresStore {
@@ -29,7 +29,7 @@ impl PostgresStore {
 }
 
 fn render(schema: &Schema, batch: &Batch, now: Timestamp) -> Result<Rendered> {
-    batch::check(batch)?;
+    rules::check(batch)?;
     let mut statements = Vec::new();
     for change in &batch.changes {
         let Change::Insert(record) = change else {
@@ -41,6 +41,7 @@ fn render(schema: &Schema, batch: &Batch, now: Timestamp) -> Result<Rendered> {
         let mut record = Record::clone(record);
         lifecycle::publish(&mut record, false, now)?;
         lock(schema, &record, &mut statements);
+        statements.extend(give_way(schema, &record));
         statements.push(insert(schema, &record)?);
     }
     statements.push(Statement::new(
@@ -77,6 +78,21 @@ fn lock(schema: &Schema, record: &Record, statements: &mut Vec<Statement>) {
     }
 }
 
+/// Has the last of the group that is Ready make room, if the new task is more urgent.
+fn give_way(schema: &Schema, record: &Record) -> Option<Statement> {
+    let options = &record.options;
+    let group = options.group.clone()?;
+    let key = options.unique.as_ref().map(|unique| unique.key.clone());
+    let values = vec![
+        Value::Text(Some(group)),
+        Value::Integer(Some(store::rank(record, published_at(record)))),
+        Value::Integer(Some(options.places().into())),
+        Value::Text(key),
+    ];
+    let is_ready = record.state == State::Ready;
+    is_ready.then(|| Statement::new(schema.fill(GIVE_WAY), values, None))
+}
+
 /// Parameters are numbered as they come.
 struct Parameters(Vec<Value>);
 
@@ -95,7 +111,7 @@ impl Parameters {
     }
 }
 
-/// The parameters of the task itself, `$1` to `$15`.
+/// The parameters of the task itself, `$1` to `$16`.
 fn parameters(record: &Record) -> Result<Parameters> {
     let options = &record.options;
     let integer = |number: i64| Value::Integer(Some(number));
@@ -117,6 +133,7 @@ fn parameters(record: &Record) -> Result<Parameters> {
         integer(record.payload.version.into()),
         Value::Bytes(Some(record.payload.bytes.to_vec())),
         integer(super::insert::is_plain(record).into()),
+        integer(options.places().into()),
     ]))
 }
 
@@ -148,15 +165,38 @@ fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
     Ok(Statement::new(schema.fill(&sql), parameters.0, Some(1)).or(refusal))
 }
 
-/// The new task; a group that is busy has it wait.
+/// The new task would be the first of those that wait, and there are as many in its group as may run.
+const GIVE_WAY: &str = "\
+WITH last AS MATERIALIZED (
+    SELECT t.seq, r.place FROM @.task t CROSS JOIN LATERAL (
+        SELECT r.ctid AS place FROM @.ready r
+        WHERE r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+        LIMIT 1 FOR UPDATE SKIP LOCKED) r
+    WHERE t.group_key = $1::text AND t.state = 3 AND t.rank > $2::bigint
+        AND (SELECT count(*) FROM @.task h WHERE h.group_key = $1::text AND h.state = 3) = $3::bigint
+        AND NOT EXISTS (
+            SELECT 1 FROM @.task w WHERE w.group_key = $1::text AND w.state = 1 AND w.rank <= $2::bigint
+                AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = w.seq)
+                AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))
+        AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $4::text)
+    ORDER BY t.rank DESC, t.seq DESC LIMIT 1),
+gone AS (DELETE FROM @.ready WHERE ctid = ANY (ARRAY(SELECT place FROM last)) RETURNING seq)
+UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT seq FROM gone))";
+
+/// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
 new AS (
     INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
         group_key, unique_key, options, format, version, payload, is_plain,
         attempts, conflicts, reclaims)
     SELECT nextval('@.task_seq'), $1::bytea, $2::text, $3::text,
-        CASE WHEN $4::bigint = 3 AND EXISTS (
-            SELECT 1 FROM @.task g WHERE g.group_key = $9::text AND g.state = 3) THEN 1
+        CASE WHEN $4::bigint = 3 AND (
+            (SELECT count(*) FROM @.task h WHERE h.group_key = $9::text AND h.state = 3) >= $16::bigint
+            OR EXISTS (
+                SELECT 1 FROM @.task w
+                WHERE w.group_key = $9::text AND w.state = 1 AND w.rank <= $5::bigint
+                    AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = w.seq)
+                    AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))) THEN 1
         ELSE $4::bigint END,
         $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::text, $10::text, $11::bytea, $12::bigint,
         $13::bigint, $14::bytea, $15::bigint = 1, 0, 0, 0

@@ -7,8 +7,8 @@ use tokio_postgres::types::FromSql;
 
 use super::error::{Fault, Result};
 use crate::codec;
-use crate::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
-use crate::store::Listed;
+use crate::id::{Incarnation, TaskId, Token, TxnId};
+use crate::store::rules::{self, ClaimColumns};
 use crate::task::{Counts, DeadReason, Format, Name, Options, Payload, Record, State};
 use crate::time::Timestamp;
 
@@ -43,22 +43,12 @@ const HOLDER: usize = 20;
 /// Where a claim's own statement has the token that it gave.
 pub(super) const GIVEN: usize = 20;
 
-/// A visible task, as the tables have it.
-#[derive(Debug, Clone)]
-pub(super) struct TaskRow {
-    pub(super) seq: i64,
-    /// Without the payload's bytes unless they were asked for. Its state tells Claimed from Ready.
-    pub(super) record: Record,
-    pub(super) rank: i64,
-    pub(super) pinned: Option<TxnId>,
-    pub(super) claim: Option<ClaimColumns>,
-    /// What the other tables have of it.
-    pub(super) kept: Kept,
-}
+/// A visible task. Its state tells Claimed from Ready.
+pub(super) type TaskRow = rules::TaskRow<Kept>;
 
 /// Where a task is in the narrow tables.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(in crate::store) struct Kept {
     pub(super) is_ready: bool,
     pub(super) is_claimed: bool,
     pub(super) is_pinned: bool,
@@ -66,9 +56,9 @@ pub(super) struct Kept {
     pub(super) rank: i64,
 }
 
-impl Kept {
-    /// Is of a task that the narrow tables do not know.
-    pub(super) const fn nowhere() -> Self {
+/// A task that the narrow tables do not know.
+impl Default for Kept {
+    fn default() -> Self {
         Self {
             is_ready: false,
             is_claimed: false,
@@ -79,19 +69,11 @@ impl Kept {
     }
 }
 
-/// Who has claimed a task, and since when.
-#[derive(Debug, Clone)]
-pub(super) struct ClaimColumns {
-    pub(super) token: Token,
-    pub(super) name: String,
-    pub(super) at: Timestamp,
-}
-
 impl TaskRow {
     /// Reads a row of [`tasks_with`].
     pub(super) fn read(row: &Row) -> Result<Self> {
         let mut read = Self::read_task(row)?;
-        read.claim = ClaimColumns::read(row)?;
+        read.claim = claim(row)?;
         read.pinned = optional_id(row, HOLDER + 4)?.map(TxnId::from_bytes);
         if read.claim.is_some() && read.record.state == State::Ready {
             read.record.state = State::Claimed;
@@ -144,39 +126,23 @@ impl TaskRow {
             rank: column(row, 5)?,
             pinned: None,
             claim: None,
-            kept: Kept::nowhere(),
+            kept: Kept::default(),
         })
-    }
-
-    /// Turns it into what a listing shows.
-    pub(super) fn listed(self) -> Listed {
-        let claimed_at = self.claim.as_ref().map(|claim| claim.at);
-        let holder = self.claim.map(|claim| ConsumerId {
-            incarnation: claim.token.incarnation,
-            name: claim.name,
-        });
-        Listed {
-            record: self.record,
-            holder,
-            claimed_at,
-        }
     }
 }
 
-impl ClaimColumns {
-    fn read(row: &Row) -> Result<Option<Self>> {
-        let Some(holder) = column::<Option<i64>>(row, HOLDER)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            token: Token {
-                incarnation: Incarnation::from_u64(holder.cast_unsigned()),
-                count: column::<i64>(row, HOLDER + 1)?.cast_unsigned(),
-            },
-            name: column(row, HOLDER + 2)?,
-            at: instant(row, HOLDER + 3)?,
-        }))
-    }
+fn claim(row: &Row) -> Result<Option<ClaimColumns>> {
+    let Some(holder) = column::<Option<i64>>(row, HOLDER)? else {
+        return Ok(None);
+    };
+    Ok(Some(ClaimColumns {
+        token: Token {
+            incarnation: Incarnation::from_u64(holder.cast_unsigned()),
+            count: column::<i64>(row, HOLDER + 1)?.cast_unsigned(),
+        },
+        name: column(row, HOLDER + 2)?,
+        at: instant(row, HOLDER + 3)?,
+    }))
 }
 
 /// Reads a column that must be what the tables say it is.

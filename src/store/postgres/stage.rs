@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::PostgresStore;
-use super::batch::{self, Performer};
+use super::batch;
 use super::error::{Fault, Result};
-use super::judge::Judge;
 use super::keys;
 use super::pool::{Durability, Write};
 use super::prompt;
@@ -17,6 +16,7 @@ use super::value::Value;
 use crate::codec;
 use crate::id::{ResourceId, TaskId, TxnId};
 use crate::register::{Decision, Standing};
+use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
 
@@ -81,7 +81,7 @@ impl Stage for PostgresStore {
         now: Timestamp,
     ) -> store::Result<()> {
         let write = || {
-            batch::check(batch)?;
+            rules::check(batch)?;
             let bytes = codec::encode(batch)?;
             self.write(STAGE, |session| {
                 if is_staged(session, txn, &bytes)? {
@@ -90,7 +90,7 @@ impl Stage for PostgresStore {
                 let count = batch.changes.len();
                 // First, so that a second stage of the same transaction waits for this one.
                 insert(session, (txn, register), (count, bytes), now)?;
-                Judge::new(session, txn, now).judge(batch)
+                batch::judge(session, batch, (txn, now))
             })
         };
         write().map_err(|fault: Fault| fault.during("stage a batch"))
@@ -119,9 +119,11 @@ impl Stage for PostgresStore {
         prepared: &[ResourceId],
         now: Timestamp,
     ) -> store::Result<Applied> {
-        let applied =
-            batch::check(batch).and_then(|()| self.apply_checked(txn, batch, prepared, now));
+        let applied = rules::check(batch)
+            .map_err(Fault::from)
+            .and_then(|()| self.apply_checked(txn, batch, prepared, now));
         if batch::only_ends(batch) && applied.is_ok() {
+            self.fronts.forget_after_ends();
             self.bell.ring();
         } else {
             self.ring_after(&applied);
@@ -163,7 +165,7 @@ impl PostgresStore {
                     return Ok(Applied::default());
                 }
                 decide_here(session, txn, prepared)?;
-                Performer::at_once(session, now).perform(batch.clone())
+                batch::perform(Performer::at_once(session, now), batch.clone())
             })
         };
         let at_once = prompt::is_common(batch) && self.steps.may_skip();
@@ -247,7 +249,12 @@ fn publish(session: &mut dyn Session, txn: TxnId, now: Timestamp) -> Result<Publ
         Some((staged::PUBLISHED, _)) => return Ok(Published::Already),
         Some(_) | None => return Ok(Published::Unknown),
     };
-    let applied = Performer::staged(session, txn, now).perform(codec::decode(&bytes)?)?;
+    // What it has reserved is its own now: a task that comes back may take its key.
+    keys::release(session, txn)?;
+    let applied = batch::perform(
+        Performer::staged(&mut *session, txn, now),
+        codec::decode(&bytes)?,
+    )?;
     end(session, txn, staged::PUBLISHED)?;
     Ok(Published::Now(applied))
 }
@@ -266,6 +273,7 @@ fn discard(session: &mut dyn Session, txn: TxnId, now: Timestamp) -> Result<()> 
             tasks::unpin(session, row, now)?;
         }
     }
+    keys::release(session, txn)?;
     end(session, txn, staged::DISCARDED)?;
     drop_discarded(session, now)
 }
@@ -286,8 +294,7 @@ fn end(session: &mut dyn Session, txn: TxnId, state: i64) -> Result<()> {
     session.later(
         "UPDATE @.staged SET state = $2, batch = '' WHERE txn = $1",
         vec![txn.into(), state.into()],
-    )?;
-    keys::release(session, txn)
+    )
 }
 
 fn pinned_by(session: &mut dyn Session, txn: TxnId) -> Result<Vec<TaskId>> {

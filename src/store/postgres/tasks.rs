@@ -1,19 +1,15 @@
-//! The visible tasks: finding, locking, keeping and deleting rows, with what hangs on them.
-//!
-//! Owns two invariants: of each group at most one task is Ready or Claimed, and a unique key is held by
-//! at most one task, which is pending. Who changes either holds the lock of the name.
+//! The visible tasks: finding, locking, writing and deleting rows, with what hangs on them. Who changes
+//! which task has a group or a key holds the lock of the name.
 
 use super::error::Result;
 use super::insert::published_at;
-use super::keys::{self, may_hold_key};
 use super::row::{TaskRow, column, dead_number, id, state_number, tasks_with};
 use super::session::Session;
 use super::value::Value;
 use crate::codec;
 use crate::id::{TaskId, TxnId};
-use crate::store::lifecycle::{self, Fate};
-use crate::store::{self, Kind};
-use crate::task::{Record, State, StateSet};
+use crate::store::{self, Kind, lifecycle, rules};
+use crate::task::{Record, State};
 use crate::time::Timestamp;
 
 /// Finds a visible task by its own id, without its payload.
@@ -116,40 +112,6 @@ pub(super) fn unstage(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
     )
 }
 
-/// Keeps what has become of a task that was in the state `before`, or deletes it.
-pub(super) fn keep(
-    session: &mut dyn Session,
-    before: State,
-    row: &TaskRow,
-    fate: Fate,
-    now: Timestamp,
-) -> Result<()> {
-    match fate {
-        Fate::Stays => update(session, row)?,
-        Fate::Leaves => delete(session, row)?,
-    }
-    let record = &row.record;
-    let stays = fate == Fate::Stays;
-    if record.options.unique.is_some() {
-        let holds = stays && may_hold_key(record);
-        match (StateSet::PENDING.contains(before), holds) {
-            (true, false) => keys::free_key(session, record)?,
-            (false, true) => keys::take_key_again(session, record)?,
-            _ => {}
-        }
-    }
-    match &record.options.group {
-        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
-            pass_group_on(session, group, now)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn holds_group(state: State) -> bool {
-    matches!(state, State::Ready | State::Claimed)
-}
-
 /// Writes what has become of a task.
 pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     let record = &row.record;
@@ -219,7 +181,8 @@ fn leave_line(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     )
 }
 
-fn delete(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
+/// Deletes a task with all that hangs on it, but for its unique key.
+pub(super) fn delete(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     let options = &row.record.options;
     session.later("DELETE FROM @.task WHERE seq = $1", vec![row.seq.into()])?;
     let gone = TaskRow {
@@ -295,88 +258,20 @@ pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp)
     }
     row.kept.is_pinned = false;
     row.kept.is_ready = is_ready;
-    unblock(session, row, now)
+    rules::unblock(&mut { session }, row, now)
 }
 
-/// Whether another task of the group is Ready or Claimed.
-pub(super) fn is_group_busy(session: &mut dyn Session, record: &Record) -> Result<bool> {
-    let Some(group) = &record.options.group else {
-        return Ok(false);
-    };
-    session.exists(
-        "SELECT 1 FROM @.task WHERE group_key = $1 AND state = 3 AND id <> $2 LIMIT 1",
-        vec![group.clone().into(), record.id.into()],
-    )
-}
-
-/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
-/// take the group, so the next one is looked for.
-fn pass_group_on(session: &mut dyn Session, group: &str, now: Timestamp) -> Result<()> {
-    loop {
-        let next = next_of_group(session, group)?;
-        let Some(mut row) = next else { return Ok(()) };
-        lifecycle::unblock(&mut row.record, now)?;
-        update(session, &row)?;
-        if row.record.state == State::Ready {
-            return Ok(());
-        }
-    }
-}
-
-fn next_of_group(session: &mut dyn Session, group: &str) -> Result<Option<TaskRow>> {
-    loop {
-        let row = session.first(
-            "SELECT t.id FROM @.task t WHERE t.group_key = $1 AND t.state = 1
-                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
-                 AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = t.id)
-             ORDER BY t.rank, t.seq LIMIT 1",
-            vec![group.into()],
-        )?;
-        let Some(row) = row else { return Ok(None) };
-        let next = TaskId::from_bytes(id(&row, 0)?);
-        lock(session, &[next])?;
-        match find(session, next)? {
-            // Somebody who does not hold the group's name may have removed it meanwhile.
-            Some(row) if row.record.state == State::Waiting => return Ok(Some(row)),
-            _ => {}
-        }
-    }
-}
-
-/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
-pub(super) fn arrive(
-    session: &mut dyn Session,
-    task: TaskId,
-    done: TaskId,
-    now: Timestamp,
-) -> Result<()> {
+/// Notes that a prerequisite of a task is met; `false` if it did not wait for that.
+pub(super) fn meet(session: &mut dyn Session, task: TaskId, done: TaskId) -> Result<bool> {
     let met = session.execute(
         "DELETE FROM @.prerequisite WHERE task = $1 AND done = $2",
         vec![task.into(), done.into()],
     )?;
-    if met == 0 {
-        return Ok(());
-    }
-    match find(session, task)? {
-        Some(row) => unblock(session, row, now),
-        None => Ok(()),
-    }
+    Ok(met > 0)
 }
 
-/// Lets a waiting task go on unless something still holds it back.
-pub(super) fn unblock(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
-    let free = row.record.state == State::Waiting
-        && row.pinned.is_none()
-        && !has_prerequisites(session, row.record.id)?
-        && !is_group_busy(session, &row.record)?;
-    if !free {
-        return Ok(());
-    }
-    lifecycle::unblock(&mut row.record, now)?;
-    update(session, &row)
-}
-
-fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
+/// Whether a task waits for another.
+pub(super) fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Result<bool> {
     session.exists(
         "SELECT 1 FROM @.prerequisite WHERE task = $1 LIMIT 1",
         vec![task.into()],

@@ -2,6 +2,7 @@
 //! its own, which is told no more than it needs.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use redis::Value;
 
@@ -17,9 +18,10 @@ const TASKS_MAX: usize = 1_000;
 /// What the script answers if nobody wants to know the time.
 const DONE: i64 = 1;
 
-/// A batch of nothing but such tasks.
+/// A batch of nothing but such tasks, for all of which a step of priority is worth the same.
 pub(super) struct Plain<'b> {
     queue: &'b str,
+    ageing: Option<Duration>,
     records: Vec<&'b Record>,
 }
 
@@ -29,14 +31,15 @@ impl<'b> Plain<'b> {
         let Some(Change::Insert(first)) = batch.changes.first() else {
             return Ok(None);
         };
-        let queue = &first.queue;
+        let (queue, ageing) = (&first.queue, first.options.ageing);
+        let belongs = |record: &Record| {
+            record.queue == *queue && record.options.ageing == ageing && is_plain(record)
+        };
         let records: Option<Vec<_>> = batch
             .changes
             .iter()
             .map(|change| match change {
-                Change::Insert(record) if record.queue == *queue && is_plain(record) => {
-                    Some(&**record)
-                }
+                Change::Insert(record) if belongs(record) => Some(&**record),
                 _ => None,
             })
             .collect();
@@ -44,19 +47,22 @@ impl<'b> Plain<'b> {
             return Ok(None);
         };
         batch.changes.iter().try_for_each(lifecycle::check)?;
-        Ok(Some(Self { queue, records }))
+        Ok(Some(Self {
+            queue,
+            ageing,
+            records,
+        }))
     }
 
     /// Adds the batch to the arguments of its script, after which there are no others.
     pub(super) fn add_to(&self, arguments: Arguments) -> Result<Arguments> {
-        let mut arguments = arguments.with(self.queue);
+        let mut arguments = arguments.with(self.queue).micros(self.ageing);
         for record in &self.records {
-            arguments = arguments.shown(record.id).shown(record.options.priority);
-            arguments = match record.options.retention {
-                Some(retention) => arguments.shown(retention.as_micros()),
-                None => arguments.with(""),
-            };
-            arguments = arguments.with(codec::encode(record)?);
+            arguments = arguments
+                .shown(record.id)
+                .shown(record.options.priority)
+                .micros(record.options.retention)
+                .with(codec::encode(record)?);
         }
         Ok(arguments)
     }
@@ -137,6 +143,17 @@ mod tests {
         let of_two = vec![record(1, "a", usual()), record(2, "b", usual())];
         let of_one_id = vec![record(1, "a", usual()), record(1, "a", usual())];
         assert!(!is_taken(of_two) && !is_taken(of_one_id));
+    }
+
+    #[test]
+    fn tasks_for_which_a_step_of_priority_is_worth_the_same_are() {
+        let ageing = |seconds| Options {
+            ageing: Some(Duration::from_secs(seconds)),
+            ..Options::default()
+        };
+        let same = vec![record(1, "a", ageing(1)), record(2, "a", ageing(1))];
+        let other = vec![record(1, "a", ageing(1)), record(2, "a", ageing(2))];
+        assert!(is_taken(same) && !is_taken(other));
     }
 
     #[test]

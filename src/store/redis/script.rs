@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use redis::{Cmd, Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 
@@ -153,6 +154,14 @@ impl Arguments {
         write!(self.bytes, "{argument}").unwrap_or_default();
         self.ends.push(self.bytes.len());
         self
+    }
+
+    /// Adds a number of microseconds, or nothing.
+    pub(super) fn micros(self, duration: Option<Duration>) -> Self {
+        match duration {
+            Some(duration) => self.shown(duration.as_micros()),
+            None => self.with(""),
+        }
     }
 
     pub(super) fn all(self, arguments: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {

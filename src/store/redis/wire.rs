@@ -85,11 +85,15 @@ struct Insert<'b> {
     queue: &'b str,
     priority: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ageing: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delay: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'b str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_limit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<&'b str>,
     refuses: bool,
@@ -258,9 +262,11 @@ impl Blobs {
         Ok(Insert {
             queue: &record.queue,
             priority: options.priority.to_string(),
+            ageing: options.ageing.map(|ageing| ageing.as_micros().to_string()),
             not_before: record.not_before.map(micros),
             delay: options.delay.map(|delay| delay.as_micros().to_string()),
             group: options.group.as_deref(),
+            group_limit: options.group_limit.map(|limit| limit.to_string()),
             unique: unique.map(|unique| &unique.key[..]),
             refuses: unique.is_some_and(|unique| unique.on_duplicate == OnDuplicate::Refuse),
             about: about.map(serde_json::to_string).transpose()?,

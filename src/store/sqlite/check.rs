@@ -3,9 +3,10 @@
 use rusqlite::Connection;
 
 use super::error::Result;
+use super::groups;
 
 /// Questions whose every answer is a complaint.
-const COMPLAINTS: [(&str, &str); 8] = [
+const COMPLAINTS: [(&str, &str); 7] = [
     (
         "is neither waiting, scheduled, ready, claimed, done, dead nor cancelled",
         "SELECT hex(id) FROM votive_task WHERE state NOT BETWEEN 1 AND 7",
@@ -18,11 +19,6 @@ const COMPLAINTS: [(&str, &str); 8] = [
         "is pinned by a transaction that is not in doubt",
         "SELECT hex(id) FROM votive_task WHERE pinned IS NOT NULL
          AND pinned NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
-    ),
-    (
-        "is the name of a group of which several tasks may run",
-        "SELECT group_key FROM votive_task WHERE group_key IS NOT NULL AND state IN (3, 4)
-         GROUP BY group_key HAVING count(*) > 1",
     ),
     (
         "is a unique key held by a task that is not pending",
@@ -46,6 +42,9 @@ const COMPLAINTS: [(&str, &str); 8] = [
     ),
 ];
 
+/// What is wrong with a group.
+const OVERFULL: &str = "is the name of a group of which more tasks may run than it has places";
+
 /// Asks SQLite about its pages, then the tables about each other.
 pub(super) fn check(connection: &Connection) -> Result<Vec<String>> {
     let mut complaints = answers(connection, "PRAGMA integrity_check")?;
@@ -57,6 +56,8 @@ pub(super) fn check(connection: &Connection) -> Result<Vec<String>> {
         let about = answers(connection, sql)?.into_iter();
         complaints.extend(about.map(|name| format!("{name} {what}")));
     }
+    let overfull = groups::overfull(connection)?.into_iter();
+    complaints.extend(overfull.map(|name| format!("{name} {OVERFULL}")));
     Ok(complaints)
 }
 

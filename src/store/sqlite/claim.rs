@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, params};
 
 use super::error::Result;
+use super::groups;
 use super::row::{Bytes, Sql, TaskRow, columns, limit};
 use super::tasks;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
+use crate::store::rules;
 use crate::store::{Arrival, Claim, ClaimRequest, Want};
 use crate::task::State;
 use crate::time::Timestamp;
@@ -130,10 +132,11 @@ fn make_due_ready(connection: &Connection, want: &Want, now: Timestamp) -> Resul
             TaskRow::read(row, Bytes::Left)
         })?
         .collect::<Result<Vec<_>>>()?;
+    let mut tables = connection;
     for mut row in due {
-        let group_busy = tasks::is_group_busy(connection, &row.record)?;
+        let group_busy = groups::is_busy(connection, &row.record)?;
         lifecycle::due(&mut row.record, group_busy, now)?;
-        tasks::keep(connection, State::Scheduled, &row, Fate::Stays, now)?;
+        rules::keep(&mut tables, State::Scheduled, &row, Fate::Stays, now)?;
     }
     Ok(())
 }

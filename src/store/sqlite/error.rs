@@ -41,6 +41,11 @@ impl Fault {
         driver.and_then(rusqlite::Error::sqlite_error_code) == Some(ErrorCode::DiskFull)
     }
 
+    /// Whether it was judged here and not by the database.
+    pub(super) fn is_verdict(&self) -> bool {
+        self.source.is_none()
+    }
+
     /// Says what is damaged.
     pub(super) fn corrupt(what: impl Into<String>) -> Self {
         Kind::Corrupt(what.into()).into()

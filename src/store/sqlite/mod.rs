@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `options` `connection` `schema` | opening the file, and leaving other programs' alone |
 //! | `writer` `gate` | group commit; one writer of a process at a time |
-//! | `batch` `tasks` `row` | what a batch does to the tables |
+//! | `batch` `tasks` `groups` `row` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -21,6 +21,7 @@ mod connection;
 mod dispatch;
 pub(crate) mod error;
 pub(crate) mod gate;
+mod groups;
 mod inspect;
 mod notify;
 mod options;
@@ -30,6 +31,7 @@ mod render;
 mod row;
 mod schema;
 mod stage;
+mod tables;
 mod tasks;
 mod writer;
 
@@ -46,7 +48,9 @@ pub use options::Options;
 
 use crate::id::TxnId;
 use crate::register::Tier;
-use crate::store::notify::{Bell, Watcher};
+use crate::store::notify::Bell;
+use crate::store::notify::Watcher;
+use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, Capabilities, Kind, Store};
 use crate::time::{Clock, Monotonic, Timestamp};
 use connection::Readers;
@@ -196,12 +200,12 @@ pub(crate) fn write_batch(
     now: Timestamp,
 ) -> store::Result<Applied> {
     let write = || {
-        batch::check(&batch)?;
-        let performer = batch::Performer::at_once(connection, now);
+        rules::check(&batch)?;
+        let performer = Performer::at_once(connection, now);
         if is_one_insert(&batch) {
-            return performer.make(batch);
+            return batch::make(performer, batch);
         }
-        performer.perform(batch)
+        batch::perform(performer, batch)
     };
     write().map_err(|fault: Fault| fault.during("write a batch in another's transaction"))
 }

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -18,7 +18,8 @@ use super::row::Bytes;
 use super::tasks;
 use crate::id::TaskId;
 use crate::store::Interest;
-use crate::store::notify::{Bell, Nudges, Watcher, or_poll};
+use crate::store::notify::{Bell, Look};
+use crate::store::notify::{Nudges, Watcher, or_poll};
 use crate::time::Timestamp;
 
 /// The shortest sleep, lest rounding turns waiting into spinning.
@@ -29,35 +30,18 @@ const LOOK_PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_m
 
 impl SqliteStore {
     /// Waits until an interest may be served.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place of the store that reads a timer"
-    )]
     pub(super) fn wait_for(
         &self,
         interests: &[Interest],
         timeout: Duration,
     ) -> Result<Option<Interest>> {
-        let started = Instant::now();
         let _waiting = self.watcher.as_ref().map(Watcher::wait);
-        let first = self.bell.rings();
+        let mut rest = self.bell.rest(timeout);
         let marks = self.read(|connection| marks(connection, interests))?;
-        loop {
-            let rings = self.bell.rings();
+        rest.until_served(|| {
             let now = self.clock_now();
-            let look = self.read(|connection| self.look(connection, interests, &marks, now))?;
-            let quiet = match look {
-                Look::Served(interest) => return Ok(Some(interest)),
-                Look::Quiet(quiet) => quiet.min(self.poll_interval),
-            };
-            let Some(left) = timeout.checked_sub(started.elapsed()) else {
-                return Ok(None);
-            };
-            if self.bell.rings().interrupts != first.interrupts {
-                return Ok(None);
-            }
-            self.bell.wait_for_more(rings, quiet.min(left));
-        }
+            self.read(|connection| self.look(connection, interests, &marks, now))
+        })
     }
 
     /// Looks whether an interest may be served; `marks` has the values when the wait began.
@@ -86,14 +70,8 @@ impl SqliteStore {
                 return Ok(Look::Served(interest.clone()));
             }
         }
-        Ok(Look::Quiet(quiet))
+        Ok(Look::Quiet(quiet.min(self.poll_interval)))
     }
-}
-
-enum Look {
-    Served(Interest),
-    /// For this long nothing but a commit can serve anybody.
-    Quiet(Duration),
 }
 
 fn marks(connection: &Connection, interests: &[Interest]) -> Result<Vec<Option<Vec<u8>>>> {

@@ -1,15 +1,15 @@
 //! A batch as statements for a driver that is not ours.
 
 use super::SqliteStore;
-use super::batch;
 use super::error::Result;
 use super::row::{format_number, state_number};
 use super::tasks;
 use crate::codec;
 use crate::store::lifecycle;
 use crate::store::render::{Rendered, Statement, Value};
+use crate::store::rules;
 use crate::store::{self, Batch, Change, Kind};
-use crate::task::{OnDuplicate, Record};
+use crate::task::{OnDuplicate, Record, State};
 use crate::time::Timestamp;
 
 impl SqliteStore {
@@ -27,7 +27,7 @@ impl SqliteStore {
 }
 
 fn render(batch: &Batch, now: Timestamp) -> Result<Rendered> {
-    batch::check(batch)?;
+    rules::check(batch)?;
     let mut statements = Vec::new();
     for change in &batch.changes {
         let Change::Insert(record) = change else {
@@ -55,9 +55,11 @@ fn insert(record: &Record, statements: &mut Vec<Statement>) -> Result<()> {
         if unique.on_duplicate == OnDuplicate::Merge {
             statements.push(Statement::new(MERGED, vec![id(), key()], None));
         }
+        statements.extend(give_way(record));
         statements.push(Statement::new(TASK, parameters(record)?, None));
         statements.push(Statement::new(KEY, vec![id(), key()], None));
     } else {
+        statements.extend(give_way(record));
         statements.push(Statement::new(TASK, parameters(record)?, None));
     }
     for object in &record.options.about {
@@ -74,12 +76,30 @@ fn insert(record: &Record, statements: &mut Vec<Statement>) -> Result<()> {
     Ok(())
 }
 
+/// Has the last of the group that is Ready make room, if the new task is more urgent.
+fn give_way(record: &Record) -> Option<Statement> {
+    let options = &record.options;
+    let group = options.group.clone()?;
+    let key = options.unique.as_ref().map(|unique| unique.key.clone());
+    let values = vec![
+        Value::Text(Some(group)),
+        Value::Integer(Some(store::rank(record, published_at(record)))),
+        Value::Integer(Some(options.places().into())),
+        Value::Text(key),
+    ];
+    (record.state == State::Ready).then(|| Statement::new(GIVE_WAY, values, None))
+}
+
+fn published_at(record: &Record) -> Timestamp {
+    record.published_at.unwrap_or(record.enqueued_at)
+}
+
 fn parameters(record: &Record) -> Result<Vec<Value>> {
     let options = &record.options;
     let integer = |number: i64| Value::Integer(Some(number));
     let text = |text: &str| Value::Text(Some(text.to_owned()));
     let unique = options.unique.as_ref().map(|unique| unique.key.clone());
-    let published_at = record.published_at.unwrap_or(record.enqueued_at);
+    let published_at = published_at(record);
     Ok(vec![
         Value::Bytes(Some(record.id.to_bytes().to_vec())),
         text(&record.queue),
@@ -95,6 +115,7 @@ fn parameters(record: &Record) -> Result<Vec<Value>> {
         integer(record.payload.version.into()),
         Value::Bytes(Some(record.payload.bytes.to_vec())),
         Value::Text(unique),
+        integer(options.places().into()),
     ])
 }
 
@@ -112,13 +133,31 @@ INSERT INTO votive_alias (id, task)
 SELECT ?1, u.task FROM votive_unique u JOIN votive_task t ON t.id = u.task
 WHERE u.key = ?2 AND t.pinned IS NULL";
 
-/// The new task; a group that is busy has it wait.
+/// The new task would be the first of those that wait, and there are as many in its group as may run.
+const GIVE_WAY: &str = "\
+UPDATE votive_task SET state = 1
+WHERE seq = (
+    SELECT seq FROM votive_task
+    WHERE group_key = ?1 AND state = 3 AND pinned IS NULL AND rank > ?2
+    ORDER BY rank DESC, seq DESC LIMIT 1)
+AND (SELECT count(*) FROM votive_task WHERE group_key = ?1 AND state IN (3, 4)) = ?3
+AND NOT EXISTS (
+    SELECT 1 FROM votive_task WHERE group_key = ?1 AND state = 1 AND rank <= ?2 AND pinned IS NULL
+        AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id))
+AND NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?4)";
+
+/// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
 INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts, reclaims,
     enqueued_at, published_at, group_key, options, format, version, payload)
 SELECT ?1, ?2, ?3,
-    CASE WHEN ?4 = 3 AND EXISTS (
-        SELECT 1 FROM votive_task WHERE group_key = ?9 AND state IN (3, 4)) THEN 1 ELSE ?4 END,
+    CASE WHEN ?4 = 3 AND (
+        (SELECT count(*) FROM votive_task WHERE group_key = ?9 AND state IN (3, 4)) >= ?15
+        OR EXISTS (
+            SELECT 1 FROM votive_task WHERE group_key = ?9 AND state = 1 AND rank <= ?5
+                AND pinned IS NULL
+                AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)))
+    THEN 1 ELSE ?4 END,
     ?5, ?6, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13
 WHERE NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?14)
     AND NOT EXISTS (SELECT 1 FROM votive_reservation WHERE kind = 0 AND name = ?14)";

@@ -8,9 +8,9 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use super::error::{Fault, Result};
 pub(super) use super::register::Sql;
 use crate::codec;
-use crate::id::{ConsumerId, Incarnation, ResourceId, TaskId, Token, TxnId};
+use crate::id::{Incarnation, ResourceId, TaskId, Token, TxnId};
 
-use crate::store::Listed;
+use crate::store::rules::{self, ClaimColumns};
 use crate::task::{Counts, DeadReason, Format, Options, Payload, Record, State};
 use crate::time::Timestamp;
 
@@ -26,24 +26,8 @@ pub(super) use columns;
 
 const PAYLOAD: usize = 24;
 
-/// A visible task, as the table has it.
-#[derive(Debug, Clone)]
-pub(super) struct TaskRow {
-    pub(super) seq: i64,
-    /// Without the payload's bytes unless they were asked for.
-    pub(super) record: Record,
-    pub(super) rank: i64,
-    pub(super) pinned: Option<TxnId>,
-    pub(super) claim: Option<ClaimColumns>,
-}
-
-/// Who has claimed a task, and since when.
-#[derive(Debug, Clone)]
-pub(super) struct ClaimColumns {
-    pub(super) token: Token,
-    pub(super) name: String,
-    pub(super) at: Timestamp,
-}
+/// A visible task: nothing of it is in other tables.
+pub(super) type TaskRow = rules::TaskRow<()>;
 
 /// Whether the payload's bytes are read too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,39 +81,24 @@ impl TaskRow {
             record,
             rank: row.get(5)?,
             pinned: row.get::<_, Option<Sql<TxnId>>>(7)?.map(|txn| txn.0),
-            claim: ClaimColumns::read(row)?,
+            claim: claim(row)?,
+            kept: (),
         })
-    }
-
-    /// Turns it into what a listing shows.
-    pub(super) fn listed(self) -> Listed {
-        let claimed_at = self.claim.as_ref().map(|claim| claim.at);
-        let holder = self.claim.map(|claim| ConsumerId {
-            incarnation: claim.token.incarnation,
-            name: claim.name,
-        });
-        Listed {
-            record: self.record,
-            holder,
-            claimed_at,
-        }
     }
 }
 
-impl ClaimColumns {
-    fn read(row: &Row<'_>) -> Result<Option<Self>> {
-        let Some(incarnation) = row.get::<_, Option<Sql<Incarnation>>>(8)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            token: Token {
-                incarnation: incarnation.0,
-                count: row.get::<_, i64>(9)?.cast_unsigned(),
-            },
-            name: row.get(10)?,
-            at: instant(row, 11)?,
-        }))
-    }
+fn claim(row: &Row<'_>) -> Result<Option<ClaimColumns>> {
+    let Some(incarnation) = row.get::<_, Option<Sql<Incarnation>>>(8)? else {
+        return Ok(None);
+    };
+    Ok(Some(ClaimColumns {
+        token: Token {
+            incarnation: incarnation.0,
+            count: row.get::<_, i64>(9)?.cast_unsigned(),
+        },
+        name: row.get(10)?,
+        at: instant(row, 11)?,
+    }))
 }
 
 /// A bound that SQLite can count to.

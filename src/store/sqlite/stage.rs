@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
-use super::batch::{self, Judge, Performer};
+use super::batch;
 use super::error::{Fault, Result};
 use super::register::{self, CommitRecord};
 use super::row::{self, Bytes, Sql, TaskRow, columns};
@@ -13,6 +13,7 @@ use super::tasks;
 use super::writer::{Durability, Write};
 use crate::codec;
 use crate::id::{ResourceId, TxnId};
+use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
 
@@ -66,13 +67,13 @@ impl Stage for SqliteStore {
         now: Timestamp,
     ) -> store::Result<()> {
         let write = || {
-            batch::check(batch)?;
+            rules::check(batch)?;
             let (batch, bytes) = (batch.clone(), codec::encode(batch)?);
             self.write(STAGE, move |connection| {
                 if is_staged(connection, txn, &bytes)? {
                     return Ok(());
                 }
-                Judge::new(connection, txn, now).judge(&batch)?;
+                batch::judge(connection, &batch, (txn, now))?;
                 let count = batch.changes.len();
                 insert(connection, (txn, register), (count, &bytes), now)
             })
@@ -109,8 +110,9 @@ impl Stage for SqliteStore {
         prepared: &[ResourceId],
         now: Timestamp,
     ) -> store::Result<Applied> {
-        let applied =
-            batch::check(batch).and_then(|()| self.apply_checked(txn, batch, prepared, now));
+        let applied = rules::check(batch)
+            .map_err(Fault::from)
+            .and_then(|()| self.apply_checked(txn, batch, prepared, now));
         if applied.is_ok() {
             self.announce();
         }
@@ -161,7 +163,7 @@ impl SqliteStore {
                 CommitRecord::Decided => return Err(Kind::Decided(txn).into()),
                 CommitRecord::Gone => return Err(Kind::IncarnationGone(txn.incarnation).into()),
             }
-            Performer::at_once(connection, now).perform(batch)
+            batch::perform(Performer::at_once(connection, now), batch)
         });
         let mut to_forget = self.known.lock();
         match &applied {
@@ -219,7 +221,12 @@ fn publish(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<Publis
         Some((staged::PUBLISHED, _)) => return Ok(Published::Already),
         Some(_) | None => return Ok(Published::Unknown),
     };
-    let applied = Performer::staged(connection, txn, now).perform(codec::decode(&bytes)?)?;
+    // What it has reserved is its own now: a task that comes back may take its key.
+    tasks::release(connection, txn)?;
+    let applied = batch::perform(
+        Performer::staged(connection, txn, now),
+        codec::decode(&bytes)?,
+    )?;
     end(connection, txn, staged::PUBLISHED)?;
     Ok(Published::Now(applied))
 }
@@ -232,11 +239,13 @@ fn discard(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<()> {
     for record in batch.inserts() {
         tasks::unstage(connection, record.id)?;
     }
+    let mut tables = connection;
     for mut row in pinned_by(connection, txn)? {
         tasks::pin(connection, row.seq, None)?;
         row.pinned = None;
-        tasks::unblock(connection, row, now)?;
+        rules::unblock(&mut tables, row, now)?;
     }
+    tasks::release(connection, txn)?;
     end(connection, txn, staged::DISCARDED)?;
     drop_discarded(connection, now)
 }
@@ -259,7 +268,7 @@ fn end(connection: &Connection, txn: TxnId, state: u8) -> Result<()> {
     connection
         .prepare_cached("UPDATE votive_staged SET state = ?2, batch = x'' WHERE txn = ?1")?
         .execute(params![Sql(txn), state])?;
-    tasks::release(connection, txn)
+    Ok(())
 }
 
 fn pinned_by(connection: &Connection, txn: TxnId) -> Result<Vec<TaskRow>> {

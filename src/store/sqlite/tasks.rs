@@ -1,7 +1,4 @@
-//! The visible tasks: finding, keeping and deleting rows, with what hangs on them.
-//!
-//! Owns two invariants: of each group at most one task is Ready or Claimed, and a unique key is held by
-//! at most one task, which is pending.
+//! The visible tasks: finding, writing and deleting rows, with what hangs on them.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -9,17 +6,10 @@ use super::error::Result;
 use super::row::{Bytes, Sql, TaskRow, columns};
 use crate::codec;
 use crate::id::{TaskId, TxnId};
-use crate::store::lifecycle::{self, Fate};
-use crate::store::{self, Kind};
-use crate::task::{Record, State, StateSet};
+use crate::store::rules::{Reservation, may_hold_key};
+use crate::store::{self, Kind, lifecycle};
+use crate::task::Record;
 use crate::time::Timestamp;
-
-/// What staged transactions can reserve by name.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Reservation {
-    UniqueKey = 0,
-    Mark = 1,
-}
 
 /// Finds a visible task by its own id.
 pub(super) fn find(connection: &Connection, id: TaskId, bytes: Bytes) -> Result<Option<TaskRow>> {
@@ -152,6 +142,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
             record: record.clone(),
             pinned: None,
             claim: None,
+            kept: (),
         };
         update(connection, &row)?;
     }
@@ -167,47 +158,8 @@ fn published_at(record: &Record) -> Timestamp {
     record.published_at.unwrap_or(record.enqueued_at)
 }
 
-/// Keeps what has become of a task that was in the state `before`, or deletes it.
-pub(super) fn keep(
-    connection: &Connection,
-    before: State,
-    row: &TaskRow,
-    fate: Fate,
-    now: Timestamp,
-) -> Result<()> {
-    match fate {
-        Fate::Stays => update(connection, row)?,
-        Fate::Leaves => delete(connection, row)?,
-    }
-    let record = &row.record;
-    let stays = fate == Fate::Stays;
-    if record.options.unique.is_some() {
-        match (
-            StateSet::PENDING.contains(before),
-            stays && may_hold_key(record),
-        ) {
-            (true, false) => free_key(connection, record)?,
-            (false, true) => take_key_again(connection, record)?,
-            _ => {}
-        }
-    }
-    match &record.options.group {
-        Some(group) if holds_group(before) && !(stays && holds_group(record.state)) => {
-            pass_group_on(connection, group, now)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn holds_group(state: State) -> bool {
-    matches!(state, State::Ready | State::Claimed)
-}
-
-fn may_hold_key(record: &Record) -> bool {
-    record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
-}
-
-fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
+/// Writes what has become of a task.
+pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
     let record = &row.record;
     let account = record.account.as_ref().map(codec::encode).transpose()?;
     let claim = row.claim.as_ref();
@@ -242,7 +194,8 @@ fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
     Ok(())
 }
 
-fn delete(connection: &Connection, row: &TaskRow) -> Result<()> {
+/// Deletes a task with all that hangs on it, but for its unique key.
+pub(super) fn delete(connection: &Connection, row: &TaskRow) -> Result<()> {
     let options = &row.record.options;
     connection
         .prepare_cached("DELETE FROM votive_task WHERE seq = ?1")?
@@ -279,75 +232,16 @@ pub(super) fn pin(connection: &Connection, seq: i64, txn: Option<TxnId>) -> Resu
     Ok(())
 }
 
-/// Whether another task of the group is Ready or Claimed.
-pub(super) fn is_group_busy(connection: &Connection, record: &Record) -> Result<bool> {
-    let Some(group) = &record.options.group else {
-        return Ok(false);
-    };
-    let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_task
-         WHERE group_key = ?1 AND state IN (3, 4) AND id <> ?2)",
-    )?;
-    Ok(select.query_row(params![group, Sql(record.id)], |row| row.get(0))?)
-}
-
-/// Lets the first that waits for nothing but the group go on. One whose time has not come yet does not
-/// take the group, so the next one is looked for.
-fn pass_group_on(connection: &Connection, group: &str, now: Timestamp) -> Result<()> {
-    loop {
-        let next = next_of_group(connection, group)?;
-        let Some(mut row) = next else { return Ok(()) };
-        lifecycle::unblock(&mut row.record, now)?;
-        update(connection, &row)?;
-        if row.record.state == State::Ready {
-            return Ok(());
-        }
-    }
-}
-
-fn next_of_group(connection: &Connection, group: &str) -> Result<Option<TaskRow>> {
-    let mut select = connection.prepare_cached(concat!(
-        "SELECT ",
-        columns!(),
-        " FROM votive_task WHERE group_key = ?1 AND state = 1 AND pinned IS NULL
-          AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
-          ORDER BY rank, seq LIMIT 1"
-    ))?;
-    let mut rows = select.query([group])?;
-    let next = rows.next()?;
-    next.map(|row| TaskRow::read(row, Bytes::Left)).transpose()
-}
-
-/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
-pub(super) fn arrive(
-    connection: &Connection,
-    task: TaskId,
-    done: TaskId,
-    now: Timestamp,
-) -> Result<()> {
+/// Notes that a prerequisite of a task is met; `false` if it did not wait for that.
+pub(super) fn meet(connection: &Connection, task: TaskId, done: TaskId) -> Result<bool> {
     let met = connection
         .prepare_cached("DELETE FROM votive_prerequisite WHERE task = ?1 AND done = ?2")?
         .execute([Sql(task), Sql(done)])?;
-    match find(connection, task, Bytes::Left)? {
-        Some(row) if met > 0 => unblock(connection, row, now),
-        _ => Ok(()),
-    }
+    Ok(met > 0)
 }
 
-/// Lets a waiting task go on unless something still holds it back.
-pub(super) fn unblock(connection: &Connection, mut row: TaskRow, now: Timestamp) -> Result<()> {
-    let free = row.record.state == State::Waiting
-        && row.pinned.is_none()
-        && !has_prerequisites(connection, row.record.id)?
-        && !is_group_busy(connection, &row.record)?;
-    if !free {
-        return Ok(());
-    }
-    lifecycle::unblock(&mut row.record, now)?;
-    update(connection, &row)
-}
-
-fn has_prerequisites(connection: &Connection, task: TaskId) -> Result<bool> {
+/// Whether a task waits for another.
+pub(super) fn has_prerequisites(connection: &Connection, task: TaskId) -> Result<bool> {
     let mut select = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = ?1)")?;
     Ok(select.query_row([Sql(task)], |row| row.get(0))?)
@@ -371,23 +265,14 @@ pub(super) fn holds_key(connection: &Connection, id: TaskId, key: &str) -> Resul
     Ok(select.query_row(params![key, Sql(id)], |row| row.get(0))?)
 }
 
-fn take_key(connection: &Connection, record: &Record) -> Result<()> {
+/// Takes the task's key, if nobody else holds it.
+pub(super) fn take_key(connection: &Connection, record: &Record) -> Result<()> {
     if let Some(unique) = &record.options.unique {
         connection
             .prepare_cached("INSERT OR IGNORE INTO votive_unique (key, task) VALUES (?1, ?2)")?
             .execute(params![unique.key, Sql(record.id)])?;
     }
     Ok(())
-}
-
-/// A task that comes back after a claim goes on without its key if that is taken or reserved.
-fn take_key_again(connection: &Connection, record: &Record) -> Result<()> {
-    match &record.options.unique {
-        Some(unique) if is_reserved(connection, Reservation::UniqueKey, &unique.key, None)? => {
-            Ok(())
-        }
-        _ => take_key(connection, record),
-    }
 }
 
 /// Frees the task's key, if the task holds it.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::child::{self, End, Role};
 use crate::dice::Dice;
 use crate::inspection::LOST;
-use crate::layout::{Backend, Layout, Place};
+use crate::layout::{Backend, Layout, Load, Place};
 use crate::site::Site;
 use disk::Disk;
 use trace::Event;
@@ -132,6 +132,7 @@ const fn layout(notes: Place, effects: Place) -> Layout {
         tasks: Backend::Sqlite,
         notes,
         effects,
+        load: Load::Answers,
     }
 }
 
@@ -140,6 +141,7 @@ const FILE: Layout = Layout {
     tasks: Backend::File,
     notes: Place::Sqlite,
     effects: Place::Sqlite,
+    load: Load::Answers,
 };
 
 fn survives(notes: Place, effects: Place) {

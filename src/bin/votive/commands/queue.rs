@@ -1,7 +1,9 @@
 //! `votive queue`: what holds for a whole queue, in all processes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use votive::Queue;
@@ -9,7 +11,7 @@ use votive::queue::{Rate, Settings, Status};
 use votive::store::QueueStats;
 use votive::time::Timestamp;
 
-use crate::args::{self, Said, SetQueue};
+use crate::args::{self, Limits, Said, SetQueue};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::status::{self, QueueState};
@@ -34,6 +36,10 @@ struct QueueView {
     capacity: Option<u64>,
     rate: Option<RateView>,
     top_kinds: Vec<String>,
+    kind_limits: BTreeMap<String, u32>,
+    ageing_seconds: Option<f64>,
+    #[serde(skip)]
+    ageing: Option<Duration>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,6 +82,9 @@ impl From<QueueState> for QueueView {
             capacity: settings.capacity,
             rate: settings.rate.map(RateView::from),
             top_kinds: settings.top_kinds.into_iter().collect(),
+            kind_limits: settings.kind_limits,
+            ageing_seconds: settings.ageing.map(|ageing| ageing.as_secs_f64()),
+            ageing: settings.ageing,
         }
     }
 }
@@ -117,6 +126,14 @@ fn set(settings: &mut Settings, typed: &SetQueue) {
     if let Some(kinds) = &typed.top {
         settings.top_kinds.clone_from(&kinds.0);
     }
+    match &typed.limit {
+        Some(Limits(none)) if none.is_empty() => settings.kind_limits.clear(),
+        Some(Limits(said)) => settings.kind_limits.extend(said.clone()),
+        None => {}
+    }
+    if let Some(Said(ageing)) = typed.ageing {
+        settings.ageing = ageing;
+    }
 }
 
 fn list(target: &Target, json: bool) -> Result<Exit, Failure> {
@@ -151,13 +168,18 @@ fn print(
     Ok(Exit::Ok)
 }
 
+fn limits(of: &BTreeMap<String, u32>) -> String {
+    let limits = of.iter().map(|(kind, limit)| format!("{kind}={limit}"));
+    limits.collect::<Vec<_>>().join(",")
+}
+
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.queues.is_empty() {
             return writeln!(f, "no queues");
         }
         let headings = [
-            "queue", "status", "capacity", "rate", "top", "paused", "because",
+            "queue", "status", "capacity", "rate", "top", "limits", "ageing", "paused", "because",
         ];
         let mut table = Table::new(headings);
         for queue in &self.queues {
@@ -175,6 +197,11 @@ impl fmt::Display for Listing {
                     .map(|rate| rate.text.clone())
                     .unwrap_or_default(),
                 queue.top_kinds.join(","),
+                limits(&queue.kind_limits),
+                queue
+                    .ageing
+                    .map(|ageing| humantime::format_duration(ageing).to_string())
+                    .unwrap_or_default(),
                 since.unwrap_or_default(),
                 queue.paused_because.clone().unwrap_or_default(),
             ]);

@@ -118,8 +118,10 @@ impl Report<'_> {
     fn wishes(&self, pairs: &mut Pairs) {
         let options = &self.listed.record.options;
         pairs.add("priority", options.priority);
+        pairs.add_some("ageing", options.ageing.map(rough));
         pairs.add_some("unique", options.unique.as_ref().map(|unique| &unique.key));
         pairs.add_some("group", options.group.as_ref());
+        pairs.add_some("group limit", options.group_limit);
         options
             .about
             .iter()

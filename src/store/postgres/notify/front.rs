@@ -7,9 +7,12 @@
 //! process puts in front of that meanwhile, a task of a higher priority, is found a moment later.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use crate::store::Claim;
 
 /// A look that takes longer is slow.
 const SLOW: Duration = Duration::from_millis(10);
@@ -20,7 +23,11 @@ const KEPT_MAX: Duration = Duration::from_secs(1);
 
 /// The front of each line that is slow to look at.
 #[derive(Default)]
-pub(in crate::store::postgres) struct Fronts(Mutex<BTreeMap<String, Front>>);
+pub(in crate::store::postgres) struct Fronts {
+    fronts: Mutex<BTreeMap<String, Front>>,
+    /// Whether this process has claimed a task of a group: its end may put another one in front.
+    has_groups: AtomicBool,
+}
 
 #[derive(Clone, Copy)]
 struct Front {
@@ -44,7 +51,7 @@ impl Fronts {
     )]
     pub(in crate::store::postgres) fn look(&self, queue: &str) -> Looking {
         let began = Instant::now();
-        let front = self.0.lock().get(queue).copied();
+        let front = self.fronts.lock().get(queue).copied();
         let front = front.filter(|front| began < front.until);
         Looking {
             began,
@@ -61,7 +68,7 @@ impl Fronts {
         looking: &Looking,
         first: Option<i64>,
     ) -> bool {
-        let mut fronts = self.0.lock();
+        let mut fronts = self.fronts.lock();
         let Some(rank) = first else {
             fronts.remove(queue);
             return !looking.is_from_front;
@@ -83,9 +90,24 @@ impl Fronts {
         false
     }
 
+    /// Notes which tasks were claimed.
+    pub(in crate::store::postgres) fn note(&self, claims: &[Claim]) {
+        let is_grouped = |claim: &Claim| claim.record.options.group.is_some();
+        if claims.iter().any(is_grouped) {
+            self.has_groups.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets all if the end of a task that is done may have put something in front.
+    pub(in crate::store::postgres) fn forget_after_ends(&self) {
+        if self.has_groups.load(Ordering::Relaxed) {
+            self.forget();
+        }
+    }
+
     /// Forgets all, because something may have been put in front.
     pub(in crate::store::postgres) fn forget(&self) {
-        self.0.lock().clear();
+        self.fronts.lock().clear();
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Waiting;
-use super::bell::Bell;
 use super::clock::StoreClock;
+use crate::store::notify::Bell;
 use crate::store::postgres::connection::{Connector, Link, Wants};
 use crate::store::postgres::error::{Fault, Result};
 use crate::store::postgres::options::Pooler;

@@ -6,7 +6,6 @@
 //! somebody waits, which a row in `sleeper` says: whoever is about to wait writes the row, commits, and
 //! then looks; whoever commits looks for the row afterwards. One of the two sees the other.
 
-mod bell;
 mod clock;
 mod front;
 mod keeper;
@@ -15,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-pub(crate) use bell::Bell;
 pub(super) use clock::StoreClock;
 pub(super) use front::Fronts;
 pub(super) use keeper::{Keeper, Shared};
@@ -29,6 +27,7 @@ use super::session::Session;
 use super::tasks;
 use crate::id::TaskId;
 use crate::store::Interest;
+use crate::store::notify::{Look, Rest};
 use crate::task::StateSet;
 use crate::time::Timestamp;
 
@@ -81,47 +80,24 @@ impl Waiting {
     }
 }
 
-enum Look {
-    Served(Interest),
-    /// For this long nothing but a commit can serve anybody.
-    Quiet(Duration),
-}
-
 impl PostgresStore {
     /// Waits until an interest may be served.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place of the store that reads a timer"
-    )]
     pub(super) fn wait_for(
         &self,
         interests: &[Interest],
         timeout: Duration,
     ) -> Result<Option<Interest>> {
-        let started = Instant::now();
-        let first = self.bell.rings();
+        let mut rest = self.bell.rest(timeout);
         let marks = self.read(|session| marks(session, interests))?;
-        loop {
+        let served = rest.until_served(|| {
             self.say_waiting()?;
-            let rings = self.bell.rings();
             let now = self.clock_now()?;
-            let look = self.read(|session| self.look(session, interests, &marks, now))?;
-            let left = timeout.checked_sub(started.elapsed());
-            let quiet = match look {
-                Look::Served(interest) => {
-                    self.pause_if_locked(&interest, rings, left.unwrap_or_default());
-                    return Ok(Some(interest));
-                }
-                Look::Quiet(quiet) => quiet.min(self.poll_interval()),
-            };
-            let Some(left) = left else {
-                return Ok(None);
-            };
-            if self.bell.rings().interrupts != first.interrupts {
-                return Ok(None);
-            }
-            self.bell.wait_for_more(rings, quiet.min(left));
+            self.read(|session| self.look(session, interests, &marks, now))
+        })?;
+        if let Some(Interest::Ready(_)) = served {
+            self.pause_if_locked(&rest);
         }
+        Ok(served)
     }
 
     /// Has those who commit in other processes tell of it.
@@ -156,10 +132,9 @@ impl PostgresStore {
 
     /// What is ready but locked by a transaction cannot be claimed until that has ended: looking for it
     /// again and again would only burn time.
-    fn pause_if_locked(&self, interest: &Interest, rings: bell::Rings, left: Duration) {
-        let in_vain = std::mem::take(&mut *self.waiting.in_vain.lock());
-        if in_vain && matches!(interest, Interest::Ready(_)) {
-            self.bell.wait_for_more(rings, LOCKED_PAUSE.min(left));
+    fn pause_if_locked(&self, rest: &Rest<'_>) {
+        if std::mem::take(&mut *self.waiting.in_vain.lock()) {
+            rest.pause(LOCKED_PAUSE);
         }
     }
 
@@ -198,7 +173,7 @@ impl PostgresStore {
                 return Ok(Look::Served(interest.clone()));
             }
         }
-        Ok(Look::Quiet(quiet))
+        Ok(Look::Quiet(quiet.min(self.poll_interval())))
     }
 
     /// Whether a claim on a queue would find something, and when the next task of it is due.

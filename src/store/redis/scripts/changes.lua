@@ -41,9 +41,11 @@ local function new_task(change, blob)
     state = change.state or 'staged',
     queue = change.queue,
     priority = change.priority,
+    ageing = change.ageing,
     not_before = change.not_before,
     delay = change.delay,
     group = change.group,
+    group_limit = change.group_limit,
     unique = change.unique,
     about = change.about,
     unmet = not change.state and change.waits_for or nil,
@@ -72,12 +74,14 @@ function changes.insert(change, blob, merged)
     return
   end
   local task = new_task(change, blob)
-  publish(id, task, is_busy(id, task))
+  local busy = is_busy(id, task)
+  publish(id, task, busy)
   task.seq = text(redis.call('HINCRBY', meta, 'seq', 1))
   if wanted_key(change) and redis.call('HEXISTS', unique_keys, task.unique) == 0 then
     task.holds_key = '1'
   end
   put(id, task)
+  if busy then pass_on(task.group) end
 end
 
 function changes.settle(change, blob)
@@ -96,7 +100,8 @@ local function amend(change)
   local id, task = find(change.task)
   if not id then refuse('StateChanged', change.task, 'missing') end
   if change.amendment ~= 'progress' then refuse_staged(id, task) end
-  if not string.find(change.expect, task.state, 1, true) then
+  -- Of several tasks of a group that a batch changes, others may have a place by now than when it was judged.
+  if not is_judged and not string.find(change.expect, task.state, 1, true) then
     refuse('StateChanged', id, task.state)
   end
   local after = copy(task)

@@ -23,6 +23,20 @@ local function check_line(id, task)
   end
 end
 
+-- Whether those who have places in a group hold them, and are not too many; asked of the first of them.
+local function check_group(group, member)
+  local members = redis.call('ZRANGE', places_key(group), 0, -1)
+  if members[1] ~= member then return end
+  local most = 0
+  for _, holder in ipairs(members) do
+    local task = load(id_of(holder))
+    local holds = task and holds_group(task) and task.group == group
+    expect(holds, 'the group `', group, '` leads astray')
+    if holds then most = math.max(most, limit_of(task)) end
+  end
+  expect(#members <= most, 'more tasks of the group `', group, '` may run than it has places')
+end
+
 local function check_task(id, task)
   check_line(id, task)
   expect(redis.call('EXISTS', body_key(id)) == 1, 'task ', id, ' has no body')
@@ -30,7 +44,8 @@ local function check_task(id, task)
     expect(redis.call('HGET', unique_keys, task.unique) == id, 'task ', id, ' does not hold its key')
   end
   if holds_group(task) then
-    expect(redis.call('HGET', groups, task.group) == id, 'task ', id, ' does not hold its group')
+    expect(stands_in(places_key(task.group), place(id, task)), 'task ', id, ' has no place in its group')
+    check_group(task.group, place(id, task))
   end
   if waits_for_group(task) then
     expect(stands_in(group_key(task.group), place(id, task)), 'task ', id, ' does not wait for its group')
@@ -88,10 +103,6 @@ function looks.names()
   each(unique_keys, function(name, id)
     local task = load(id)
     expect(task and task.holds_key and task.unique == name, 'the key `', name, '` leads astray')
-  end)
-  each(groups, function(name, id)
-    local task = load(id)
-    expect(task and holds_group(task) and task.group == name, 'the group `', name, '` leads astray')
   end)
   each(aliases, function(alias, id) expect(load(id), 'the alias ', alias, ' leads nowhere') end)
   each(reserved_ids, function(id, txn)

@@ -24,6 +24,7 @@ local function promote(queue)
     local task = copy(load(id))
     enter(id, task, 'Due', pending(task.not_before, is_busy(id, task)))
     change_to(id, task)
+    if task.group then pass_on(task.group) end
     is_logged = true
   end
 end

@@ -6,10 +6,12 @@
 -- there are hardly any here, and what has one elsewhere is written out. And a number that a command is given is
 -- printed as a floating one, which costs as much again. So numbers are made texts first, and as whole ones.
 --
--- ARGV: txn, stores, lone commits to forget, whether the time is wanted, queue, then for each task its id, its priority,
--- its retention or nothing, and its body. Returns a bare 1 if the time is not wanted, since that is read soonest.
-local txn, stores, spent, queue = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
-local FIRST, STEP = 8, 4
+-- ARGV: txn, stores, lone commits to forget, whether the time is wanted, queue, the ageing of all tasks or nothing, then
+-- for each task its id, its priority, its retention or nothing, and its body. Returns a bare 1 if the time is not wanted,
+-- since that is read soonest.
+local txn, stores, spent, queue, said = ARGV[3], ARGV[4], ARGV[5], ARGV[7], ARGV[8]
+local ageing = tonumber(said) or AGEING
+local FIRST, STEP = 9, 4
 local call, format = redis.call, string.format
 local answered_at = ARGV[6] ~= '' and text(server_time()) or ''
 local otherwise = { answered_at, 'Ok', 'Otherwise' }
@@ -56,6 +58,7 @@ for i = FIRST, #ARGV, STEP do
   local id, sequence = ARGV[i], listed[(i - FIRST) / 2 + 1]
   call('HSET', task .. id, 'state', 'ready', 'queue', queue, 'priority', ARGV[i + 1],
     'published_at', published_at, 'seq', sequence)
+  if said ~= '' then call('HSET', task .. id, 'ageing', said) end
   if ARGV[i + 2] ~= '' then call('HSET', task .. id, 'retention', ARGV[i + 2]) end
   call('SET', body .. id, ARGV[i + 3])
   if ARGV[i + 1] ~= priority then
@@ -63,7 +66,7 @@ for i = FIRST, #ARGV, STEP do
     line = lines[priority] or {}
     lines[priority] = line
   end
-  line[#line + 1], line[#line + 2] = format('%d', at + AGEING * priority), format('%016d:%s', sequence, id)
+  line[#line + 1], line[#line + 2] = format('%d', at + ageing * priority), format('%016d:%s', sequence, id)
 end
 for band, places in pairs(lines) do
   call('ZADD', store .. 'ready:' .. band .. ':' .. queue, unpack(places))

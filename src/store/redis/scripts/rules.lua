@@ -10,6 +10,7 @@ local MAY = [[
   Due: scheduled -> waiting
   Unblock: waiting -> ready
   Unblock: waiting -> scheduled
+  GiveWay: ready -> waiting
   Claim: ready -> claimed
   Done: claimed -> done
   Fail: claimed -> ready
@@ -60,7 +61,8 @@ end
 
 local function rank(task)
   local at = tonumber(task.published_at or '0')
-  return math.max(at, tonumber(task.not_before) or at) + AGEING * task.priority
+  local ageing = tonumber(task.ageing) or AGEING
+  return math.max(at, tonumber(task.not_before) or at) + ageing * task.priority
 end
 
 -- Of two instants, of which either may be missing, the later.

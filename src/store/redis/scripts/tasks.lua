@@ -12,7 +12,6 @@
 local tasks = store .. 'tasks'
 local aliases = store .. 'aliases'
 local unique_keys = store .. 'unique'
-local groups = store .. 'groups'
 local leaving = store .. 'leaving'
 local leases = store .. 'leases'
 local marks = store .. 'marks'
@@ -34,6 +33,7 @@ local function due_key(queue) return store .. 'due:' .. queue end
 local function holds_key(holder) return store .. 'holds:' .. holder end
 local function held_key(holder, queue) return store .. 'held:' .. holder .. ':' .. queue end
 local function group_key(group) return store .. 'group:' .. group end
+local function places_key(group) return store .. 'places:' .. group end
 local function about_key(object) return store .. 'about:' .. object end
 
 -- The field of `meta` that counts the tasks of a queue in one state.
@@ -75,9 +75,16 @@ local function waits_for_group(task)
   return task.group and task.state == 'waiting' and not task.unmet and not task.pin
 end
 
+-- How many tasks of its group may run at the same time, as far as this one goes.
+local function limit_of(task) return tonumber(task.group_limit) or 1 end
+
+-- Whether a task that goes on now has to wait for its group: the places are taken, or somebody is before it, or
+-- may be.
 local function is_busy(id, task)
-  local holder = task.group and redis.call('HGET', groups, task.group)
-  return holder and holder ~= id
+  if not task.group then return false end
+  local holders = redis.call('ZCARD', places_key(task.group))
+  if known[id] and holds_group(known[id]) then holders = holders - 1 end
+  return holders >= limit_of(task) or not is_empty(group_key(task.group))
 end
 
 -- Lists a task where a claim may find it.
@@ -140,7 +147,7 @@ end
 local function enter_index(id, task)
   count(task, 1)
   if task.holds_key then redis.call('HSET', unique_keys, task.unique, id) end
-  if holds_group(task) then redis.call('HSET', groups, task.group, id) end
+  if holds_group(task) then redis.call('ZADD', places_key(task.group), rank(task), place(id, task)) end
   if waits_for_group(task) then
     redis.call('ZADD', group_key(task.group), rank(task), place(id, task))
   end
@@ -152,7 +159,7 @@ end
 local function leave_index(id, task)
   count(task, -1)
   if task.holds_key then redis.call('HDEL', unique_keys, task.unique) end
-  if holds_group(task) then redis.call('HDEL', groups, task.group) end
+  if holds_group(task) then redis.call('ZREM', places_key(task.group), place(id, task)) end
   if waits_for_group(task) then redis.call('ZREM', group_key(task.group), place(id, task)) end
   if kept_until(task) then redis.call('ZREM', leaving, id) end
   if not task.pin then leave_line(id, task) end
@@ -282,13 +289,13 @@ end
 -- Whether a task holds its unique key after a change; it was just taken out of the index.
 local function may_hold_key(before, after)
   if not after.unique or not PENDING[after.state] then return nil end
-  if before and before.holds_key then return before.holds_key end
+  if before and (before.holds_key or PENDING[before.state]) then return before.holds_key end
   local is_free = redis.call('HEXISTS', unique_keys, after.unique) == 0
     and redis.call('HEXISTS', reserved_keys, after.unique) == 0
   return is_free and '1' or nil
 end
 
--- Changes a task, then lets it give up its unique key or take it again.
+-- Changes a task, then lets it give up its unique key, or take it again if it has come back.
 local function change_to(id, after)
   after.holds_key = may_hold_key(known[id], after)
   put(id, after)
@@ -350,14 +357,34 @@ local function has_ready(queue)
   return false
 end
 
--- Lets the next of those that wait for a group go on, until one holds it.
+-- The last task of a group that is Ready, if it comes after a place.
+local function last_ready_behind(group, first, first_rank)
+  local behind = redis.call('ZRANGE', places_key(group), '+inf', first_rank, 'BYSCORE', 'REV', 'WITHSCORES')
+  for i = 1, #behind, 2 do
+    if tonumber(behind[i + 1]) == first_rank and behind[i] < first then return nil end
+    local id = id_of(behind[i])
+    if load(id).state == 'ready' and not load(id).pin then return id end
+  end
+end
+
+-- Gives the places of a group to those of its tasks that are first: lets the next go on for as long as there is
+-- a place, or one that has it and is not claimed yet gives way to it.
 local function pass_on(group)
-  while redis.call('HEXISTS', groups, group) == 0 do
+  while true do
     local first = redis.call('ZRANGE', group_key(group), 0, 0)[1]
     if not first then return end
     local id = id_of(first)
     local task = copy(load(id))
-    enter(id, task, 'Unblock', pending(task.not_before, false))
+    local state = pending(task.not_before, false)
+    local holders, limit = redis.call('ZCARD', places_key(group)), limit_of(task)
+    if state == 'ready' and holders >= limit then
+      local last = holders == limit and last_ready_behind(group, first, rank(task))
+      if not last then return end
+      local behind = copy(load(last))
+      enter(last, behind, 'GiveWay', 'waiting')
+      change_to(last, behind)
+    end
+    enter(id, task, 'Unblock', state)
     change_to(id, task)
   end
 end
@@ -368,10 +395,11 @@ local function follow(id, after, leaves)
   if after.group then pass_on(after.group) end
 end
 
--- Lets a task go on if nothing holds it back any more.
+-- Lets a task go on that waits for nothing any more, and the first of its group if it has one.
 local function go_on(id)
   local task = load(id)
-  if not task or task.state ~= 'waiting' or task.unmet or task.pin or is_busy(id, task) then return end
+  if task and task.group then return pass_on(task.group) end
+  if not task or task.state ~= 'waiting' or task.unmet or task.pin then return end
   local after = copy(task)
   enter(id, after, 'Unblock', pending(after.not_before, false))
   change_to(id, after)

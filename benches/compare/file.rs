@@ -1,0 +1,99 @@
+//! The file store beside a plain file that is appended to and flushed.
+
+use std::fs::File;
+use std::io::Write;
+
+use votive::txn::TransactionManager;
+use votive_report::Goal::Ratio;
+use votive_report::{Sample, Work};
+
+use crate::bed::Bed;
+use crate::job::Job;
+use crate::setting::{Result, Setting, preload};
+use crate::{group, signals, weight};
+
+/// How many bytes a task is by hand.
+const BYTES: usize = 100;
+
+const BED: Bed = Bed {
+    store: "file",
+    place: |setting| {
+        Ok(format!(
+            "file://{}",
+            setting.fresh()?.join("queue").display()
+        ))
+    },
+    trips: || Ok(None),
+    waits: true,
+};
+
+/// What is measured.
+pub(crate) fn jobs() -> Vec<Job> {
+    let mut jobs = vec![
+        BED.lone("append 100 bytes + fdatasync", |setting| {
+            appended(setting, setting.transactions, 1)
+        })
+        .reach([Ratio(0.9)]),
+        BED.producers(
+            "one writer that appends for all that wait + fdatasync",
+            |setting| {
+                let (mut file, count) = (create(setting)?, setting.shared);
+                setting.measure(count, || {
+                    group::commit(16, count, |members| append(&mut file, members))
+                })
+            },
+        )
+        .reach([Ratio(0.8)]),
+        BED.hundreds("append 100 times 100 bytes + fdatasync", |setting| {
+            appended(setting, setting.tasks, 100)
+        })
+        .reach([Ratio(0.7)]),
+        BED.drain(1, HUNDREDS, |setting| appended(setting, setting.tasks, 100)),
+        BED.drain(4, HUNDREDS, |setting| appended(setting, setting.tasks, 100)),
+        BED.latency("an append, and the file watched", |setting| {
+            signals::file(&setting.fresh()?.join("log"), setting.timed)
+        }),
+    ];
+    jobs.extend(BED.backlogs("append 100 bytes + fdatasync", |setting| {
+        appended(setting, setting.claims(), 1)
+    }));
+    jobs.push(BED.idle());
+    jobs.push(
+        BED.describe(
+            Work::W8,
+            "in memory",
+            "a map of tasks with an ordered index",
+        )
+        .fresh(|setting| weight::weigh(weight::MAP, setting.weighed), weigh),
+    );
+    jobs
+}
+
+const HUNDREDS: &str = "append 100 times 100 bytes + fdatasync";
+
+fn create(setting: &Setting) -> Result<File> {
+    let path = setting.fresh()?.join("raw");
+    Ok(File::options().create(true).append(true).open(path)?)
+}
+
+fn append(file: &mut File, count: usize) -> Result<()> {
+    file.write_all(&vec![b'x'; BYTES * count])?;
+    Ok(file.sync_data()?)
+}
+
+/// Appends `count` payloads to a file, and flushes after every `size`.
+fn appended(setting: &Setting, count: u64, size: usize) -> Result<Sample> {
+    let mut file = create(setting)?;
+    setting.measure(count, || {
+        (0..count / size as u64).try_for_each(|_| append(&mut file, size))
+    })
+}
+
+/// What a backlog takes in the memory of a process that opens it.
+fn weigh(setting: &Setting) -> Result<Sample> {
+    let url = (BED.place)(setting)?;
+    let filled = votive::open(&url)?;
+    preload(&filled, &TransactionManager::new(), setting.weighed)?;
+    drop(filled);
+    weight::weigh(&url, setting.weighed)
+}

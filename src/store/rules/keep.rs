@@ -1,0 +1,110 @@
+//! What follows from a change of a task: its key and its group go on.
+
+use super::{Reservation, Result, RowOf, Tables};
+use crate::id::TaskId;
+use crate::store::lifecycle::{self, Fate, Turn};
+use crate::task::{Record, State, StateSet};
+use crate::time::Timestamp;
+
+/// Keeps what has become of a task that was in the state `before`, or deletes it.
+pub(in crate::store) fn keep<T: Tables>(
+    tables: &mut T,
+    before: State,
+    row: &RowOf<T>,
+    fate: Fate,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    match fate {
+        Fate::Stays => tables.update(row)?,
+        Fate::Leaves => tables.delete(row)?,
+    }
+    let record = &row.record;
+    let stays = fate == Fate::Stays;
+    if record.options.unique.is_some() {
+        let holds = stays && may_hold_key(record);
+        match (StateSet::PENDING.contains(before), holds) {
+            (true, false) => tables.free_key(record)?,
+            (false, true) => take_key_again(tables, record)?,
+            _ => {}
+        }
+    }
+    match &record.options.group {
+        Some(group) => pass_on(tables, group, now),
+        None => Ok(()),
+    }
+}
+
+/// Whether a task has a key and is in a state in which it may hold it.
+pub(in crate::store) fn may_hold_key(record: &Record) -> bool {
+    record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
+}
+
+/// A task that comes back after a claim goes on without its key if that is taken or reserved.
+fn take_key_again<T: Tables>(tables: &mut T, record: &Record) -> Result<(), T::Fault> {
+    match &record.options.unique {
+        Some(unique) if tables.is_reserved(Reservation::UniqueKey, &unique.key, None)? => Ok(()),
+        _ => tables.take_key(record),
+    }
+}
+
+/// Gives the places of a group to those of its tasks that are first: lets the next go on for as long as there
+/// is a place, or one that has it and is not claimed yet gives way to it.
+pub(in crate::store) fn pass_on<T: Tables>(
+    tables: &mut T,
+    group: &str,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    while let Some(mut first) = tables.first_waiting(group)? {
+        let places = first.record.options.places();
+        let holders = tables.count_holders(group, places + 1)?;
+        match lifecycle::turn(&first.record, holders, now) {
+            Turn::GoesOn => {}
+            Turn::Replaces => {
+                let Some(mut last) = tables.last_ready_behind(group, &first)? else {
+                    return Ok(());
+                };
+                lifecycle::give_way(&mut last.record)?;
+                tables.update(&last)?;
+            }
+            Turn::Waits => return Ok(()),
+        }
+        lifecycle::unblock(&mut first.record, now)?;
+        tables.update(&first)?;
+    }
+    Ok(())
+}
+
+/// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
+pub(in crate::store) fn arrive<T: Tables>(
+    tables: &mut T,
+    task: TaskId,
+    done: TaskId,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    if !tables.meet(task, done)? {
+        return Ok(());
+    }
+    match tables.find(task)? {
+        Some(row) => unblock(tables, row, now),
+        None => Ok(()),
+    }
+}
+
+/// Lets a task go on that waits for nothing any more, and the first of its group if it has one.
+pub(in crate::store) fn unblock<T: Tables>(
+    tables: &mut T,
+    mut row: RowOf<T>,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    if let Some(group) = &row.record.options.group {
+        return pass_on(tables, group, now);
+    }
+    let free = row.record.state == State::Waiting
+        && row.pinned.is_none()
+        && !tables.has_prerequisites(row.record.id)?;
+    if !free {
+        return Ok(());
+    }
+    lifecycle::unblock(&mut row.record, now)?;
+    tables.update(&row)
+}

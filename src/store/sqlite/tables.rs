@@ -1,0 +1,130 @@
+//! The store's tables, as the rules of a batch see them.
+
+use rusqlite::Connection;
+
+use super::error::{Fault, Result};
+use super::groups;
+use super::row::{Bytes, TaskRow};
+use super::tasks;
+use crate::id::{TaskId, TxnId};
+use crate::store::rules::{self, Reservation, Tables};
+use crate::task::Record;
+
+impl rules::Fault for Fault {
+    fn is_verdict(&self) -> bool {
+        self.is_verdict()
+    }
+}
+
+impl Tables for &Connection {
+    type Kept = ();
+    type Fault = Fault;
+
+    fn find(&mut self, task: TaskId) -> Result<Option<TaskRow>> {
+        tasks::find(self, task, Bytes::Left)
+    }
+
+    fn follow(&mut self, task: TaskId) -> Result<Option<TaskRow>> {
+        tasks::follow(self, task, Bytes::Left)
+    }
+
+    fn refuse_known(&mut self, task: TaskId) -> Result<()> {
+        tasks::refuse_known(self, task)
+    }
+
+    fn announce(&mut self, task: TaskId, txn: TxnId) -> Result<()> {
+        tasks::refuse_known(self, task)?;
+        tasks::stage(self, task, txn)
+    }
+
+    fn admit(&mut self, task: TaskId, judged: bool) -> Result<()> {
+        if judged {
+            return tasks::unstage(self, task);
+        }
+        tasks::refuse_reserved_id(self, task)
+    }
+
+    fn insert(&mut self, record: &Record, _judged: bool) -> Result<()> {
+        tasks::insert(self, record)
+    }
+
+    fn update(&mut self, row: &TaskRow) -> Result<()> {
+        tasks::update(self, row)
+    }
+
+    fn delete(&mut self, row: &TaskRow) -> Result<()> {
+        tasks::delete(self, row)
+    }
+
+    fn pin(&mut self, row: &mut TaskRow, txn: TxnId) -> Result<()> {
+        tasks::pin(self, row.seq, Some(txn))
+    }
+
+    fn merge(&mut self, task: TaskId, holder: TaskId) -> Result<()> {
+        tasks::merge(self, task, holder)
+    }
+
+    fn is_group_busy(&mut self, record: &Record) -> Result<bool> {
+        groups::is_busy(self, record)
+    }
+
+    fn count_holders(&mut self, group: &str, limit: u32) -> Result<usize> {
+        groups::count_holders(self, group, limit)
+    }
+
+    fn first_waiting(&mut self, group: &str) -> Result<Option<TaskRow>> {
+        groups::first_waiting(self, group)
+    }
+
+    fn last_ready_behind(&mut self, group: &str, first: &TaskRow) -> Result<Option<TaskRow>> {
+        groups::last_ready_behind(self, group, first)
+    }
+
+    fn meet(&mut self, task: TaskId, done: TaskId) -> Result<bool> {
+        tasks::meet(self, task, done)
+    }
+
+    fn has_prerequisites(&mut self, task: TaskId) -> Result<bool> {
+        tasks::has_prerequisites(self, task)
+    }
+
+    fn drop_prerequisites(&mut self, record: &Record) -> Result<()> {
+        tasks::drop_prerequisites(self, record)
+    }
+
+    fn key_holder(&mut self, key: &str) -> Result<Option<TaskRow>> {
+        tasks::key_holder(self, key)
+    }
+
+    fn holds_key(&mut self, task: TaskId, key: &str) -> Result<bool> {
+        tasks::holds_key(self, task, key)
+    }
+
+    fn take_key(&mut self, record: &Record) -> Result<()> {
+        tasks::take_key(self, record)
+    }
+
+    fn free_key(&mut self, record: &Record) -> Result<()> {
+        tasks::free_key(self, record)
+    }
+
+    fn reserve(&mut self, what: Reservation, name: &str, txn: TxnId) -> Result<()> {
+        tasks::reserve(self, what, name, txn)
+    }
+
+    fn is_reserved(&mut self, what: Reservation, name: &str, txn: Option<TxnId>) -> Result<bool> {
+        tasks::is_reserved(self, what, name, txn)
+    }
+
+    fn pending_count(&mut self, queue: &str, limit: u64) -> Result<u64> {
+        tasks::pending_count(self, queue, limit)
+    }
+
+    fn mark(&mut self, key: &str) -> Result<Option<Vec<u8>>> {
+        tasks::mark(self, key)
+    }
+
+    fn set_mark(&mut self, key: &str, value: Option<&[u8]>) -> Result<()> {
+        tasks::set_mark(self, key, value)
+    }
+}

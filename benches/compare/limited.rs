@@ -42,8 +42,8 @@ fn limited(number: u64) -> Options {
     Options {
         priority: u8::try_from(number % 16).unwrap_or_default(),
         unique: Some(Unique {
-            key: format!("key/{number}"),
             on_duplicate: OnDuplicate::Refuse,
+            ..Unique::new(format!("key/{number}"))
         }),
         group: Some(format!("group/{number}")),
         ..Options::default()

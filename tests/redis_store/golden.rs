@@ -58,8 +58,8 @@ fn full() -> Options {
         priority: 30,
         delay: Some(Duration::from_secs(60)),
         unique: Some(Unique {
-            key: "key".into(),
             on_duplicate: OnDuplicate::Merge,
+            ..Unique::new("key")
         }),
         group: Some("group".into()),
         about: vec!["object".into()],

@@ -15,8 +15,8 @@ use crate::fixture::{Fixture, connect, fixture, make_database, remind};
 fn unique(key: &str) -> Options {
     Options {
         unique: Some(Unique {
-            key: key.to_owned(),
             on_duplicate: OnDuplicate::Refuse,
+            ..Unique::new(key)
         }),
         ..Options::default()
     }

@@ -146,8 +146,8 @@ fn a_refused_task_leaves_the_transaction_as_it_was() {
     let tasks = fixture.tasks("app.db");
     let unique = || Options {
         unique: Some(Unique {
-            key: "only".to_owned(),
             on_duplicate: OnDuplicate::Refuse,
+            ..Unique::new("only")
         }),
         ..Options::default()
     };

@@ -181,11 +181,10 @@ impl fmt::Display for Entry {
 /// The options of every task of an entry. A task that is refused would hold up its entry, so it merges.
 fn options(mut options: Options, key: &str, is_unique: bool) -> Options {
     options.about.push(key.to_owned());
-    let own = is_unique.then(|| key.to_owned());
-    let unique = options.unique.map(|unique| unique.key).or(own);
-    options.unique = unique.map(|key| Unique {
-        key,
+    let own = is_unique.then(|| Unique::new(key));
+    options.unique = options.unique.or(own).map(|unique| Unique {
         on_duplicate: OnDuplicate::Merge,
+        ..unique
     });
     options
 }

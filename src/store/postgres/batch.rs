@@ -227,14 +227,14 @@ pub(super) fn judge(
     lock_tasks(session, &settled, Names::default())?;
     if !batch.is_entangled() {
         announce(session, batch, txn)?;
-        return Judge::new(session, txn).judge(batch);
+        return Judge::new(session, txn, now).judge(batch);
     }
     session.later("SAVEPOINT votive_judge", Vec::new())?;
     perform_only(Performer::at_once(&mut *session, now), batch.clone())?;
     session.later("ROLLBACK TO SAVEPOINT votive_judge", Vec::new())?;
     session.later("RELEASE SAVEPOINT votive_judge", Vec::new())?;
     announce(session, batch, txn)?;
-    Judge::new(session, txn).lock(batch)
+    Judge::new(session, txn, now).lock(batch)
 }
 
 /// Announces all tasks of a batch, by one statement.

@@ -45,10 +45,9 @@ const COMPLAINTS: [(&str, &str); 11] = [
             OR NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = p.seq)",
     ),
     (
-        "is a unique key held by a task that is not pending",
+        "is a unique key held by a task that is gone or has ended",
         "SELECT u.key FROM @.unique_key u
-         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))
-            OR EXISTS (SELECT 1 FROM @.claim c WHERE c.id = u.id)",
+         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))",
     ),
     (
         "is reserved by a transaction that is not in doubt",

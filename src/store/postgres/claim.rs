@@ -16,7 +16,7 @@ use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
 use crate::store::{Arrival, Claim, ClaimRequest, Want, rules};
-use crate::task::State;
+use crate::task::{Record, State};
 use crate::time::Timestamp;
 
 /// How many tasks whose time has come one claim makes Ready at least: a bound on how long it takes.
@@ -322,10 +322,12 @@ fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim 
     }
 }
 
-/// A claimed task holds its key no more.
+/// A claimed task holds its key no more, unless it asked for that.
 fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
     let records = claims.iter().map(|claim| &claim.record);
-    for record in records.filter(|record| record.options.unique.is_some()) {
+    let is_free =
+        |record: &&Record| record.options.unique.is_some() && !lifecycle::holds_key(record);
+    for record in records.filter(is_free) {
         keys::free_key(session, record)?;
     }
     Ok(())

@@ -88,6 +88,7 @@ fn give_way(schema: &Schema, record: &Record) -> Option<Statement> {
         Value::Integer(Some(store::rank(record, published_at(record)))),
         Value::Integer(Some(options.places().into())),
         Value::Text(key),
+        Value::Integer(Some(published_at(record).as_micros())),
     ];
     let is_ready = record.state == State::Ready;
     is_ready.then(|| Statement::new(schema.fill(GIVE_WAY), values, None))
@@ -144,6 +145,10 @@ fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
     let mut parts = vec![TASK.to_owned(), LINE.to_owned()];
     if record.options.unique.is_some() {
         parts.push(KEY.to_owned());
+        if let Some(until) = lifecycle::rests_until(record) {
+            let number = parameters.add(Value::Integer(Some(until.as_micros())));
+            parts.push(rest(number));
+        }
     }
     parts.extend(objects(record, &mut parameters));
     parts.extend(prerequisites(record, &mut parameters));
@@ -155,7 +160,8 @@ fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
     let mut result = "SELECT 1 AS done FROM new".to_owned();
     if merges {
         parts.push(MERGED.to_owned());
-        result += " UNION ALL SELECT 1 FROM merged";
+        result += " UNION ALL SELECT 1 FROM merged UNION ALL ";
+        result += GONE;
     }
     let sql = format!("WITH {} {result}", parts.join(", "));
     let refusal = format!(
@@ -179,6 +185,7 @@ WITH last AS MATERIALIZED (
                 AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = w.seq)
                 AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))
         AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $4::text)
+        AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $4::text AND s.until > $5::bigint)
     ORDER BY t.rank DESC, t.seq DESC LIMIT 1),
 gone AS (DELETE FROM @.ready WHERE ctid = ANY (ARRAY(SELECT place FROM last)) RETURNING seq)
 UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT seq FROM gone))";
@@ -201,6 +208,7 @@ new AS (
         $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::text, $10::text, $11::bytea, $12::bigint,
         $13::bigint, $14::bytea, $15::bigint = 1, 0, 0, 0
     WHERE NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)
+        AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint)
         AND NOT EXISTS (SELECT 1 FROM @.reservation r WHERE r.kind = 0 AND r.name = $10::text)
         AND NOT EXISTS (SELECT 1 FROM @.alias a WHERE a.id = $1::bytea)
         AND NOT EXISTS (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea)
@@ -213,13 +221,34 @@ line AS (INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM new
 const KEY: &str = "\
 held AS (INSERT INTO @.unique_key (key, seq, id) SELECT $10::text, seq, id FROM new)";
 
-/// The alias of a task that merges into the holder of its key, unless that may be about to leave.
+/// Has the key of a task rest until the instant that is the parameter of this number.
+fn rest(number: usize) -> String {
+    format!(
+        "rested AS (
+             INSERT INTO @.resting AS r (key, id, until) SELECT $10::text, id, ${number}::bigint FROM new
+             ON CONFLICT (key) DO UPDATE SET id = EXCLUDED.id, until = EXCLUDED.until
+             WHERE EXCLUDED.until > r.until)"
+    )
+}
+
+/// Whether a task merges into one that is gone.
+const GONE: &str = "\
+SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint
+    AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)
+    AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = s.id)";
+
+/// The alias of a task that merges into the holder of its key, unless that may be about to leave, or into the
+/// task for whose sake the key rests.
 const MERGED: &str = "\
 merged AS (
     INSERT INTO @.alias (id, task)
-    SELECT $1::bytea, u.id FROM @.unique_key u WHERE u.key = $10::text
-        AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = u.seq)
-        AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = $1::bytea)
+    SELECT $1::bytea, h.id FROM (
+        SELECT u.id FROM @.unique_key u WHERE u.key = $10::text
+            AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = u.seq)
+        UNION ALL SELECT s.id FROM @.resting s JOIN @.task t ON t.id = s.id
+            WHERE s.key = $10::text AND s.until > $8::bigint
+                AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)) h
+    WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = $1::bytea)
         AND NOT EXISTS (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea)
     ON CONFLICT DO NOTHING
     RETURNING 1)";

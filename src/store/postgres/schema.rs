@@ -121,6 +121,14 @@ CREATE TABLE @.unique_key (
     key text   NOT NULL PRIMARY KEY
 );
 
+-- Keys that rest: no new task gets one before its time, whatever has become of the task that had it.
+CREATE TABLE @.resting (
+    until bigint NOT NULL,
+    id    bytea  NOT NULL,
+    key   text   NOT NULL PRIMARY KEY
+);
+CREATE INDEX resting_until ON @.resting (until);
+
 CREATE TABLE @.alias (
     id   bytea NOT NULL PRIMARY KEY,
     task bytea NOT NULL

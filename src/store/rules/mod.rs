@@ -11,7 +11,7 @@ mod perform;
 mod refuse;
 
 pub(super) use judge::Judge;
-pub(super) use keep::{arrive, keep, may_hold_key, pass_on, unblock};
+pub(super) use keep::{arrive, keep, pass_on, rest, unblock};
 pub(super) use perform::Performer;
 
 use crate::id::{ConsumerId, TaskId, Token, TxnId};
@@ -156,6 +156,21 @@ pub(super) trait Tables {
 
     /// Frees the task's key, if the task holds it.
     fn free_key(&mut self, record: &Record) -> Result<(), Self::Fault>;
+
+    /// Returns the task for whose sake a unique key rests at `now`; it may be gone.
+    fn resting(&mut self, key: &str, now: Timestamp) -> Result<Option<TaskId>, Self::Fault>;
+
+    /// Has the key of a task rest until then, unless it rests for longer already; and drops a few of the
+    /// rests that are over at `now`.
+    fn rest(
+        &mut self,
+        record: &Record,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Self::Fault>;
+
+    /// Ends the rest of the key of a task, if it rests for its sake.
+    fn end_rest(&mut self, record: &Record) -> Result<(), Self::Fault>;
 
     /// Reserves a name for a staged transaction.
     fn reserve(&mut self, what: Reservation, name: &str, txn: TxnId) -> Result<(), Self::Fault>;

@@ -187,7 +187,9 @@ fn take(
         now.as_micros(),
         record.counts.reclaims,
     ])?;
-    tasks::free_key(connection, record)?;
+    if !lifecycle::holds_key(record) {
+        tasks::free_key(connection, record)?;
+    }
     let expired = record.options.expires_at.is_some_and(|at| at <= now);
     let arrival = match (expired, reclaimed) {
         (true, _) => Arrival::Expired,

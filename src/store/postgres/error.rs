@@ -130,7 +130,7 @@ impl From<tokio_postgres::Error> for Fault {
         let (kind, is_fatal) = match error.as_db_error() {
             Some(database) => (kind(database), is_fatal(database)),
             // What the driver cannot make sense of may be half read: the connection is of no use.
-            None => (Kind::Unavailable, true),
+            None => (distrust(&error).unwrap_or(Kind::Unavailable), true),
         };
         Self {
             kind,
@@ -148,6 +148,18 @@ impl From<CodecError> for Fault {
             source: Some(Arc::new(error)),
         }
     }
+}
+
+/// Why an encrypted connection must not be used, if that is so: waiting does not help then.
+fn distrust(error: &tokio_postgres::Error) -> Option<Kind> {
+    let cause = std::error::Error::source(error)?.to_string();
+    cause.contains("invalid peer certificate").then(|| {
+        Kind::Invalid(
+            "the server's certificate is not trusted: name the file of the authority that has signed it by \
+             `sslrootcert`, and the server as its certificate names it"
+                .to_owned(),
+        )
+    })
 }
 
 fn is_fatal(error: &DbError) -> bool {

@@ -69,7 +69,7 @@ fn lock(schema: &Schema, record: &Record, statements: &mut Vec<Statement>) {
             schema.fill(
                 "SELECT count(*) FROM (
                      SELECT 1 FROM @.unique_key u JOIN @.task t ON t.seq = u.seq
-                     JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+                     JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
                      WHERE u.key = $1 FOR UPDATE OF r) AS holder",
             ),
             vec![Value::Text(Some(key.to_owned()))],
@@ -176,19 +176,19 @@ const GIVE_WAY: &str = "\
 WITH last AS MATERIALIZED (
     SELECT t.seq, r.place FROM @.task t CROSS JOIN LATERAL (
         SELECT r.ctid AS place FROM @.ready r
-        WHERE r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+        WHERE r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
         LIMIT 1 FOR UPDATE SKIP LOCKED) r
     WHERE t.group_key = $1::text AND t.state = 3 AND t.rank > $2::bigint
         AND (SELECT count(*) FROM @.task h WHERE h.group_key = $1::text AND h.state = 3) = $3::bigint
         AND NOT EXISTS (
             SELECT 1 FROM @.task w WHERE w.group_key = $1::text AND w.state = 1 AND w.rank <= $2::bigint
-                AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = w.seq)
+                AND w.pinned IS NULL
                 AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))
         AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $4::text)
         AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $4::text AND s.until > $5::bigint)
     ORDER BY t.rank DESC, t.seq DESC LIMIT 1),
-gone AS (DELETE FROM @.ready WHERE ctid = ANY (ARRAY(SELECT place FROM last)) RETURNING seq)
-UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT seq FROM gone))";
+gone AS (DELETE FROM @.ready WHERE ctid = ANY (ARRAY(SELECT place FROM last)) RETURNING first)
+UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT first FROM gone))";
 
 /// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
@@ -202,7 +202,7 @@ new AS (
             OR EXISTS (
                 SELECT 1 FROM @.task w
                 WHERE w.group_key = $9::text AND w.state = 1 AND w.rank <= $5::bigint
-                    AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = w.seq)
+                    AND w.pinned IS NULL
                     AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))) THEN 1
         ELSE $4::bigint END,
         $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::text, $10::text, $11::bytea, $12::bigint,
@@ -216,7 +216,9 @@ new AS (
     RETURNING seq, id, rank, queue, state)";
 
 const LINE: &str = "\
-line AS (INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM new WHERE state = 3)";
+line AS (
+    INSERT INTO @.ready (queue, rank, first, last)
+    SELECT queue, rank, seq, seq FROM new WHERE state = 3)";
 
 const KEY: &str = "\
 held AS (INSERT INTO @.unique_key (key, seq, id) SELECT $10::text, seq, id FROM new)";
@@ -244,7 +246,7 @@ merged AS (
     INSERT INTO @.alias (id, task)
     SELECT $1::bytea, h.id FROM (
         SELECT u.id FROM @.unique_key u WHERE u.key = $10::text
-            AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = u.seq)
+            AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = u.seq AND t.pinned IS NOT NULL)
         UNION ALL SELECT s.id FROM @.resting s JOIN @.task t ON t.id = s.id
             WHERE s.key = $10::text AND s.until > $8::bigint
                 AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)) h

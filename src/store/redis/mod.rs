@@ -6,7 +6,7 @@
 //!
 //! | file | what for |
 //! | --- | --- |
-//! | `options` `connection` `server` `foreign` | reaching the server, what it promises, and whose it is |
+//! | `options` `connection` `tls` `server` `foreign` | reaching the server, what it promises, and whose it is |
 //! | `script` `reply` `wire` `plain` `error` | how operations get there and answers come back |
 //! | `scripts/` | the operations, and the rules that they share |
 //! | `stage` `register` | two-phase commit, and who committed |
@@ -29,6 +29,7 @@ mod reply;
 mod script;
 mod server;
 mod stage;
+mod tls;
 mod wire;
 
 use std::any::Any;
@@ -136,9 +137,7 @@ fn open_keys(link: &Link) -> Result<(StoreId, Timestamp)> {
     let mut found = reply::list(link.run(&script::PEEK, Arguments::default())?)?;
     if found.is_empty() {
         foreign::refuse_foreign(link)?;
-        let arguments = Arguments::default()
-            .number(VERSION)
-            .with(StoreId::random().to_string());
+        let arguments = Arguments::default().shown(VERSION).shown(StoreId::random());
         found = reply::list(link.run(&script::OPEN, arguments)?)?;
     }
     let [version, id, clock] = &found[..] else {

@@ -42,7 +42,7 @@ local function about_key(object) return store .. 'about:' .. object end
 local function counted(state, queue) return state .. ':' .. queue end
 
 -- A member of a line: those of equal rank stand in the order of the store's sequence.
-local function place(id, task) return string.format('%016.0f:%s', task.seq, id) end
+local function place(id, task) return string.format('%016d:%s', task.seq, id) end
 local function id_of(member) return string.sub(member, 18) end
 
 local function load(id)

@@ -6,11 +6,11 @@ use std::sync::Barrier;
 
 use votive::id::TaskId;
 use votive::store::postgres::PostgresStore;
-use votive::store::{Amendment, Change, Inspect};
+use votive::store::{Amendment, Change, Claim, Inspect, Kind, Verdict};
 use votive::task::{State, StateSet};
 use votive_testbed::Postgres;
 
-use crate::fixture::{Process, SERVER, claim, done};
+use crate::fixture::{Process, SERVER, claim, done, settled};
 
 #[test]
 fn two_consumers_share_the_work() {
@@ -166,6 +166,31 @@ fn claims_that_end_one_by_one_leave_nothing_behind_when_their_holder_goes() {
     process.apply(vec![done(&again[0])]).unwrap();
     drop(presence);
     assert_eq!(rows(server, &store, "claim"), 0);
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_claim_that_is_over_ends_nothing_although_others_of_its_run_are_not() {
+    let Some(server) = &*SERVER else { return };
+    let store = crate::fixture::open(server);
+    let mut process = Process::new(&store);
+    process.enqueue(3);
+    let (consumer, presence) = process.consumer("web");
+    let claims = claim(&store, &consumer, 3);
+    let at = store.now().unwrap();
+    process
+        .apply(vec![settled(&claims[0], Verdict::Retry { at })])
+        .unwrap();
+    let lost = |claim: &Claim| Kind::ClaimLost(claim.record.id);
+    let late = process.apply(vec![done(&claims[0])]);
+    assert_eq!(late.unwrap_err().kind, lost(&claims[0]));
+    drop(presence);
+    let (consumer, _presence) = process.consumer("another");
+    let taken = claim(&store, &consumer, 1).remove(0);
+    assert_eq!(taken.record.id, claims[1].record.id);
+    let late = process.apply(vec![done(&claims[1])]);
+    assert_eq!(late.unwrap_err().kind, lost(&claims[1]));
+    process.apply(vec![done(&taken)]).unwrap();
     assert_eq!(store.check().unwrap(), Vec::<String>::new());
 }
 

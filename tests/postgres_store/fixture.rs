@@ -110,10 +110,14 @@ pub(crate) fn insert(record: Record) -> Change {
 }
 
 pub(crate) fn done(claim: &Claim) -> Change {
+    settled(claim, Verdict::Done)
+}
+
+pub(crate) fn settled(claim: &Claim, verdict: Verdict) -> Change {
     Change::Settle(Settlement {
         task: claim.record.id,
         token: claim.token,
-        verdict: Verdict::Done,
+        verdict,
         counts: claim.record.counts,
         account: None,
     })

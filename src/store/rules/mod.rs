@@ -16,7 +16,7 @@ pub(super) use perform::Performer;
 
 use crate::id::{ConsumerId, TaskId, Token, TxnId};
 use crate::store::lifecycle;
-use crate::store::{Batch, Kind, Listed};
+use crate::store::{Batch, Kind, Listed, Settlement};
 use crate::task::Record;
 use crate::time::Timestamp;
 
@@ -106,6 +106,16 @@ pub(super) trait Tables {
     /// Inserts a task that was just published, with all that hangs on it. Refuses an id that is known,
     /// unless the task was `judged` when it was announced.
     fn insert(&mut self, record: &Record, judged: bool) -> Result<(), Self::Fault>;
+
+    /// Ends the claim of a task that is done and leaves with nothing that hangs on it, where that is seen at a glance.
+    /// `false`, and nothing is changed, if it is not: also where the claim is lost or pinned.
+    fn finish_plain(
+        &mut self,
+        _settlement: &Settlement,
+        _txn: Option<TxnId>,
+    ) -> Result<bool, Self::Fault> {
+        Ok(false)
+    }
 
     /// Writes what has become of a task.
     fn update(&mut self, row: &RowOf<Self>) -> Result<(), Self::Fault>;

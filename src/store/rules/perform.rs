@@ -7,7 +7,7 @@ use super::refuse::{
 use super::{Reservation, Result, RowOf, Tables, arrive, keep, pass_on, rest, unblock};
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
-use crate::store::{Amendment, Applied, Change, Kind, Settlement};
+use crate::store::{Amendment, Applied, Change, Kind, Settlement, Verdict};
 use crate::task::{OnDuplicate, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
@@ -132,6 +132,9 @@ impl<T: Tables> Performer<T> {
 
     /// Ends a claim.
     pub(in crate::store) fn settle(&mut self, settlement: &Settlement) -> Result<(), T::Fault> {
+        if settlement.verdict == Verdict::Done && self.tables.finish_plain(settlement, self.txn)? {
+            return Ok(());
+        }
         let row = self.tables.find(settlement.task)?;
         let mut row = claimed(row, settlement)?;
         refuse_pinned(&row, self.txn)?;

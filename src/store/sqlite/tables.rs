@@ -7,6 +7,7 @@ use super::groups;
 use super::row::{Bytes, TaskRow};
 use super::tasks;
 use crate::id::{TaskId, TxnId};
+use crate::store::Settlement;
 use crate::store::rules::{self, Reservation, Tables};
 use crate::task::Record;
 use crate::time::Timestamp;
@@ -47,6 +48,10 @@ impl Tables for &Connection {
 
     fn insert(&mut self, record: &Record, _judged: bool) -> Result<()> {
         tasks::insert(self, record)
+    }
+
+    fn finish_plain(&mut self, settlement: &Settlement, txn: Option<TxnId>) -> Result<bool> {
+        tasks::finish_plain(self, settlement, txn)
     }
 
     fn update(&mut self, row: &TaskRow) -> Result<()> {

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
-use super::row::{Bytes, Sql, TaskRow, columns};
+use super::row::{self, Bytes, Sql, TaskRow, columns};
 use crate::codec;
 use crate::id::{TaskId, TxnId};
 use crate::store::rules::Reservation;
-use crate::store::{self, Kind, lifecycle};
+use crate::store::{self, Kind, Settlement, lifecycle};
 use crate::task::Record;
 use crate::time::Timestamp;
 
@@ -192,6 +192,29 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
             record.progress,
         ])?;
     Ok(())
+}
+
+/// Deletes a claimed task if its options are the usual ones: then it has no key, group, object or retention, and
+/// nothing of it is in other tables. `false` if they are not, if the claim is not the present one, or if it is
+/// pinned by another transaction than `txn`.
+pub(super) fn finish_plain(
+    connection: &Connection,
+    settlement: &Settlement,
+    txn: Option<TxnId>,
+) -> Result<bool> {
+    let deleted = connection
+        .prepare_cached(
+            "DELETE FROM votive_task WHERE id = ?1 AND state = 4 AND holder = ?2 AND token = ?3
+                 AND (pinned IS NULL OR pinned = ?4) AND options = ?5",
+        )?
+        .execute(params![
+            Sql(settlement.task),
+            Sql(settlement.token.incarnation),
+            settlement.token.count.cast_signed(),
+            txn.map(Sql),
+            row::usual_options(),
+        ])?;
+    Ok(deleted == 1)
 }
 
 /// Deletes a task with all that hangs on it, but for its unique key.

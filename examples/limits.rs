@@ -136,9 +136,10 @@ fn unique() -> Result<(), BoxError> {
 
 /// Runs four tasks with four workers; returns how many were under way at once, at most, and in what order they
 /// ended.
+#[expect(clippy::disallowed_methods, reason = "work that takes a while")]
 fn run(
     place: &(Queue, TransactionManager),
-    options: Options,
+    options: &Options,
 ) -> Result<(usize, Vec<u32>), BoxError> {
     enqueue(place, &[1, 2, 3, 4], |_| options.clone())?;
     let (present, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
@@ -162,7 +163,7 @@ fn one_at_a_time() -> Result<(), BoxError> {
         group: Some(kind_key::<Verify>("printer")),
         ..Options::default()
     };
-    let (most, order) = run(&queue()?, options)?;
+    let (most, order) = run(&queue()?, &options)?;
     println!("one at a time, in order: {order:?}");
     assert_eq!((most, order), (1, vec![1, 2, 3, 4]));
     Ok(())
@@ -174,7 +175,7 @@ fn two_at_a_time() -> Result<(), BoxError> {
         group_limit: Some(2),
         ..Options::default()
     };
-    let (most, order) = run(&queue()?, options)?;
+    let (most, order) = run(&queue()?, &options)?;
     println!("two at a time: at most {most} of {order:?}");
     assert!(most <= 2);
     Ok(())
@@ -186,7 +187,7 @@ fn two_of_a_kind() -> Result<(), BoxError> {
     place.0.change_settings(&place.1, |settings| {
         settings.kind_limits.insert(Verify::KIND.to_owned(), 2);
     })?;
-    let (most, order) = run(&place, Options::default())?;
+    let (most, order) = run(&place, &Options::default())?;
     println!("two of a kind: at most {most} of {order:?}");
     assert!(most <= 2);
     Ok(())

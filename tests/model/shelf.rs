@@ -493,5 +493,6 @@ fn rank(record: &Record) -> i64 {
     let since = record.published_at.max(record.not_before);
     let since = since.expect("a visible task was published");
     let ageing = record.options.ageing.unwrap_or(AGEING).as_micros();
-    since.as_micros() + ageing as i64 * i64::from(record.options.priority)
+    let ageing = i64::try_from(ageing).expect("a step is worth a month at most");
+    since.as_micros() + ageing * i64::from(record.options.priority)
 }

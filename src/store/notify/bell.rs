@@ -119,9 +119,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    fn nothing() -> Result<Look, Infallible> {
-        Ok(Look::Quiet(HOUR))
-    }
+    const NOTHING: Result<Look, Infallible> = Ok(Look::Quiet(HOUR));
 
     #[test]
     fn a_ring_during_the_look_is_not_slept_through() {
@@ -131,7 +129,7 @@ mod tests {
             looks += 1;
             if looks == 1 {
                 bell.ring();
-                return nothing();
+                return NOTHING;
             }
             Ok(Look::Served(Interest::Ready("default".to_owned())))
         });
@@ -143,7 +141,7 @@ mod tests {
         let bell = Bell::default();
         let mut rest = bell.rest(HOUR);
         bell.interrupt();
-        assert_eq!(rest.until_served(nothing).unwrap(), None);
+        assert_eq!(rest.until_served(|| NOTHING).unwrap(), None);
     }
 
     #[test]
@@ -151,7 +149,7 @@ mod tests {
         let bell = Bell::default();
         thread::scope(|threads| {
             let mut rest = bell.rest(HOUR);
-            let waiter = threads.spawn(move || rest.until_served(nothing));
+            let waiter = threads.spawn(move || rest.until_served(|| NOTHING));
             bell.interrupt();
             assert_eq!(waiter.join().unwrap().unwrap(), None);
         });
@@ -163,7 +161,7 @@ mod tests {
         let mut looks = 0;
         let served = bell.rest(Duration::ZERO).until_served(|| {
             looks += 1;
-            nothing()
+            NOTHING
         });
         assert_eq!((served.unwrap(), looks), (None, 1));
     }

@@ -347,7 +347,12 @@ mod tests {
         };
         std::thread::scope(|threads| {
             let (go, gone) = mpsc::channel::<()>();
-            threads.spawn(|| writer.run(WRITE, move |_| Ok(gone.recv().unwrap())));
+            threads.spawn(|| {
+                writer.run(WRITE, move |_| {
+                    gone.recv().unwrap();
+                    Ok(())
+                })
+            });
             let wait_for = |count| {
                 while writer.waiting() < count {
                     std::thread::yield_now();

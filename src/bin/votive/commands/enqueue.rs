@@ -147,6 +147,7 @@ fn options(typed: &TaskOptions) -> Options {
         },
         unique: typed.unique.clone().map(|key| Unique { key, on_duplicate }),
         group: typed.group.clone(),
+        group_limit: typed.group_limit,
         about: typed.about.clone(),
         user: typed.user.clone(),
         retention: typed.retention,

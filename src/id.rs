@@ -294,6 +294,15 @@ impl Token {
         }
     }
 
+    /// Mints tokens for so many claims, whose counts follow each other, and returns the first.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn next_of(incarnation: Incarnation, claims: usize) -> Self {
+        Self {
+            incarnation,
+            count: TOKEN_COUNT.fetch_add(claims as u64, Ordering::Relaxed),
+        }
+    }
+
     /// Takes the 16 bytes that [`to_bytes`](Self::to_bytes) gave.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {

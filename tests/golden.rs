@@ -79,8 +79,8 @@ fn full() -> TaskOptions {
         expires_at: Some(Timestamp::from_micros(i64::MAX)),
         timeout: Some(Duration::from_millis(1_500)),
         unique: Some(Unique {
-            key: "key".into(),
             on_duplicate: OnDuplicate::Refuse,
+            ..Unique::new("key")
         }),
         group: Some("group".into()),
         about: vec!["object".into()],

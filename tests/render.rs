@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use ::postgres::types::{ToSql, Type};
-use votive::id::{ConsumerId, Incarnation, TaskId};
+use votive::id::{ConsumerId, Incarnation, TaskId, TxnId};
 use votive::store::postgres::{self, PostgresStore};
 use votive::store::render::{Rendered, Value};
 use votive::store::sqlite::{self, SqliteStore};
-use votive::store::{Batch, Change, ClaimRequest, Kind, Store, Want};
+use votive::store::{
+    Batch, Change, ClaimRequest, Kind, Settlement, Store, StoreExt, Verdict, Want,
+};
 use votive::task::{Format, OnDuplicate, Options, Payload, Record, State, Unique};
 use votive_testbed::{Postgres, or_skip};
 
@@ -152,7 +154,10 @@ fn state(application: &dyn Application, task: TaskId) -> Option<State> {
 fn unique(key: &str, on_duplicate: OnDuplicate) -> Options {
     let key = key.to_owned();
     Options {
-        unique: Some(Unique { key, on_duplicate }),
+        unique: Some(Unique {
+            on_duplicate,
+            ..Unique::new(key)
+        }),
         ..Options::default()
     }
 }
@@ -210,6 +215,72 @@ fn a_unique_key_merges_or_refuses(app: &dyn Application) {
         [first, merged, refused].map(found),
         [Some(first), Some(first), None]
     );
+}
+
+/// Has the one task of the application run and be done.
+fn finish(app: &dyn Application) {
+    let (store, incarnation) = (app.store(), Incarnation::random());
+    let now = store.now().unwrap();
+    store.enroll(incarnation, now).unwrap();
+    let _presence = store.attend(incarnation, Duration::from_secs(60)).unwrap();
+    let request = ClaimRequest {
+        consumer: ConsumerId {
+            incarnation,
+            name: "web-1".to_owned(),
+        },
+        wants: vec![Want {
+            queue: "it's a \"queue\"; --".to_owned(),
+            count: 1,
+        }],
+        lease: Duration::from_secs(60),
+    };
+    let claim = store.claim(&request, now).unwrap().remove(0);
+    let done = Change::Settle(Settlement {
+        task: claim.record.id,
+        token: claim.token,
+        verdict: Verdict::Done,
+        counts: claim.record.counts,
+        account: None,
+    });
+    let txn = TxnId {
+        incarnation,
+        sequence: 1,
+    };
+    store.apply_alone(txn, &Batch::new(vec![done])).unwrap();
+}
+
+fn a_key_at_rest_merges_or_refuses(app: &dyn Application) {
+    let hourly = |on_duplicate| Options {
+        unique: Some(Unique {
+            on_duplicate,
+            ..Unique::new("it's").for_after_enqueued(Duration::from_secs(3_600))
+        }),
+        retention: None,
+        ..Options::default()
+    };
+    let (first, rendered) = insert(app, hourly(OnDuplicate::Merge));
+    assert!(app.execute(&rendered, true));
+    finish(app);
+    let (merged, rendered) = insert(app, hourly(OnDuplicate::Merge));
+    assert!(app.execute(&rendered, true));
+    let (refused, rendered) = insert(app, hourly(OnDuplicate::Refuse));
+    assert!(!app.execute(&rendered, true));
+    assert_eq!(
+        [first, merged, refused].map(|task| state(app, task)),
+        [None; 3]
+    );
+    let kept = Options {
+        retention: Some(Duration::from_secs(3_600)),
+        unique: Some(Unique::new("kept").for_after_ended(Duration::from_secs(3_600))),
+        ..Options::default()
+    };
+    let (first, rendered) = insert(app, kept.clone());
+    assert!(app.execute(&rendered, true));
+    finish(app);
+    let (alias, rendered) = insert(app, kept);
+    assert!(app.execute(&rendered, true));
+    let states = [first, alias].map(|task| state(app, task));
+    assert_eq!(states, [Some(State::Done); 2]);
 }
 
 fn groups_prerequisites_and_objects_are_rendered_too(app: &dyn Application) {
@@ -301,6 +372,7 @@ for_both! {
     a_task_is_visible_when_the_application_commits_and_gone_when_it_does_not
     a_task_is_inserted_once
     a_unique_key_merges_or_refuses
+    a_key_at_rest_merges_or_refuses
     groups_prerequisites_and_objects_are_rendered_too
     a_group_gives_its_places_to_those_of_its_tasks_that_are_first
     what_is_no_new_task_is_refused

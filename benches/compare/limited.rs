@@ -88,8 +88,8 @@ fn prioritised(number: u64) -> Options {
 fn keyed(number: u64) -> Options {
     Options {
         unique: Some(Unique {
-            key: format!("key/{number}"),
             on_duplicate: OnDuplicate::Refuse,
+            ..Unique::new(format!("key/{number}"))
         }),
         ..Options::default()
     }

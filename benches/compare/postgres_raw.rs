@@ -61,7 +61,7 @@ fn task_insert(client: &mut Client) -> Result<Statement> {
              INSERT INTO votive.task (seq, id, payload, rank, enqueued_at, published_at, {names})
              VALUES (nextval('votive.task_seq'), $1, $2, $3, $3, $3, {literals})
              RETURNING seq, rank, queue)
-         INSERT INTO votive.ready (queue, rank, seq) SELECT queue, rank, seq FROM task"
+         INSERT INTO votive.ready (queue, rank, first, last) SELECT queue, rank, seq, seq FROM task"
     ))?)
 }
 

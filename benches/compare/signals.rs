@@ -1,6 +1,6 @@
 //! The bare signal of each store: what wakes one who waits, and the least look that tells him so.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,17 +20,17 @@ const LOOKS_MAX: Duration = Duration::from_secs(5);
 /// A signal that takes longer is lost.
 const LOST: Duration = Duration::from_secs(10);
 
-/// Sends signals by `send`, one at a time, and returns how long after each the other side was awake.
+/// Sends signals by `send`, one at a time, which says when that was done, and returns how long after each the other side
+/// was awake.
 fn measure(
     count: u64,
     woken: &Receiver<Instant>,
-    mut send: impl FnMut() -> Result<()>,
+    mut send: impl FnMut() -> Result<Instant>,
 ) -> Result<Vec<Duration>> {
     let mut latencies = Vec::new();
     for _ in 0..count {
         std::thread::sleep(PAUSE);
-        send()?;
-        let signalled = Instant::now();
+        let signalled = send()?;
         let awake = woken.recv_timeout(LOST)?;
         latencies.push(awake.saturating_duration_since(signalled));
     }
@@ -78,7 +78,10 @@ pub(crate) fn channel(count: u64) -> Result<Vec<Duration>> {
             .iter()
             .try_for_each(|()| wakes.send(Instant::now()))
     });
-    measure(count, &woken, || Ok(sender.send(())?))
+    measure(count, &woken, || {
+        sender.send(())?;
+        Ok(Instant::now())
+    })
 }
 
 /// A row is committed; another connection watches the log, and looks for it.
@@ -99,23 +102,40 @@ pub(crate) fn sqlite(path: &Path, count: u64) -> Result<Vec<Duration>> {
     let _watcher = watch(&path.with_extension("db-wal"), wakes, look)?;
     measure(count, &woken, || {
         writer.execute("INSERT INTO task DEFAULT VALUES", [])?;
-        Ok(())
+        Ok(Instant::now())
     })
 }
 
-/// A record is appended and flushed; somebody else watches the file, and looks how long it is.
+/// A record is appended and flushed under a lock; somebody else watches the file, and looks under the same lock how long
+/// it is: what was written before it was flushed must not be seen.
 pub(crate) fn file(path: &Path, count: u64) -> Result<Vec<Duration>> {
     let mut log = File::create(path)?;
+    let (writing, reading) = (File::open(path)?, File::open(path)?);
     let (wakes, woken) = unbounded();
-    let (seen, mut length) = (path.to_owned(), 0);
-    let look = move || {
-        let now = fs::metadata(&seen)?.len();
-        Ok(std::mem::replace(&mut length, now) != now)
-    };
-    let _watcher = watch(path, wakes, look)?;
+    let mut length = 0;
+    let mut watcher = notify::recommended_watcher(move |_: notify::Result<_>| {
+        let look = || {
+            reading.lock()?;
+            let now = reading.metadata()?.len();
+            reading.unlock()?;
+            std::io::Result::Ok(now)
+        };
+        if let Ok(now) = look()
+            && std::mem::replace(&mut length, now) != now
+        {
+            // Nobody waits any more when the measurement is over.
+            let _over = wakes.send(Instant::now());
+        }
+    })?;
+    watcher.watch(path, RecursiveMode::NonRecursive)?;
     measure(count, &woken, || {
+        writing.lock()?;
         log.write_all(&[b'x'; 100])?;
-        Ok(log.sync_data()?)
+        log.sync_data()?;
+        // From here on it may be seen.
+        let flushed = Instant::now();
+        writing.unlock()?;
+        Ok(flushed)
     })
 }
 
@@ -141,7 +161,7 @@ pub(crate) fn redis(url: &str, count: u64) -> Result<Vec<Duration>> {
             .arg("task")
             .arg("1")
             .exec(&mut publisher)?;
-        Ok(())
+        Ok(Instant::now())
     })
 }
 
@@ -159,5 +179,8 @@ pub(crate) fn postgres(url: &str, count: u64) -> Result<Vec<Duration>> {
         Ok(())
     });
     let mut notifier = Client::connect(url, NoTls)?;
-    measure(count, &woken, || Ok(notifier.batch_execute("NOTIFY task")?))
+    measure(count, &woken, || {
+        notifier.batch_execute("NOTIFY task")?;
+        Ok(Instant::now())
+    })
 }

@@ -25,6 +25,8 @@ pub(crate) struct Book {
     /// Ids of merged tasks, to the task that stays.
     pub(crate) aliases: BTreeMap<TaskId, TaskId>,
     pub(crate) marks: BTreeMap<String, Vec<u8>>,
+    /// For whose sake a unique key rests, and until when.
+    pub(crate) resting: BTreeMap<String, (TaskId, Timestamp)>,
     pub(crate) staged: BTreeMap<TxnId, Staged>,
     /// Staged transactions that have ended, and whether they were published.
     pub(crate) ended: BTreeMap<TxnId, bool>,

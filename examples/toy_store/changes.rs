@@ -65,19 +65,30 @@ impl Book {
         }
         let key = lifecycle::wanted_key(record);
         if let Some(unique) = key {
-            match self.key_holder(&unique.key) {
-                None if !judged && self.is_reserved_key(&unique.key) => return Err(Kind::Conflict),
-                None => {}
-                Some((_, holder)) if unique.on_duplicate == OnDuplicate::Refuse => {
-                    let (key, holder) = (unique.key.clone(), holder.record.id);
+            let holder = self.key_holder(&unique.key);
+            let is_pinned = holder.is_some_and(|(_, holder)| holder.pinned);
+            let holder = holder.map(|(_, holder)| holder.record.id);
+            let resting = self.resting.get(&unique.key);
+            let resting = resting
+                .filter(|(_, until)| *until > now)
+                .map(|(task, _)| *task);
+            match (holder.or(resting), unique.on_duplicate) {
+                (_, OnDuplicate::Refuse) if judged => {}
+                (Some(holder), OnDuplicate::Refuse) => {
+                    let key = unique.key.clone();
                     return Err(Kind::NotUnique { key, holder });
                 }
-                Some((_, holder)) if holder.pinned => return Err(Kind::Conflict),
-                Some((_, holder)) => {
-                    let holder = holder.record.id;
-                    self.aliases.insert(id, holder);
+                (Some(_), _) if is_pinned && !judged => return Err(Kind::Conflict),
+                (Some(holder), _) => {
+                    if self.find(holder).is_some() {
+                        self.aliases.insert(id, holder);
+                    }
                     return Ok(Some((id, holder)));
                 }
+                (None, _) if !judged && self.is_reserved_key(&unique.key) => {
+                    return Err(Kind::Conflict);
+                }
+                (None, _) => {}
             }
         }
         let mut entry = Entry {
@@ -88,6 +99,9 @@ impl Book {
             record: record.clone(),
         };
         lifecycle::publish(&mut entry.record, self.is_busy(record), now)?;
+        if key.is_some() {
+            self.rest(&entry.record, now);
+        }
         self.last += 1;
         self.tasks.insert(self.last, entry);
         self.go_on(self.last, now)?;
@@ -108,6 +122,10 @@ impl Book {
             entry.claim = None;
             lifecycle::settle(&mut entry.record, settlement, now)
         })?;
+        let ended = self.tasks.get(&sequence).map(|entry| entry.record.clone());
+        if let Some(record) = ended.filter(|record| record.state.is_ended()) {
+            self.rest(&record, now);
+        }
         self.follow(sequence, fate, now)
     }
 
@@ -136,6 +154,9 @@ impl Book {
             }
             lifecycle::amend(&mut entry.record, expect, amendment, is_busy, now)
         })?;
+        if matches!(amendment, Amendment::Cancel | Amendment::Remove) {
+            self.resting.retain(|_, (rester, _)| *rester != task);
+        }
         self.follow(sequence, fate, now)
     }
 
@@ -164,7 +185,23 @@ impl Book {
         Ok(())
     }
 
-    /// Changes a task, then lets it give up its unique key, or, if it comes back, take it again if that is free.
+    /// Has the unique key of a task rest, if it is to, and forgets the rests that are over.
+    fn rest(&mut self, record: &Record, now: Timestamp) {
+        self.resting.retain(|_, (_, until)| *until > now);
+        if let (Some(unique), Some(until)) =
+            (&record.options.unique, lifecycle::rests_until(record))
+        {
+            let rest = self
+                .resting
+                .entry(unique.key.clone())
+                .or_insert((record.id, now));
+            if rest.1 < until {
+                *rest = (record.id, until);
+            }
+        }
+    }
+
+    /// Changes a task, then lets it give up its unique key, or take it again if it comes back and that is free.
     fn change<T>(
         &mut self,
         sequence: Sequence,
@@ -176,11 +213,10 @@ impl Book {
             .as_ref()
             .is_some_and(|key| self.key_holder(key).is_none() && !self.is_reserved_key(key));
         let entry = self.tasks.get_mut(&sequence).ok_or(Kind::Other)?;
-        let was_pending = StateSet::PENDING.contains(entry.record.state);
+        let held = lifecycle::holds_key(&entry.record);
         let result = change(entry)?;
-        let is_pending = StateSet::PENDING.contains(entry.record.state);
-        let may_take = !was_pending && is_free;
-        entry.holds_key = is_pending && key.is_some() && (entry.holds_key || may_take);
+        let holds = lifecycle::holds_key(&entry.record);
+        entry.holds_key = holds && (entry.holds_key || (is_free && !held));
         Ok(result)
     }
 

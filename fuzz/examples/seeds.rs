@@ -117,9 +117,9 @@ fn record() -> Record {
         delay: Some(Duration::from_millis(1_500)),
         expires_at: Some(NOW),
         unique: Some(Unique {
-            key: "key".into(),
             on_duplicate: OnDuplicate::Refuse,
-        }),
+..Unique::new("key")
+}),
         group: Some("group".into()),
         about: vec!["document/1".into()],
         waits_for: vec![ID],

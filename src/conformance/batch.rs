@@ -126,9 +126,9 @@ pub(super) fn a_record_comes_back_as_it_went_in(scene: &mut Scene<'_>) {
             ..RetryPolicy::default()
         },
         unique: Some(Unique {
-            key: "key".to_owned(),
             on_duplicate: OnDuplicate::Refuse,
-        }),
+..Unique::new("key").for_after_enqueued(Duration::from_secs(8)).for_after_ended(Duration::from_secs(7))
+}),
         group: Some("group".to_owned()),
         about: vec!["invoice/7".to_owned(), "customer/1".to_owned()],
         user: Some("ann".to_owned()),

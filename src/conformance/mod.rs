@@ -174,6 +174,21 @@ cases! { $
         of_a_staged_batch_the_first_that_wants_a_key_gets_it
         a_batch_may_take_a_key_that_it_frees
     }
+    hold {
+        a_running_task_keeps_its_key_if_it_says_so
+        a_task_that_is_tried_again_keeps_its_key_until_it_has_ended
+        a_batch_may_take_the_key_of_a_running_task_that_it_ends
+        a_key_rests_for_a_period_after_its_task_was_enqueued
+        a_key_rests_for_a_period_after_its_task_has_ended
+        a_task_merges_into_one_that_has_ended_while_its_key_rests
+        the_key_of_a_task_that_is_cancelled_or_removed_does_not_rest
+        a_merge_into_a_key_that_rests_is_judged_again_at_publish
+        a_staged_task_gets_its_key_although_that_rests_by_then
+        a_staged_merge_goes_into_a_task_whose_end_is_staged
+        a_refused_batch_leaves_keys_at_rest_as_they_were
+        of_many_threads_one_gets_a_key_in_its_period
+        a_key_rests_over_a_crash
+    }
     claim {
         tasks_come_in_the_order_of_publishing
         a_lower_priority_goes_first

@@ -301,8 +301,8 @@ pub(super) fn request(consumer: &ConsumerId, wants: &[(&str, usize)]) -> ClaimRe
 pub(super) fn unique(key: &str, on_duplicate: OnDuplicate) -> Options {
     Options {
         unique: Some(Unique {
-            key: key.to_owned(),
             on_duplicate,
+            ..Unique::new(key)
         }),
         ..Options::default()
     }

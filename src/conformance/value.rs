@@ -13,9 +13,9 @@ const ODD: &str = "a:b;c,d{e}f%g_h*i?j[k]l\\m'n\"o`p q\nr$1\u{1f980}\u{7f}";
 pub(super) fn a_name_may_have_any_character_but_nul(scene: &mut Scene<'_>) {
     let options = Options {
         unique: Some(Unique {
-            key: ODD.to_owned(),
             on_duplicate: OnDuplicate::Refuse,
-        }),
+..Unique::new(ODD)
+}),
         group: Some(ODD.to_owned()),
         user: Some(ODD.to_owned()),
         retention: Some(Duration::from_secs(9)),

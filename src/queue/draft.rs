@@ -109,8 +109,16 @@ impl<T: Task> Draft<T> {
 
     /// Makes the task the only one of this key, and says what happens to the second.
     pub fn unique_or(mut self, key: impl Into<String>, on_duplicate: OnDuplicate) -> Self {
-        let key = key.into();
-        self.options.unique = Some(Unique { key, on_duplicate });
+        self.options.unique = Some(Unique {
+            on_duplicate,
+            ..Unique::new(key)
+        });
+        self
+    }
+
+    /// Makes the task the only one of a key, in the way that is said there.
+    pub fn unique_as(mut self, unique: Unique) -> Self {
+        self.options.unique = Some(unique);
         self
     }
 

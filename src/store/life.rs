@@ -2,6 +2,7 @@
 //! functions of [`lifecycle`](super::lifecycle) are these rules for whole records.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -194,6 +195,24 @@ impl Life {
             }
             _ => None,
         }
+    }
+
+    /// Whether a task in its state keeps others from its unique key.
+    pub(in crate::store) fn holds_key(&self, options: &Options) -> bool {
+        options.unique.as_ref().is_some_and(|unique| {
+            let is_running = self.state == State::Claimed;
+            StateSet::PENDING.contains(self.state) || (is_running && unique.hold.until_ended)
+        })
+    }
+
+    /// Until when the unique key rests, as far as can be told by now.
+    pub(in crate::store) fn rests_until(&self, options: &Options) -> Option<Timestamp> {
+        let hold = options.unique.as_ref()?.hold;
+        let after =
+            |at: Option<Timestamp>, period: Option<Duration>| Some(at?.saturating_add(period?));
+        let enqueued = after(self.published_at, hold.after_enqueued);
+        let ended_at = self.ended_at.filter(|_| self.state != State::Cancelled);
+        enqueued.max(after(ended_at, hold.after_ended))
     }
 
     /// Computes the claim order of a task that was published, or became due, at `at`.

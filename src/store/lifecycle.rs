@@ -12,9 +12,13 @@
 //!   it; or when there are just as many holders as its limit, of which the last that is Ready, and not
 //!   pinned, comes after it: that one [`gives way`](give_way). This is so after each change of a task of
 //!   the group, and a claim changes nothing of it. A task whose time has not come takes no place.
-//! - **Unique key.** A task *holds* its key while it is pending ([`StateSet::PENDING`]): the key is free
-//!   from the claim on. A task that comes back takes its key again only if nobody holds or reserved it, and if not
-//!   goes on without it.
+//! - **Unique key.** A task *holds* its key in the states that [`holds_key`] names: unless it asks for more,
+//!   the key is free from the claim on. A task that comes back to one of them takes its key again only if
+//!   nobody holds or reserved it, and if not goes on without it.
+//! - **Resting key.** From when a task with a [`Hold`](crate::task::Hold) becomes visible, and from when it is
+//!   done or Dead, its key *rests* until [`rests_until`] says, unless it rests for longer already. That outlives
+//!   the task, and ends if the task is cancelled or removed. It keeps nobody from the key but new tasks: who
+//!   finds no holder is judged by it as by one, and merges into a task that may be gone.
 //! - **Room.** How many tasks of a queue are pending is judged when a batch is staged or applied, and
 //!   never again: what is staged is published even if the queue is full by then.
 //! - **Arrival.** The set of prerequisites that are not met is the store's; when the last one arrives,
@@ -130,6 +134,18 @@ pub fn check_room(queue: &str, pending: u64, pending_max: u64) -> Result<(), Kin
         queue: queue.to_owned(),
         pending_max,
     })
+}
+
+/// Whether a task in the state that it is in holds its unique key, if it has got it.
+#[must_use]
+pub fn holds_key(record: &Record) -> bool {
+    Life::of(record).holds_key(&record.options)
+}
+
+/// Returns until when the unique key of a task rests, as far as its record tells by now.
+#[must_use]
+pub fn rests_until(record: &Record) -> Option<Timestamp> {
+    Life::of(record).rests_until(&record.options)
 }
 
 /// Returns the unique key that a new task asks for: none if it ended elsewhere.

@@ -58,7 +58,7 @@ impl Unique {
     /// ```
     #[must_use]
     pub fn by_kind_and<T: Task>(context: &str) -> Self {
-        Self::merging(kind_key::<T>(context))
+        Self::new(kind_key::<T>(context))
     }
 
     /// Makes a task the only one of its kind with this value that waits to be started; a second one
@@ -72,7 +72,7 @@ impl Unique {
         let payload = Payload::encode(task, PayloadLimits::default())?;
         let digest = digest(&[&T::VERSION.to_be_bytes(), &payload.bytes]);
         let key = format!("{}:{}#{digest}", T::KIND.len(), T::KIND);
-        Ok(Self::merging(bounded(key)))
+        Ok(Self::new(bounded(key)))
     }
 
     /// Has the transaction that enqueues a second task refused.
@@ -80,13 +80,6 @@ impl Unique {
     pub fn or_refuse(mut self) -> Self {
         self.on_duplicate = OnDuplicate::Refuse;
         self
-    }
-
-    fn merging(key: String) -> Self {
-        Self {
-            key,
-            on_duplicate: OnDuplicate::Merge,
-        }
     }
 }
 

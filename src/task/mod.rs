@@ -18,7 +18,9 @@ pub use follow_up::FollowUp;
 pub use key::kind_key;
 pub use name::Name;
 pub(crate) use options::shared as shared_options;
-pub use options::{AGEING_DEFAULT, AGEING_MAX, GROUP_LIMIT_MAX, OnDuplicate, Options, Unique};
+pub use options::{
+    AGEING_DEFAULT, AGEING_MAX, GROUP_LIMIT_MAX, Hold, OnDuplicate, Options, Unique,
+};
 pub use payload::{Format, Payload, PayloadError, PayloadLimits};
 pub use record::{Counts, Record};
 pub use retry::RetryPolicy;

@@ -21,16 +21,67 @@ pub enum OnDuplicate {
     Refuse,
 }
 
-/// A key that at most one task may hold that is neither claimed nor ended.
+/// A key that at most one task may hold: one that is neither claimed nor ended, unless `hold` says more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Unique {
     /// The key; unique within one store, whatever the queue.
     pub key: String,
     /// What happens to the second.
     pub on_duplicate: OnDuplicate,
+    /// For how long the task keeps others from the key. Defaults to as long as it waits to be run.
+    pub hold: Hold,
+}
+
+/// For how long a task keeps others from its unique key. The default is as long as it waits to be run.
+///
+/// Periods are by the store's clock, and go on when the task has left. One that is cancelled or removed ends
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Hold {
+    /// Whether it does so while it runs, too. A second task then merges into one that may have read already
+    /// what the second was to see. Defaults to false.
+    pub until_ended: bool,
+    /// For how long it does so after it became visible, whatever has become of it by then. Defaults to none.
+    pub after_enqueued: Option<Duration>,
+    /// For how long it does so after it was done, or became Dead. Defaults to none.
+    pub after_ended: Option<Duration>,
 }
 
 impl Unique {
+    /// Makes a task the only one of this key that waits to be run; a second one merges into it.
+    #[must_use]
+    pub fn new(key: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            on_duplicate: OnDuplicate::Merge,
+            hold: Hold::default(),
+        }
+    }
+
+    /// Keeps others from the key while the task runs, too. Defaults to only while it waits.
+    #[must_use]
+    pub fn until_ended(mut self) -> Self {
+        self.hold.until_ended = true;
+        self
+    }
+
+    /// Keeps others from the key for this long after the task became visible, whatever has become of it: of
+    /// the tasks of the key there is at most one in the period. Defaults to no such period.
+    #[must_use]
+    pub fn for_after_enqueued(mut self, period: Duration) -> Self {
+        self.hold.after_enqueued = Some(period);
+        self
+    }
+
+    /// Keeps others from the key until the task has ended, and for this long after that. Defaults to no such
+    /// period.
+    #[must_use]
+    pub fn for_after_ended(mut self, period: Duration) -> Self {
+        self.hold.until_ended = true;
+        self.hold.after_ended = Some(period);
+        self
+    }
+
     /// Makes the key from the kind and the payload, so that of equal tasks there is only one: the kind,
     /// and a UUID of version 5 (RFC 9562) of the payload with its version and format.
     ///
@@ -47,8 +98,8 @@ impl Unique {
             kind
         };
         Self {
-            key: format!("{shown}#{}", digest.as_simple()),
             on_duplicate,
+            ..Self::new(format!("{shown}#{}", digest.as_simple()))
         }
     }
 }
@@ -89,7 +140,7 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// What follows a failure.
     pub retry: RetryPolicy,
-    /// Makes the task the only one of its key. Defaults to none.
+    /// Makes the task the only one of its key, for as long as its [`hold`](Unique::hold) says. Defaults to none.
     pub unique: Option<Unique>,
     /// Of the tasks of one group no more run at the same time than [`group_limit`](Self::group_limit) says.
     /// Defaults to none.

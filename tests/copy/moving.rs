@@ -152,8 +152,8 @@ fn a_task_whose_key_is_held_in_the_other_store_merges_there() {
     let pair = Pair::new();
     let options = || Options {
         unique: Some(Unique {
-            key: "key".to_owned(),
             on_duplicate: votive::task::OnDuplicate::Merge,
+            ..Unique::new("key")
         }),
         ..Options::default()
     };

@@ -245,7 +245,10 @@ fn options() -> impl Strategy<Value = Box<Options>> {
                 retention,
                 group,
                 group_limit: group_limit.flatten(),
-                unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
+                unique: key.map(|(key, on_duplicate)| Unique {
+                    on_duplicate,
+                    ..Unique::new(key)
+                }),
                 ..Options::default()
             })
         },

@@ -176,8 +176,8 @@ fn a_task_that_would_merge_is_refused_because_it_is_waited_for() {
     let world = World::new();
     let merging = Options {
         unique: Some(Unique {
-            key: "key".to_owned(),
             on_duplicate: OnDuplicate::Merge,
+            ..Unique::new("key")
         }),
         ..Options::default()
     };

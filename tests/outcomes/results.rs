@@ -113,8 +113,8 @@ fn who_waits_for_a_task_that_merged_gets_the_result_of_the_other() {
     let world = World::new();
     let unique = || Options {
         unique: Some(Unique {
-            key: "one".to_owned(),
             on_duplicate: OnDuplicate::Merge,
+            ..Unique::new("one")
         }),
         ..options(1)
     };

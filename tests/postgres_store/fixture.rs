@@ -43,13 +43,19 @@ pub(crate) struct Process<'s> {
 
 impl<'s> Process<'s> {
     pub(crate) fn new(store: &'s PostgresStore) -> Self {
+        Self::enrolled(store).unwrap()
+    }
+
+    pub(crate) fn enrolled(
+        store: &'s PostgresStore,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let incarnation = Incarnation::random();
-        store.enroll(incarnation, store.now().unwrap()).unwrap();
-        Self {
+        store.enroll(incarnation, store.now()?)?;
+        Ok(Self {
             store,
             incarnation,
             sequence: 0,
-        }
+        })
     }
 
     pub(crate) fn txn(&mut self) -> TxnId {
@@ -75,10 +81,17 @@ impl<'s> Process<'s> {
     }
 
     pub(crate) fn consumer(&self, name: &str) -> (ConsumerId, votive::store::Presence) {
+        self.attended(name).unwrap()
+    }
+
+    pub(crate) fn attended(
+        &self,
+        name: &str,
+    ) -> Result<(ConsumerId, votive::store::Presence), Error> {
         let incarnation = Incarnation::random();
-        let presence = self.store.attend(incarnation, Duration::from_secs(60));
+        let presence = self.store.attend(incarnation, Duration::from_secs(60))?;
         let name = name.to_owned();
-        (ConsumerId { incarnation, name }, presence.unwrap())
+        Ok((ConsumerId { incarnation, name }, presence))
     }
 }
 
@@ -97,10 +110,14 @@ pub(crate) fn insert(record: Record) -> Change {
 }
 
 pub(crate) fn done(claim: &Claim) -> Change {
+    settled(claim, Verdict::Done)
+}
+
+pub(crate) fn settled(claim: &Claim, verdict: Verdict) -> Change {
     Change::Settle(Settlement {
         task: claim.record.id,
         token: claim.token,
-        verdict: Verdict::Done,
+        verdict,
         counts: claim.record.counts,
         account: None,
     })

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod claims;
+mod encryption;
 mod faults;
 mod fixture;
 mod opening;

@@ -195,6 +195,37 @@ fn a_claim_is_staged_to_be_settled_by_one_of_two() {
     });
 }
 
+/// Two claims of one task each, which two transactions end in different orders, while somebody else has the first.
+#[test]
+fn who_ends_claims_and_who_stages_their_end_wait_for_each_other_in_one_order() {
+    let Some(server) = &*SERVER else { return };
+    let (store, mut gate) = open(server);
+    let [mut process, mut another] = [Process::new(&store), Process::new(&store)];
+    process.enqueue(2);
+    let (consumer, _presence) = process.consumer("web");
+    let claims = [(); 2].map(|()| claim(&store, &consumer, 1).remove(0));
+    let [there, back] = [[0, 1], [1, 0]].map(|order| order.map(|at: usize| done(&claims[at])));
+    let first = claims[0].record.id.to_bytes().to_vec();
+    let keep = format!(
+        "SELECT 1 FROM {}.task WHERE id = $1 FOR UPDATE",
+        gate.schema
+    );
+    gate.client.batch_execute("BEGIN").unwrap();
+    gate.client.execute(&keep, &[&first]).unwrap();
+    let txn = process.txn();
+    let (staged, applied) = std::thread::scope(|threads| {
+        let staging = threads.spawn(|| stage(&store, txn, back.to_vec()));
+        let stage = gate.await_blocked(None);
+        let applying = threads.spawn(|| another.apply(there.to_vec()));
+        gate.await_blocked(Some(stage));
+        gate.client.batch_execute("ROLLBACK").unwrap();
+        (staging.join().unwrap(), applying.join().unwrap())
+    });
+    staged.unwrap();
+    assert_eq!(applied.unwrap_err().kind, Kind::Pinned(claims[0].record.id));
+    assert_publishes(&store, txn, 0);
+}
+
 #[test]
 fn a_claim_whose_settlement_is_being_staged_is_not_taken_back() {
     let Some(server) = &*SERVER else { return };
@@ -208,7 +239,7 @@ fn a_claim_whose_settlement_is_being_staged_is_not_taken_back() {
     let txn = process.txn();
     let staging = || stage(&store, txn, vec![done(&claimed)]).unwrap();
     let taken = gate.hold(
-        "FOR UPDATE OF c, t",
+        "SELECT h.incarnation FROM held",
         || claim(&store, &consumer, 1),
         staging,
     );

@@ -67,14 +67,14 @@ fn try_record(store: &PostgresStore) -> Option<votive::task::Record> {
     store.now().ok().map(|_| record(store))
 }
 
+/// The server may be killed before anybody has begun.
 fn insist_process(store: &PostgresStore) -> Process<'_> {
-    insist(|| store.now());
-    Process::new(store)
+    insist(|| Process::enrolled(store))
 }
 
 fn consume(store: &PostgresStore, world: &World, until_empty: bool) {
     let mut process = insist_process(store);
-    let (consumer, _presence) = process.consumer("web-1");
+    let (consumer, _presence) = insist(|| process.attended("web-1"));
     let request = request(&consumer, 5);
     loop {
         let now = insist(|| store.now());

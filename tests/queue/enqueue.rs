@@ -206,8 +206,8 @@ fn a_task_that_merged_is_named_with_the_one_that_stays() {
     let (queue, manager) = volatile();
     let only = || Options {
         unique: Some(Unique {
-            key: "ann".into(),
             on_duplicate: OnDuplicate::Merge,
+            ..Unique::new("ann")
         }),
         ..Options::default()
     };

@@ -58,8 +58,8 @@ fn full() -> Options {
         priority: 30,
         delay: Some(Duration::from_secs(60)),
         unique: Some(Unique {
-            key: "key".into(),
             on_duplicate: OnDuplicate::Merge,
+            ..Unique::new("key")
         }),
         group: Some("group".into()),
         about: vec!["object".into()],
@@ -189,11 +189,8 @@ fn write_once(path: &PathBuf) -> Option<()> {
         let server = server()?;
         fill(&open(&server));
         let enrolled = "open:1700000000000000:somewhere";
-        let incarnations = "{votive:default}:incarnations";
-        tell(
-            &server,
-            &["HSET", incarnations, &INCARNATION.to_string(), enrolled],
-        );
+        let meta = "{votive:default}:meta";
+        tell(&server, &["HSET", meta, &INCARNATION.to_string(), enrolled]);
         fs::write(path, dump(&server)).unwrap();
     }
     Some(())

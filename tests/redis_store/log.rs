@@ -1,11 +1,11 @@
 //! What the server writes down: all but claims, whether or not it has rewritten its file meanwhile.
 #![cfg(test)]
 
-use votive::store::{Change, Claim, Inspect, Settlement, Verdict};
+use votive::store::{Change, Claim, Inspect, Kind, Settlement, Verdict};
 use votive::task::{Counts, State};
 use votive_testbed::Redis;
 
-use crate::fixture::{Client, connect, done, eventually, server, tell};
+use crate::fixture::{Client, connect, done, eventually, insert, kind, server, tell};
 
 /// Has the server write its memory down, and waits until that is done.
 fn rewrite(server: &Redis) {
@@ -97,7 +97,7 @@ fn read_log(server: &Redis) -> Vec<u8> {
 }
 
 #[test]
-fn a_task_that_comes_alone_is_logged_in_six_commands() {
+fn a_task_that_comes_alone_is_logged_in_five_commands() {
     let Some(server) = server() else { return };
     let client = Client::new(server.address());
     client.enqueue();
@@ -111,7 +111,7 @@ fn a_task_that_comes_alone_is_logged_in_six_commands() {
     let own = keys
         .iter()
         .filter(|key| !["leases", "managers"].contains(*key));
-    assert_eq!(own.count(), 6, "{keys:?}");
+    assert_eq!(own.count(), 5, "{keys:?}");
 }
 
 #[test]
@@ -129,4 +129,48 @@ fn a_claim_does_not_wait_for_the_disk() {
     for key in [":task:", ":meta", ":held:", ":ready:"] {
         assert!(!written.contains(key), "{written}");
     }
+}
+
+#[test]
+fn a_task_among_many_is_logged_in_two_commands() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    let insert_many = || (0..10).map(|_| insert(client.record())).collect();
+    client.apply_as(client.txn(), insert_many()).unwrap();
+    let before = read_log(&server).len();
+    client.apply_as(client.txn(), insert_many()).unwrap();
+    let written = read_log(&server).split_off(before);
+    let written = String::from_utf8_lossy(&written);
+    let count = |key: &str| {
+        written
+            .matches(&format!("{{votive:default}}:{key}"))
+            .count()
+    };
+    let counts = [
+        "task:",
+        "body:",
+        "tasks\r",
+        "ready:",
+        "meta\r",
+        "outcomes\r",
+    ]
+    .map(count);
+    assert_eq!(counts, [10, 10, 1, 1, 1, 0]);
+}
+
+#[test]
+fn a_refused_batch_leaves_none_of_its_tasks_behind() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    let (new, known) = (client.record(), client.record());
+    client.apply(insert(known.clone())).unwrap();
+    // The first is refused, so that nobody comes to undo the second.
+    let batch = vec![insert(known.clone()), insert(new.clone())];
+    let refused = kind(client.apply_as(client.txn(), batch));
+    assert_eq!(refused, Kind::TaskExists(known.id));
+    assert_eq!(
+        (client.is_visible(new.id), client.is_visible(known.id)),
+        (false, true)
+    );
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
 }

@@ -4,6 +4,7 @@
 mod backlog;
 mod cuts;
 mod deaths;
+mod encryption;
 mod fixture;
 mod golden;
 mod leases;

@@ -57,9 +57,11 @@ fn a_server_whose_disk_is_full_loses_nothing_that_it_acknowledged() {
     tell(&server, &["BGREWRITEAOF"]);
     let (txn, record) = (client.txn(), client.record());
     let lost = record.id;
-    assert_eq!(
-        kind(client.apply_as(txn, vec![insert(record)])),
-        Kind::Unknown
+    // The thread that renews leases may have been the one at whose write the server gave up: then it is gone already.
+    let refused = kind(client.apply_as(txn, vec![insert(record)]));
+    assert!(
+        matches!(refused, Kind::Unknown | Kind::Unavailable),
+        "{refused:?}"
     );
     fs::remove_file(&log).unwrap();
     fs::write(&log, "").unwrap();

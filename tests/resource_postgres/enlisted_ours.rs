@@ -101,8 +101,8 @@ fn tasks_without_rows_are_committed_by_a_joined_session_too() {
 fn unique(on_duplicate: OnDuplicate) -> Options {
     Options {
         unique: Some(Unique {
-            key: "key".to_owned(),
             on_duplicate,
+            ..Unique::new("key")
         }),
         ..Options::default()
     }

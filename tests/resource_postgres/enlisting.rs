@@ -124,8 +124,8 @@ fn a_refused_task_leaves_the_transaction_as_it_was() {
     let Some(mut setting) = setting() else { return };
     let options = || Options {
         unique: Some(Unique {
-            key: "key".to_owned(),
             on_duplicate: OnDuplicate::Refuse,
+            ..Unique::new("key")
         }),
         ..Options::default()
     };

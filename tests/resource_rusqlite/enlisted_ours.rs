@@ -79,8 +79,8 @@ fn tasks_without_rows_are_committed_by_a_joined_session_too() {
 fn unique(on_duplicate: OnDuplicate) -> votive::task::Options {
     votive::task::Options {
         unique: Some(Unique {
-            key: "only".to_owned(),
             on_duplicate,
+            ..Unique::new("only")
         }),
         ..votive::task::Options::default()
     }

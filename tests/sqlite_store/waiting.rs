@@ -11,8 +11,8 @@ use crate::fixture::{Client, done, place, record};
 
 fn enqueue_unique(client: &Client) -> TaskId {
     let unique = Some(Unique {
-        key: "key".to_owned(),
         on_duplicate: OnDuplicate::Merge,
+        ..Unique::new("key")
     });
     let record = record().with_options(Options {
         unique,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use votive::task::{OnDuplicate, Options, Unique};
+use votive::task::{Hold, OnDuplicate, Options, Unique};
 use votive::time::Timestamp;
 
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -59,7 +59,7 @@ pub(crate) enum Edit {
 fn options() -> impl Strategy<Value = Box<Options>> {
     let seconds = || prop_oneof![3 => Just(None), 1 => (1_u64..60).prop_map(Some)];
     let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
-    let key = prop_oneof![2 => Just(None), 1 => ("[ab]", duplicate).prop_map(Some)];
+    let key = prop_oneof![2 => Just(None), 1 => ("[ab]", duplicate, hold()).prop_map(Some)];
     let limit = prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)];
     let group = prop_oneof![2 => Just(None), 1 => ("[gh]", limit).prop_map(Some)];
     (
@@ -73,7 +73,11 @@ fn options() -> impl Strategy<Value = Box<Options>> {
     )
         .prop_map(|(key, group, priority, ageing, delay, retention, expiry)| {
             Box::new(Options {
-                unique: key.map(|(key, on_duplicate)| Unique { key, on_duplicate }),
+                unique: key.map(|(key, on_duplicate, hold)| Unique {
+                    key,
+                    on_duplicate,
+                    hold,
+                }),
                 group: group.clone().map(|(group, _)| group),
                 group_limit: group.and_then(|(_, limit)| limit),
                 priority,
@@ -85,6 +89,20 @@ fn options() -> impl Strategy<Value = Box<Options>> {
                 ..Options::default()
             })
         })
+}
+
+fn hold() -> impl Strategy<Value = Hold> {
+    let period = || {
+        let seconds = (1_u64..60).prop_map(Duration::from_secs);
+        proptest::option::weighted(0.2, seconds)
+    };
+    (proptest::bool::weighted(0.3), period(), period()).prop_map(
+        |(until_ended, after_enqueued, after_ended)| Hold {
+            until_ended,
+            after_enqueued,
+            after_ended,
+        },
+    )
 }
 
 fn edit() -> impl Strategy<Value = Edit> {

@@ -16,16 +16,20 @@
 //! server.restart().unwrap();
 //! ```
 
+pub mod disk;
 mod error;
+pub mod pgbouncer;
 mod port;
 pub mod postgres;
 mod program;
 pub mod proxy;
 pub mod redis;
 mod server;
+pub mod tls;
 mod watchdog;
 
 pub use error::{Error, Result, or_skip, skip};
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use proxy::{Fault, Proxy};
 pub use redis::Redis;

@@ -12,15 +12,17 @@ use postgres::{Client, NoTls};
 use crate::error::{Error, Result};
 use crate::program;
 use crate::server::{Kind, Server};
+use crate::tls::Certificate;
 
 /// The user who owns the server, and the one under whom it runs where the tests run as root, whom it
 /// refuses.
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
 
 /// How a server is set up.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     settings: BTreeMap<String, String>,
+    is_encrypted: bool,
 }
 
 impl Options {
@@ -28,6 +30,15 @@ impl Options {
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+}
+
+impl Options {
+    /// Has the server offer encrypted connections, with a certificate of an authority of its own.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.is_encrypted = true;
         self
     }
 }
@@ -60,6 +71,9 @@ impl Postgres {
             is_root: program::is_root()?,
         };
         program.make_cluster(&initdb, folder.path())?;
+        if program.options.is_encrypted {
+            program.make_certificate(folder.path())?;
+        }
         Server::start(program, folder.keep()).map(Self)
     }
 
@@ -111,6 +125,23 @@ impl Postgres {
         self.0.folder()
     }
 
+    /// The certificate of the authority that has signed the server's, if it encrypts.
+    #[must_use]
+    pub fn tls_root(&self) -> PathBuf {
+        Certificate::in_folder(self.0.folder()).root
+    }
+
+    /// Makes a folder the server's own, as it wants those of tablespaces to be.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn give(&self, folder: &Path) -> Result<()> {
+        if self.0.kind().is_root {
+            program::output(Command::new("chown").arg(USER).arg(folder))?;
+        }
+        Ok(())
+    }
+
     /// What it wrote to its log since it was last started.
     #[must_use]
     pub fn log(&self) -> PathBuf {
@@ -139,7 +170,7 @@ impl Program {
         if self.is_root {
             program::output(Command::new("chown").arg(USER).arg(folder))?;
         }
-        let mut command = self.as_user(initdb);
+        let mut command = as_user(initdb, self.is_root);
         command.args([
             "--auth=trust",
             "--username",
@@ -153,6 +184,15 @@ impl Program {
         program::output(command.current_dir(folder)).map(drop)
     }
 
+    fn make_certificate(&self, folder: &Path) -> Result<()> {
+        let files = Certificate::make(folder)?;
+        if self.is_root {
+            let mut chown = Command::new("chown");
+            program::output(chown.arg(USER).args([files.chain, files.key]))?;
+        }
+        Ok(())
+    }
+
     fn undead(&self) -> Error {
         let log = "its children outlive a kill".to_owned();
         Error::Failed {
@@ -160,18 +200,18 @@ impl Program {
             log,
         }
     }
+}
 
-    /// The command that runs a program as somebody who may.
-    fn as_user(&self, program: &Path) -> Command {
-        if !self.is_root {
-            return Command::new(program);
-        }
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid", USER, "--regid", USER, "--init-groups"])
-            .arg(program);
-        command
+/// The command that runs a program as somebody who may.
+pub(crate) fn as_user(program: &Path, is_root: bool) -> Command {
+    if !is_root {
+        return Command::new(program);
     }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", USER, "--regid", USER, "--init-groups"])
+        .arg(program);
+    command
 }
 
 impl Kind for Program {
@@ -185,7 +225,7 @@ impl Kind for Program {
     }
 
     fn command(&self, folder: &Path, port: u16) -> Command {
-        let mut command = self.as_user(&self.path);
+        let mut command = as_user(&self.path, self.is_root);
         command.arg("-D").arg(data(folder)).arg("-k").arg(folder);
         command.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
         // Shared memory in its folder goes with it even after a kill.
@@ -195,18 +235,26 @@ impl Kind for Program {
             ("shared_buffers", "32MB"),
         ];
         let defaults = defaults.map(|(name, value)| format!("{name}={value}"));
+        let files = Certificate::in_folder(folder);
+        let encryption = [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", files.chain.display()),
+            format!("ssl_key_file={}", files.key.display()),
+        ];
+        let is_encrypted = self.options.is_encrypted;
+        let encryption = encryption.into_iter().filter(|_| is_encrypted);
         let settings = self
             .options
             .settings
             .iter()
             .map(|(name, value)| format!("{name}={value}"));
-        for setting in defaults.into_iter().chain(settings) {
+        for setting in defaults.into_iter().chain(encryption).chain(settings) {
             command.arg("-c").arg(setting);
         }
         command
     }
 
-    fn is_ready(&self, port: u16) -> bool {
+    fn is_ready(&self, _: &Path, port: u16) -> bool {
         let url = format!("postgres://{USER}@127.0.0.1:{port}/postgres?connect_timeout=5");
         Client::connect(&url, NoTls).is_ok()
     }

@@ -8,11 +8,15 @@ use crate::error::{Error, Result};
 /// Where Debian keeps the programs of each version of Postgres, off the path.
 const POSTGRES: &str = "/usr/lib/postgresql";
 
-/// Finds a program on the path, or beside the newest Postgres.
+/// Where Debian keeps programs of servers, off the path of whoever is not root.
+const SYSTEM: &str = "/usr/sbin";
+
+/// Finds a program on the path, among those of servers, or beside the newest Postgres.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).collect::<Vec<_>>();
-    let folders = on_path.into_iter().chain(postgres_folders());
+    let folders = on_path.into_iter().chain([SYSTEM.into()]);
+    let folders = folders.chain(postgres_folders());
     folders
         .map(|folder| folder.join(name))
         .find(|program| program.is_file())

@@ -1,7 +1,8 @@
 //! Private Redis servers, and Valkey ones.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::program;
 use crate::server::{Kind, Server};
+use crate::tls::Certificate;
 
 /// How a server is set up: every write on disk before its answer, unless a setting says otherwise.
 #[derive(Debug, Clone)]
@@ -16,6 +18,7 @@ pub struct Options {
     program: &'static str,
     settings: Vec<(String, String)>,
     password: Option<String>,
+    is_encrypted: bool,
 }
 
 impl Default for Options {
@@ -24,6 +27,7 @@ impl Default for Options {
             program: "redis-server",
             settings: Vec::new(),
             password: None,
+            is_encrypted: false,
         }
     }
 }
@@ -53,6 +57,15 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Has the server take nothing but encrypted connections on its port, with a certificate of an authority of its own.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.is_encrypted = true;
+        self
+    }
+}
+
 /// A server of its own; killed, and its data removed, when this is dropped or the process ends.
 pub struct Redis(Server<Program>);
 
@@ -70,6 +83,9 @@ impl Redis {
         let path = program::require(options.program, options.program.starts_with("valkey"))?;
         let folder = tempfile::Builder::new().prefix("redis-").tempdir();
         let folder = folder.map_err(Error::system("make a folder"))?.keep();
+        if options.is_encrypted {
+            Certificate::make(&folder)?;
+        }
         Server::start(Program { path, options }, folder).map(Self)
     }
 
@@ -85,6 +101,10 @@ impl Redis {
         let password = self
             .password()
             .map_or_else(String::new, |word| format!(":{word}@"));
+        if self.0.kind().options.is_encrypted {
+            let root = self.tls_root();
+            return format!("rediss://{password}{address}/0?tls_root={}", root.display());
+        }
         format!("redis://{password}{address}/0")
     }
 
@@ -118,6 +138,12 @@ impl Redis {
         self.0.kind().options.password.as_deref()
     }
 
+    /// The certificate of the authority that has signed the server's, if it encrypts.
+    #[must_use]
+    pub fn tls_root(&self) -> PathBuf {
+        Certificate::in_folder(self.0.folder()).root
+    }
+
     /// Where its data is.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -146,10 +172,40 @@ fn socket(folder: &Path) -> PathBuf {
 }
 
 impl Program {
-    /// Says `PING`; only `+PONG` counts: a server that reads its data says `-LOADING`.
-    fn ping(&self, port: u16) -> std::io::Result<bool> {
-        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+    /// The settings of a server that encrypts.
+    fn encryption(&self, folder: &Path, port: &str) -> Vec<(String, String)> {
+        if !self.options.is_encrypted {
+            return Vec::new();
+        }
+        let files = Certificate::in_folder(folder);
+        let shown = |path: &Path| path.display().to_string();
+        let settings = [
+            ("port", "0".to_owned()),
+            ("tls-port", port.to_owned()),
+            ("tls-cert-file", shown(&files.chain)),
+            ("tls-key-file", shown(&files.key)),
+            ("tls-ca-cert-file", shown(&files.root)),
+            ("tls-auth-clients", "no".to_owned()),
+        ];
+        settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .into()
+    }
+
+    /// Says `PING`, by the socket in the file system if the port is encrypted; only `+PONG` counts: a server that reads its data says `-LOADING`.
+    fn ping(&self, folder: &Path, port: u16) -> std::io::Result<bool> {
+        let patience = Some(Duration::from_secs(5));
+        if self.options.is_encrypted {
+            let connection = UnixStream::connect(socket(folder))?;
+            connection.set_read_timeout(patience)?;
+            return self.ping_by(connection);
+        }
+        let connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        connection.set_read_timeout(patience)?;
+        self.ping_by(connection)
+    }
+
+    fn ping_by(&self, mut connection: impl Read + Write) -> std::io::Result<bool> {
         if let Some(password) = &self.options.password {
             connection.write_all(format!("AUTH {password}\r\n").as_bytes())?;
         }
@@ -191,14 +247,16 @@ impl Kind for Program {
             ),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        for (name, value) in defaults.iter().chain(&self.options.settings) {
+        let encryption = self.encryption(folder, &port);
+        let all = defaults.iter().chain(&encryption);
+        for (name, value) in all.chain(&self.options.settings) {
             command.arg(format!("--{name}")).arg(value);
         }
         command
     }
 
-    fn is_ready(&self, port: u16) -> bool {
-        self.ping(port).unwrap_or_default()
+    fn is_ready(&self, folder: &Path, port: u16) -> bool {
+        self.ping(folder, port).unwrap_or_default()
     }
 
     fn kill(&self, process: &mut Child) -> Result<()> {

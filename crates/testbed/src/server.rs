@@ -30,7 +30,7 @@ pub(crate) trait Kind: Send + Sync {
     fn command(&self, folder: &Path, port: u16) -> Command;
 
     /// Whether it answers.
-    fn is_ready(&self, port: u16) -> bool;
+    fn is_ready(&self, folder: &Path, port: u16) -> bool;
 
     /// Kills it, its children too, with no chance to put anything in order.
     fn kill(&self, process: &mut Child) -> Result<()>;
@@ -132,7 +132,7 @@ impl<K: Kind> Server<K> {
             if ended.is_some() {
                 return Err(self.failed());
             }
-            if self.kind.is_ready(self.port) {
+            if self.kind.is_ready(&self.folder, self.port) {
                 return Ok(());
             }
             select! {

@@ -165,3 +165,82 @@ impl Claiming {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::id::{ConsumerId, TxnId};
+    use crate::register::Register;
+    use crate::store::file::Options;
+    use crate::store::{Batch, Change, Stage, Want};
+    use crate::task::{Format, Payload, Record};
+
+    const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+    fn enqueue(store: &FileStore, txn: TxnId) -> store::Result<()> {
+        let payload = Payload {
+            format: Format::Bytes,
+            version: 0,
+            bytes: vec![b'x'; 1_000].into(),
+        };
+        let record = Record::new(TaskId::new(NOW), "default", "kind", payload, NOW);
+        let batch = Batch::new(vec![Change::Insert(Box::new(record))]);
+        store.apply(txn, &batch, &[], NOW).map(drop)
+    }
+
+    /// Claims as `claim` does once it has seen that there is something.
+    fn claim(store: &FileStore, incarnation: Incarnation) -> Result<usize> {
+        let claiming = Claiming {
+            request: ClaimRequest {
+                consumer: ConsumerId {
+                    incarnation,
+                    name: "web-1".to_owned(),
+                },
+                wants: vec![Want {
+                    queue: "default".to_owned(),
+                    count: 9,
+                }],
+                lease: Duration::MAX,
+            },
+            departed: BTreeSet::new(),
+            visits: Arc::default(),
+        };
+        let claims = store.write(CLAIM, move |desk| claiming.claim(desk, NOW));
+        claims.map(|claims| claims.len())
+    }
+
+    #[test]
+    fn a_claim_that_lines_up_behind_a_new_task_shares_its_append() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::open(folder.path().join("store"), Options::default()).unwrap();
+        let incarnation = Incarnation::random();
+        store.enroll(incarnation, NOW).unwrap();
+        let _presence = store.attend(incarnation, Duration::MAX).unwrap();
+        let txn = |sequence| TxnId {
+            incarnation,
+            sequence,
+        };
+        let blocker = File::open(folder.path().join("store/lock")).unwrap();
+        blocker.lock().unwrap();
+        let line_up = |count| {
+            while store.writes_waiting() < count {
+                std::thread::yield_now();
+            }
+        };
+        let claimed = std::thread::scope(|threads| {
+            // This one waits for the lock; the other two share what is appended next.
+            threads.spawn(|| enqueue(&store, txn(1)).unwrap());
+            line_up(1);
+            threads.spawn(|| enqueue(&store, txn(2)).unwrap());
+            line_up(2);
+            let claimed = threads.spawn(|| claim(&store, incarnation).unwrap());
+            line_up(3);
+            blocker.unlock().unwrap();
+            claimed.join().unwrap()
+        });
+        assert_eq!(claimed, 1);
+        assert_eq!(claim(&store, incarnation).unwrap(), 1);
+    }
+}

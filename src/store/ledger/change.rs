@@ -1,13 +1,17 @@
 //! What each change of a batch does to the content.
 
+use std::sync::Arc;
+
 use super::Judged;
 use super::content::Content;
 use super::entry::{Entry, Keeper};
 use super::index::{Group, Place, Sequence};
+use super::resting::Rest;
 use crate::id::TaskId;
+use crate::store::life::Life;
 use crate::store::lifecycle::{self, Fate, Turn};
 use crate::store::{Amendment, Applied, Batch, Change, Kind, Settlement, Verdict};
-use crate::task::{OnDuplicate, Record, State, StateSet};
+use crate::task::{OnDuplicate, Options, Record, State, StateSet};
 use crate::time::Timestamp;
 
 /// How many tasks past their retention one batch drops.
@@ -81,12 +85,18 @@ impl<B: Clone> Scribe<'_, B> {
         if self.content.find(id).is_some() || self.content.reserved.ids.contains(&id) {
             return Err(Kind::TaskExists(id));
         }
-        if let Some((sequence, holder)) = self.holder_to_merge_into(record)? {
-            self.content.merge(id, sequence);
+        if let Some(holder) = self.holder_to_merge_into(record)? {
+            // One for whose sake a key rests may be gone; then there is nothing to be another name of.
+            if let Some((sequence, _)) = self.content.find(holder) {
+                self.content.merge(id, sequence);
+            }
             return Ok(Some((id, holder)));
         }
         let is_busy = self.content.index.is_busy(None, &record.options);
         let entry = Entry::publish(record, is_busy, self.now, self.keeper)?;
+        if lifecycle::wanted_key(record).is_some() {
+            self.rest(&entry.life, &entry.options);
+        }
         let sequence = self.content.insert(entry);
         if is_busy {
             self.content.go_on(sequence, self.now)?;
@@ -94,25 +104,44 @@ impl<B: Clone> Scribe<'_, B> {
         Ok(None)
     }
 
-    fn holder_to_merge_into(&self, record: &Record) -> Judged<Option<(Sequence, TaskId)>> {
+    /// Has the key of a task rest, if it is to.
+    fn rest(&mut self, life: &Life, options: &Options) {
+        if let (Some(unique), Some(until)) = (&options.unique, life.rests_until(options)) {
+            let task = life.id;
+            self.content
+                .rest(&unique.key, Rest { task, until }, self.now);
+        }
+    }
+
+    fn holder_to_merge_into(&self, record: &Record) -> Judged<Option<TaskId>> {
         let Some(unique) = lifecycle::wanted_key(record) else {
             return Ok(None);
         };
         let content = &*self.content;
-        let holder = content.index.keys.get(&unique.key);
-        let holder = holder.and_then(|sequence| Some((*sequence, content.entries.get(*sequence)?)));
-        match (holder, unique.on_duplicate) {
+        let key = &unique.key;
+        let holder = content.index.keys.get(key);
+        let holder = holder.and_then(|sequence| content.entries.get(*sequence));
+        let found = holder
+            .map(Entry::id)
+            .or_else(|| content.resting.at(key, self.now));
+        match (found, unique.on_duplicate) {
+            (Some(found), OnDuplicate::Merge) => {
+                if !self.is_judged && holder.is_some_and(|holder| holder.pinned) {
+                    return Err(Kind::Conflict);
+                }
+                Ok(Some(found))
+            }
+            // Whoever got the key since the batch was judged did not keep to its reservation, or only has it rest.
+            (_, OnDuplicate::Refuse) if self.is_judged => Ok(None),
+            (Some(holder), OnDuplicate::Refuse) => Err(Kind::NotUnique {
+                key: key.clone(),
+                holder,
+            }),
             // Batches that were judged share the key: the first takes it, the others merge into it.
-            (None, _) if !self.is_judged && content.reserved.keys.contains_key(&unique.key) => {
+            (None, _) if !self.is_judged && content.reserved.keys.contains_key(key) => {
                 Err(Kind::Conflict)
             }
             (None, _) => Ok(None),
-            (Some((_, entry)), OnDuplicate::Refuse) => Err(Kind::NotUnique {
-                key: unique.key.clone(),
-                holder: entry.id(),
-            }),
-            (Some((_, entry)), OnDuplicate::Merge) if entry.pinned => Err(Kind::Conflict),
-            (Some((sequence, entry)), OnDuplicate::Merge) => Ok(Some((sequence, entry.id()))),
         }
     }
 
@@ -127,6 +156,12 @@ impl<B: Clone> Scribe<'_, B> {
             return Err(Kind::Pinned(task));
         }
         if settlement.verdict == Verdict::Done && entry.options.retention.is_none() {
+            if entry.options.unique.is_some() {
+                let (mut life, options) = (entry.life, Arc::clone(&entry.options));
+                if life.settle(&options, settlement, self.now)? == Fate::Leaves {
+                    self.rest(&life, &options);
+                }
+            }
             // It goes as it is: a copy to undo with would only be thrown away.
             return self.follow(sequence, Fate::Leaves);
         }
@@ -139,6 +174,12 @@ impl<B: Clone> Scribe<'_, B> {
             entry.claim = None;
             Ok(fate)
         })?;
+        let entry = self.content.entries.get(sequence);
+        let ended =
+            entry.filter(|entry| entry.state().is_ended() && entry.options.unique.is_some());
+        if let Some((life, options)) = ended.map(|entry| (entry.life, Arc::clone(&entry.options))) {
+            self.rest(&life, &options);
+        }
         self.follow(sequence, fate)
     }
 
@@ -169,7 +210,19 @@ impl<B: Clone> Scribe<'_, B> {
             }
             Ok(fate)
         })?;
+        if matches!(amendment, Amendment::Cancel | Amendment::Remove) {
+            self.end_rest(sequence);
+        }
         self.follow(sequence, fate)
+    }
+
+    /// Ends the rest of the key of a task that nobody wants any more.
+    fn end_rest(&mut self, sequence: Sequence) {
+        let entry = self.content.entries.get(sequence);
+        if let Some((key, task)) = entry.and_then(|entry| Some((entry.key()?.clone(), entry.id())))
+        {
+            self.content.end_rest(&key, task);
+        }
     }
 
     /// Refuses to touch what a staged batch was judged by.

@@ -8,9 +8,9 @@ use super::entry::Entry;
 use super::hash::IdHash;
 use super::index::{Index, Sequence, Spots};
 use super::reserved::Reserved;
+use super::resting::{Rest, Resting};
 use crate::id::TaskId;
 use crate::store::Kind;
-use crate::task::StateSet;
 
 #[derive(Debug)]
 pub(super) struct Content<B> {
@@ -22,6 +22,7 @@ pub(super) struct Content<B> {
     pub(super) marks: BTreeMap<String, Vec<u8>>,
     pub(super) index: Index,
     pub(super) reserved: Reserved,
+    pub(super) resting: Resting,
     undo_list: Vec<Undo<B>>,
     /// Whether a batch is being made, that may have to be undone.
     is_trying: bool,
@@ -36,6 +37,7 @@ pub(super) enum Undo<B> {
     Restore(Sequence, Entry<B>),
     Separate(TaskId, Sequence),
     Mark(String, Option<Vec<u8>>),
+    Rest(String, Option<Rest>),
 }
 
 impl<B> Default for Content<B> {
@@ -48,6 +50,7 @@ impl<B> Default for Content<B> {
             marks: BTreeMap::new(),
             index: Index::default(),
             reserved: Reserved::default(),
+            resting: Resting::default(),
             undo_list: Vec::new(),
             is_trying: false,
             is_tracked: false,
@@ -111,13 +114,14 @@ impl<B: Clone> Content<B> {
                     entry.remove_alias(alias);
                 }
             }
+            Undo::Rest(key, rest) => drop(self.resting.set(&key, rest)),
             Undo::Mark(key, value) => {
                 self.set(key, value);
             }
         }
     }
 
-    fn note(&mut self, undo: impl FnOnce() -> Undo<B>) {
+    pub(super) fn note(&mut self, undo: impl FnOnce() -> Undo<B>) {
         if self.is_noting() {
             self.undo_list.push(undo());
         }
@@ -148,11 +152,11 @@ impl<B: Clone> Content<B> {
         let entry = self.entries.get_mut(sequence).ok_or(Kind::Other)?;
         let spots = Spots::of(sequence, entry);
         let before = is_noting.then(|| entry.clone());
-        let was_pending = StateSet::PENDING.contains(entry.state());
+        let held = entry.life.holds_key(&entry.options);
         let result = change(entry);
-        let is_pending = StateSet::PENDING.contains(entry.state());
-        let comes_back = is_pending && !was_pending;
-        entry.holds_key = (is_pending && entry.holds_key)
+        let may_hold = entry.life.holds_key(&entry.options);
+        let comes_back = may_hold && !held;
+        entry.holds_key = (may_hold && entry.holds_key)
             || entry.key().is_some_and(|key| {
                 let is_free = || !self.index.keys.contains_key(key);
                 comes_back && is_free() && !self.reserved.keys.contains_key(key)

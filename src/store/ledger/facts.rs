@@ -13,6 +13,7 @@ use super::content::Undo;
 use super::entry::{Entry, Moved};
 use super::index::Sequence;
 use super::outcomes::{Enrolled, Outcome};
+use super::resting::Rest;
 use super::stage::{End, Staged};
 use super::{Ledger, Noted};
 use crate::id::{Incarnation, TaskId, TxnId};
@@ -42,6 +43,8 @@ pub(in crate::store) enum Fact<B> {
     Incarnation(Incarnation, Option<Enrolled>),
     /// The last sequence that was given to a task.
     LastSequence(Sequence),
+    /// For whose sake a key rests, and until when; `None` is no more.
+    Rest(String, Option<Rest>),
 }
 
 impl<B: Clone + PartialEq> Ledger<B> {
@@ -126,6 +129,11 @@ impl<B: Clone + PartialEq> Ledger<B> {
                     facts.push(Fact::Alias(*alias, *sequence));
                     continue;
                 }
+                Undo::Rest(key, _) => {
+                    let rest = self.content.resting.get(key);
+                    facts.push(Fact::Rest(key.clone(), rest));
+                    continue;
+                }
                 Undo::Mark(key, _) => {
                     let value = self.content.marks.get(key).cloned();
                     facts.push(Fact::Mark(key.clone(), value));
@@ -175,6 +183,8 @@ impl<B: Clone + PartialEq> Ledger<B> {
         let mut facts = vec![Fact::LastSequence(self.content.last_sequence)];
         let marks = self.content.marks.iter();
         facts.extend(marks.map(|(key, value)| Fact::Mark(key.clone(), Some(value.clone()))));
+        let resting = self.content.resting.iter();
+        facts.extend(resting.map(|(key, rest)| Fact::Rest(key.clone(), Some(*rest))));
         let ended = self.ended.order.iter();
         let ended = ended.filter_map(|txn| Some(Fact::Ended(*txn, *self.ended.ends.get(txn)?)));
         facts.extend(ended);
@@ -224,6 +234,7 @@ impl<B: Clone + PartialEq> Ledger<B> {
     fn take_up_rest(&mut self, fact: Fact<B>) {
         match fact {
             Fact::Mark(key, value) => drop(self.content.set(key, value)),
+            Fact::Rest(key, rest) => drop(self.content.resting.set(&key, rest)),
             Fact::Staged(txn, staged) => {
                 self.unstage(txn);
                 self.content.reserved.add(&staged.batch);

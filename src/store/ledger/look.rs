@@ -125,6 +125,10 @@ impl<B: Clone> Ledger<B> {
                 "reservations differ from what is staged",
             ),
             (
+                !content.resting.is_sound(),
+                "keys that rest differ from the ends of their rests",
+            ),
+            (
                 content.ids.len() != entries.len() || !content.ids.iter().all(is_known),
                 "an id leads astray",
             ),

@@ -23,7 +23,7 @@
 //! | `entries.rs` | tasks by their sequence |
 //! | `content.rs` | the tasks and marks, and the list that undoes |
 //! | `index.rs`, `row.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
-//! | `reserved.rs` | what staged batches keep from others |
+//! | `reserved.rs` `resting.rs` | what staged batches keep from others; keys that rest |
 //! | `change.rs` | what each change does |
 //! | `tracked.rs` `facts.rs` | what was done, for a backend that writes it down |
 //! | `stage.rs` `outcomes.rs` `claim.rs` `look.rs` | what the roles of the contract need |
@@ -40,6 +40,7 @@ mod index;
 mod look;
 mod outcomes;
 mod reserved;
+mod resting;
 mod row;
 mod stage;
 mod tracked;

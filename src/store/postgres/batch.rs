@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::ending;
 use super::error::Result;
 use super::insert;
 use super::names::Names;
-use super::row::{column, id};
+use super::row::column;
 use super::series::{done, plain_insert, take_while};
 use super::session::Session;
 use super::tables::Tables;
@@ -25,47 +26,6 @@ pub(super) fn only_ends(batch: &Batch) -> bool {
         matches!(change, Change::Settle(settlement) if settlement.verdict == Verdict::Done)
     })
 }
-
-/// Ends claims of tasks on which nothing hangs and that leave, if nobody has pinned them or `pinned` says
-/// so. What follows sees as `ended` which it was.
-///
-/// It goes from what is asked to the task and to its claim, whatever the server takes the tables' sizes
-/// for. A claim is never changed but by its deletion, so it can be deleted by the place where it was found.
-/// Who [pins](tasks::pin) its task deletes it, too, and leaves another: one that is pinned while this waits
-/// for it is not found.
-macro_rules! ending {
-    ($pinned:literal) => {
-        concat!(
-            "WITH found AS MATERIALIZED (
-                 SELECT c.place
-                 FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS a (id, holder, token)
-                 CROSS JOIN LATERAL (
-                     SELECT t.seq FROM @.task t WHERE t.id = a.id AND t.is_plain LIMIT 1) t
-                 CROSS JOIN LATERAL (
-                     SELECT c.ctid AS place FROM @.claim c
-                     WHERE c.id = a.id AND c.holder = a.holder AND c.token = a.token LIMIT 1) c
-                 WHERE (SELECT p.txn FROM @.pin p WHERE p.seq = t.seq) ",
-            $pinned,
-            "),
-             ended AS (
-                 DELETE FROM @.claim c WHERE c.ctid = ANY (ARRAY(SELECT f.place FROM found f))
-                 RETURNING c.seq, c.id),
-             gone AS (DELETE FROM @.task t WHERE t.seq = ANY (ARRAY(SELECT e.seq FROM ended e))) "
-        )
-    };
-}
-
-pub(super) use ending;
-
-/// Returns whose claim it was.
-const DONE: &str = concat!(ending!("IS NULL"), "SELECT id FROM ended");
-
-/// The same for tasks that a staged transaction has pinned.
-const DONE_PINNED: &str = concat!(
-    ending!("= $4"),
-    ", unpinned AS (DELETE FROM @.pin p WHERE p.seq = ANY (ARRAY(SELECT e.seq FROM ended e)))
-     SELECT id FROM ended"
-);
 
 /// Makes all changes, and clears up. After an error the caller rolls back.
 pub(super) fn perform(mut performer: Performer<Tables<'_>>, batch: Batch) -> Result<Applied> {
@@ -118,41 +78,17 @@ fn insert_plain(performer: &mut Performer<Tables<'_>>, mut records: Vec<Record>)
 /// Ends the claims of tasks that are done: at once where nothing hangs on them.
 fn finish(performer: &mut Performer<Tables<'_>>, settlements: &[Settlement]) -> Result<()> {
     let session = &mut *performer.tables;
-    let mut values = endings(settlements);
-    let ended = match performer.txn {
-        Some(txn) => {
-            values.push(txn.into());
-            session.query(DONE_PINNED, values)?
-        }
-        None => session.query(DONE, values)?,
-    };
+    let ended = ending::end(session, settlements, performer.txn)?;
     if ended.len() == settlements.len() {
         return Ok(());
     }
-    let ended = ended.iter().map(|row| Ok(TaskId::from_bytes(id(row, 0)?)));
-    let mut ended = ended.collect::<Result<BTreeSet<_>>>()?;
+    let mut ended: BTreeSet<_> = ended.into_iter().collect();
     // One that is settled twice in a batch was settled once.
     let rest = settlements.iter().filter(|each| !ended.remove(&each.task));
     let rest: Vec<_> = rest.collect();
     let touched: Vec<_> = rest.iter().map(|each| each.task).collect();
     lock_tasks(session, &touched, Names::default())?;
     rest.into_iter().try_for_each(|each| performer.settle(each))
-}
-
-/// The parameters of [`DONE`].
-pub(super) fn endings(settlements: &[Settlement]) -> Vec<Value> {
-    let column = |number: fn(&Settlement) -> i64| {
-        Value::Integers(settlements.iter().map(|each| Some(number(each))).collect())
-    };
-    let ids = settlements
-        .iter()
-        .map(|each| each.task.to_bytes())
-        .collect();
-    vec![
-        Value::Ids(ids),
-        column(|each| each.token.incarnation.to_u64().cast_signed()),
-        column(|each| each.token.count.cast_signed()),
-    ]
 }
 
 /// Takes the locks of all names that a batch is about, then keeps the tasks that it changes from being
@@ -227,14 +163,14 @@ pub(super) fn judge(
     lock_tasks(session, &settled, Names::default())?;
     if !batch.is_entangled() {
         announce(session, batch, txn)?;
-        return Judge::new(session, txn).judge(batch);
+        return Judge::new(session, txn, now).judge(batch);
     }
     session.later("SAVEPOINT votive_judge", Vec::new())?;
     perform_only(Performer::at_once(&mut *session, now), batch.clone())?;
     session.later("ROLLBACK TO SAVEPOINT votive_judge", Vec::new())?;
     session.later("RELEASE SAVEPOINT votive_judge", Vec::new())?;
     announce(session, batch, txn)?;
-    Judge::new(session, txn).lock(batch)
+    Judge::new(session, txn, now).lock(batch)
 }
 
 /// Announces all tasks of a batch, by one statement.

@@ -12,26 +12,27 @@ const COMPLAINTS: [(&str, &str); 11] = [
         "SELECT encode(id, 'hex') FROM @.task WHERE state NOT IN (1, 2, 3, 5, 6, 7)",
     ),
     (
-        "is claimed but not there, or not to be claimed",
-        "SELECT encode(c.id, 'hex') FROM @.claim c
-         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = c.id AND t.seq = c.seq AND t.state = 3
-                           AND t.queue = c.queue AND t.rank = c.rank)",
+        "is claimed twice, or in another queue",
+        "SELECT encode(t.id, 'hex') FROM @.claim c
+         JOIN @.task t ON t.seq BETWEEN c.first AND c.last AND t.fence < c.number AND t.state = 3
+         GROUP BY t.id, t.queue HAVING count(*) > 1 OR min(c.queue) <> t.queue",
     ),
     (
         "is in the line although it is not ready, or is in another place",
-        "SELECT r.seq::text FROM @.ready r
-         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = r.seq AND t.state = 3
-                           AND t.queue = r.queue AND t.rank = r.rank)
-            OR EXISTS (SELECT 1 FROM @.claim c WHERE c.seq = r.seq)
-            OR EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = r.seq)",
+        "SELECT s.seq::text FROM @.ready r, pg_catalog.generate_series(r.first, r.last) AS s (seq)
+         WHERE NOT EXISTS (
+             SELECT 1 FROM @.task t WHERE t.seq = s.seq AND t.state = 3 AND t.queue = r.queue
+                 AND t.rank = r.rank AND t.pinned IS NULL AND (t.is_plain OR r.first = r.last)
+                 AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE t.seq BETWEEN c.first AND c.last
+                                 AND t.fence < c.number))",
     ),
     (
         "is ready but not in the line",
-        "SELECT encode(t.id, 'hex') FROM @.task t WHERE t.state = 3
-         AND NOT EXISTS (SELECT 1 FROM @.ready r
-                         WHERE r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq)
-         AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE c.id = t.id)
-         AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)",
+        "SELECT encode(t.id, 'hex') FROM @.task t WHERE t.state = 3 AND t.pinned IS NULL
+         AND NOT EXISTS (SELECT 1 FROM @.ready r WHERE r.queue = t.queue AND r.rank = t.rank
+                         AND t.seq BETWEEN r.first AND r.last)
+         AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE t.seq BETWEEN c.first AND c.last
+                         AND t.fence < c.number)",
     ),
     (
         "holds claims and has no lease",
@@ -39,16 +40,14 @@ const COMPLAINTS: [(&str, &str); 11] = [
          WHERE NOT EXISTS (SELECT 1 FROM @.lease l WHERE l.incarnation = c.holder)",
     ),
     (
-        "is pinned by a transaction that is not in doubt, or is not there",
-        "SELECT p.seq::text FROM @.pin p
-         WHERE NOT EXISTS (SELECT 1 FROM @.staged s WHERE s.txn = p.txn AND s.state = 0)
-            OR NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = p.seq)",
+        "is pinned by a transaction that is not in doubt",
+        "SELECT encode(t.id, 'hex') FROM @.task t WHERE t.pinned IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM @.staged s WHERE s.txn = t.pinned AND s.state = 0)",
     ),
     (
-        "is a unique key held by a task that is not pending",
+        "is a unique key held by a task that is gone or has ended",
         "SELECT u.key FROM @.unique_key u
-         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))
-            OR EXISTS (SELECT 1 FROM @.claim c WHERE c.id = u.id)",
+         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))",
     ),
     (
         "is reserved by a transaction that is not in doubt",

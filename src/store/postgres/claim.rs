@@ -1,44 +1,59 @@
 //! Claims: which tasks, in which order, and how they become the claimer's.
 //!
-//! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits. A task
-//! that another transaction has locked is passed over.
+//! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits. A run of
+//! tasks that another transaction has locked is passed over.
+//!
+//! A row of `claim` is a run, too: tasks whose sequences follow each other and that were claimed together, with
+//! tokens that follow each other. It says that each of them is claimed until the task goes, or says itself, in
+//! `fence`, that the claim of this number is over; so a run is written once and deleted when it is of no use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::Result;
-use super::groups;
 use super::keys;
-use super::names;
+use super::line;
 use super::notify::Fronts;
-use super::row::{GIVEN, TaskRow, column, task_columns, tasks_with};
+use super::reclaim::{self, departed};
+use super::row::{GIVEN, TaskRow, column, task_columns};
 use super::session::Session;
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
-use crate::store::lifecycle::{self, Fate};
-use crate::store::{Arrival, Claim, ClaimRequest, Want, rules};
-use crate::task::State;
+use crate::store::lifecycle;
+use crate::store::{Arrival, Claim, ClaimRequest, Want};
+use crate::task::Record;
 use crate::time::Timestamp;
 
-/// How many tasks whose time has come one claim makes Ready at least: a bound on how long it takes.
-const DUE_MAX: usize = 1_000;
+/// How many tasks a run of claims has at most: those of two runs of the line, one of which has but one place in
+/// the first half.
+#[cfg(test)]
+pub(super) const RUN_MAX: usize = 2 * line::RUN_MAX - 1;
 
-/// Who has departed and holds claims of the queue `$1`. It is looked for from the leases, of which there
-/// are few: from the claims it would cost as many steps as there were claims lately.
-macro_rules! departed {
-    ($now:literal, $own:literal) => {
+/// How many tasks one claim gives at most, so that the server can count with it.
+const CLAIM_MAX: usize = 1 << 20;
+
+/// The claim of a task `t`, called `c`, if it is claimed.
+macro_rules! claim_of_task {
+    () => {
+        "LATERAL (SELECT c.* FROM @.claim c WHERE t.state = 3 AND c.first > t.seq - 256 AND c.first <= t.seq
+             AND c.last >= t.seq AND c.number > t.fence LIMIT 1) c "
+    };
+}
+/// The tasks that the run `c` still holds.
+macro_rules! tasks_of_claim {
+    ($columns:literal) => {
         concat!(
-            "(SELECT 1 FROM @.lease l WHERE l.expires_at <= ",
-            $now,
-            " AND l.incarnation <> ALL (",
-            $own,
-            ") AND (SELECT 1 FROM @.claim c WHERE c.holder = l.incarnation AND c.queue = $1 LIMIT 1)
-                 IS NOT NULL)"
+            "SELECT ",
+            $columns,
+            " FROM @.task t WHERE t.seq BETWEEN c.first AND c.last AND t.state = 3 AND t.fence < c.number"
         )
     };
 }
+pub(super) use {claim_of_task, tasks_of_claim};
 
 /// Gives the first tasks of a queue to a consumer, unless something else has to be done before: a task is
-/// due, or somebody who holds claims has departed.
+/// due, or somebody who holds claims has departed. It locks `$9` runs and leaves what it does not need of them;
+/// if that is much, in two halves, of which somebody else finds one while the other is being claimed.
 pub(super) const TAKE: &str = concat!(
     "WITH taken AS (
          DELETE FROM @.ready WHERE ctid = ANY (ARRAY(
@@ -48,91 +63,188 @@ pub(super) const TAKE: &str = concat!(
                  AND NOT EXISTS ",
     departed!("$3", "$7"),
     "
-             ORDER BY r.rank, r.seq LIMIT $2 FOR UPDATE OF r SKIP LOCKED))
-         RETURNING rank, seq),
-     given AS (
-         SELECT seq, ($6::bigint[])[row_number() OVER (ORDER BY rank, seq)] AS token FROM taken),
-     tasks AS MATERIALIZED (
-         SELECT t.*, g.token FROM given g
-         CROSS JOIN LATERAL (SELECT * FROM @.task t WHERE t.seq = g.seq LIMIT 1) t),
+             ORDER BY r.rank, r.first LIMIT $9 FOR UPDATE OF r SKIP LOCKED))
+         RETURNING rank, first, last),
+     placed AS (
+         SELECT rank, first, last,
+             (sum(last - first + 1) OVER (ORDER BY rank, first ROWS UNBOUNDED PRECEDING))::bigint
+                 - (last - first + 1) AS place,
+             first = 1 + lag(last) OVER (ORDER BY rank, first) AS goes_on
+         FROM taken),
+     rest AS (
+         INSERT INTO @.ready (queue, rank, first, last)
+         SELECT $1, r.rank, part.first, part.last
+         FROM (SELECT rank, first + greatest($2 - place, 0) AS first, last FROM placed
+               WHERE place + last - first >= $2) AS r
+         CROSS JOIN LATERAL (VALUES
+             (r.first, CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 ELSE r.last END),
+             (CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 + 1 END, r.last)
+         ) AS part (first, last)
+         WHERE part.first IS NOT NULL),
+     given AS MATERIALIZED (
+         SELECT min(first) AS first, max(last) AS last, min(place) AS place
+         FROM (SELECT first, least(last, first + $2 - place - 1) AS last, place,
+                   count(*) FILTER (WHERE goes_on IS NOT TRUE) OVER (ORDER BY place) AS run
+               FROM placed WHERE place < $2) AS cut
+         GROUP BY run, place / 128),
      held AS (
-         INSERT INTO @.claim (id, seq, queue, rank, holder, token, name, claimed_at)
-         SELECT t.id, t.seq, t.queue, t.rank, $4, t.token, $5, $3 FROM tasks t)
+         INSERT INTO @.claim (number, holder, token, first, last, claimed_at, queue, name)
+         SELECT pg_catalog.nextval('@.claim_number'), $4, $6 + place, first, last, $3, $1, $5 FROM given)
      SELECT ",
     task_columns!(),
-    ", t.payload, t.token FROM tasks t"
+    ", t.payload, $6 + g.place + t.seq - g.first FROM given g
+     CROSS JOIN LATERAL (
+         SELECT * FROM @.task t WHERE t.seq BETWEEN g.first AND g.last ORDER BY t.seq LIMIT 256) t"
 );
 
-/// Whether something has to be done before tasks of a queue can be given out.
-const TROUBLE: &str = concat!(
-    "SELECT EXISTS (SELECT 1 FROM @.task d WHERE d.queue = $1 AND d.state = 2 AND d.not_before <= $2),
-         EXISTS ",
-    departed!("$2", "$3")
-);
+/// Waits until nobody else has the first run that several tasks share.
+const LEFT: &str = "\
+SELECT 1 FROM @.ready r WHERE r.queue = $1 AND r.first < r.last
+ORDER BY r.rank, r.first LIMIT 1 FOR UPDATE";
 
-/// Locks tasks whose time has come. Returns them, and of each whether it belongs to a group.
-const DUE: &str = "\
-SELECT t.seq, t.group_key IS NOT NULL FROM @.task t
-WHERE t.queue = $1 AND t.state = 2 AND t.not_before <= $2
-    AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
-ORDER BY t.not_before, t.seq LIMIT $3 FOR UPDATE OF t SKIP LOCKED";
+/// How often one waits who finds again and again that others were faster.
+const WAITS_MAX: usize = 8;
 
-/// Makes those of the locked tasks Ready that no group holds back. Whoever has pinned one since it was
-/// looked for had committed when it was locked, so that a statement that begins now sees the pin.
-const MAKE_READY: &str = "\
-WITH moved AS (
-    UPDATE @.task t SET state = 3 WHERE t.seq = ANY ($1) AND t.group_key IS NULL
-        AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
-    RETURNING t.seq, t.rank, t.queue)
-INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM moved";
+/// How many tasks a run of the line had when somebody looked last: so many runs are locked as are needed if the
+/// next ones are as long.
+pub(super) struct RunLength(AtomicUsize);
+
+impl Default for RunLength {
+    fn default() -> Self {
+        Self(AtomicUsize::new(line::RUN_MAX))
+    }
+}
+
+impl RunLength {
+    /// How many runs are likely to hold so many tasks.
+    fn runs(&self, tasks: usize) -> usize {
+        tasks.div_ceil(self.0.load(Ordering::Relaxed)).max(1)
+    }
+
+    /// Notes the places, in their order, of tasks that were found.
+    fn found(&self, places: impl Iterator<Item = (i64, i64)>) {
+        let (mut tasks, mut runs, mut last) = (0_usize, 0, None);
+        for (rank, seq) in places {
+            tasks += 1;
+            runs += usize::from(last != Some((rank, seq - 1)));
+            last = Some((rank, seq));
+        }
+        if let Some(length) = tasks.checked_div(runs) {
+            let length = length.clamp(1, line::RUN_MAX);
+            self.0.store(length, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a store remembers of its lines.
+#[derive(Default)]
+pub(super) struct Lines {
+    pub(super) fronts: Fronts,
+    pub(super) length: RunLength,
+}
 
 /// Claims what `request` wants, taking back what the departed hold; `own` lives, whatever its lease says.
 pub(super) fn claim(
     session: &mut dyn Session,
     request: &ClaimRequest,
-    (own, fronts): (&Value, &Fronts),
+    (own, lines): (&Value, &Lines),
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     let mut claims = Vec::new();
     for want in request.wants.iter().filter(|want| want.count > 0) {
+        let to = (&request.consumer, own);
+        let queue = want.queue.clone();
+        let count = want.count.min(CLAIM_MAX);
+        let want = &Want { queue, count };
         let mut taken = Vec::new();
         let mut again = true;
         while taken.is_empty() && again {
-            let looking = fronts.look(&want.queue);
-            let from = looking.rank;
-            let (first, claimed) = take(session, (want, from), (&request.consumer, own), now)?;
+            let looking = lines.fronts.look(&want.queue);
+            let (first, claimed) =
+                take_all(session, (want, looking.rank), (to, &lines.length), now)?;
             taken = claimed;
-            again = fronts.found(&want.queue, &looking, first);
+            again = lines.fronts.found(&want.queue, &looking, first);
         }
         if taken.is_empty() {
-            taken = take_with_trouble(session, want, (&request.consumer, own), now)?;
+            let trouble = reclaim::trouble(session, want, own, now)?;
+            // Who holds locks already must not wait for more.
+            if trouble.shares_runs && claims.is_empty() {
+                taken = take_what_is_left(session, want, (to, &lines.length), now)?;
+            }
+            if taken.is_empty() {
+                taken = reclaim::claim_with_trouble(session, (want, trouble), to, now)?;
+            }
         }
-        fronts.note(&taken);
+        lines.fronts.note(&taken);
         claims.append(&mut taken);
     }
     Ok(claims)
 }
 
-/// Takes what is in the line from the rank `from` on. Returns the rank of the first, too.
-fn take(
+/// Takes what is in the line from the rank `from` on, looking again while its runs are shorter than was to be
+/// expected. Returns the rank of the first, too.
+fn take_all(
     session: &mut dyn Session,
     (want, from): (&Want, i64),
-    (consumer, own): (&ConsumerId, &Value),
+    (to, length): ((&ConsumerId, &Value), &RunLength),
     now: Timestamp,
 ) -> Result<(Option<i64>, Vec<Claim>)> {
-    let token = |_| Some(Token::next(consumer.incarnation).count.cast_signed());
-    let tokens = (0..want.count).map(token).collect();
+    let (mut first, mut claims) = (None, Vec::new());
+    loop {
+        let left = want.count - claims.len();
+        let runs = length.runs(left);
+        let found = take(session, (&want.queue, left, runs), (from, to), now)?;
+        let places = found.iter().map(|(task, _)| (task.rank, task.seq));
+        length.found(places);
+        first = first.or(found.first().map(|(task, _)| task.rank));
+        let is_all = found.is_empty() || found.len() >= left || runs >= left;
+        let found = found.into_iter();
+        claims.extend(found.map(|(task, token)| arrive(task, token, false, now)));
+        if is_all {
+            break;
+        }
+    }
+    free_keys(session, &claims)?;
+    Ok((first, claims))
+}
+
+/// Waits for others who claim, each of whom takes a part of a run and leaves the rest, and takes of that.
+fn take_what_is_left(
+    session: &mut dyn Session,
+    want: &Want,
+    (to, length): ((&ConsumerId, &Value), &RunLength),
+    now: Timestamp,
+) -> Result<Vec<Claim>> {
+    for _ in 0..WAITS_MAX {
+        let is_there = session.exists(LEFT, vec![want.queue.as_str().into()])?;
+        let (_, claims) = take_all(session, (want, i64::MIN), (to, length), now)?;
+        if is_there || !claims.is_empty() {
+            return Ok(claims);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Takes up to `count` tasks of the first so many runs, and returns them in their order.
+fn take(
+    session: &mut dyn Session,
+    (queue, count, runs): (&str, usize, usize),
+    (from, (consumer, own)): (i64, (&ConsumerId, &Value)),
+    now: Timestamp,
+) -> Result<Vec<(TaskRow, Token)>> {
+    let token = Token::next_of(consumer.incarnation, count);
     let rows = session.query(
         TAKE,
         vec![
-            want.queue.as_str().into(),
-            Value::count(want.count),
+            queue.into(),
+            Value::count(count),
             now.into(),
             consumer.incarnation.into(),
             consumer.name.as_str().into(),
-            Value::Integers(tokens),
+            token.count.cast_signed().into(),
             own.clone(),
             from.into(),
+            Value::count(runs),
         ],
     )?;
     let mut found = Vec::with_capacity(rows.len());
@@ -146,168 +258,10 @@ fn take(
         found.push((task, token));
     }
     found.sort_by_key(|(task, _): &(TaskRow, _)| (task.rank, task.seq));
-    let first = found.first().map(|(task, _)| task.rank);
-    let claims = found.into_iter();
-    let claims = claims.map(|(task, token)| arrive(task, token, false, now));
-    let claims: Vec<_> = claims.collect();
-    free_keys(session, &claims)?;
-    Ok((first, claims))
+    Ok(found)
 }
 
-/// Claims when tasks have become due or claims have to be taken back: one step after the other.
-fn take_with_trouble(
-    session: &mut dyn Session,
-    want: &Want,
-    (consumer, own): (&ConsumerId, &Value),
-    now: Timestamp,
-) -> Result<Vec<Claim>> {
-    let queue = want.queue.as_str();
-    let trouble = session.first(TROUBLE, vec![queue.into(), now.into(), own.clone()])?;
-    let Some(trouble) = trouble else {
-        return Ok(Vec::new());
-    };
-    let (is_due, has_departed): (bool, bool) = (column(&trouble, 0)?, column(&trouble, 1)?);
-    if !is_due && !has_departed {
-        return Ok(Vec::new());
-    }
-    if is_due {
-        make_due_ready(session, want, now)?;
-    }
-    let mut claims = Vec::new();
-    for row in candidates(session, want, own, now)? {
-        claims.push(take_one(session, row, consumer, now)?);
-    }
-    free_keys(session, &claims)?;
-    Ok(claims)
-}
-
-fn make_due_ready(session: &mut dyn Session, want: &Want, now: Timestamp) -> Result<()> {
-    let limit = Value::count(want.count.max(DUE_MAX));
-    let due = session.query(DUE, vec![want.queue.as_str().into(), now.into(), limit])?;
-    let mut sequences = Vec::with_capacity(due.len());
-    let mut has_grouped = false;
-    for row in &due {
-        sequences.push(Some(column::<i64>(row, 0)?));
-        has_grouped |= column::<bool>(row, 1)?;
-    }
-    if sequences.is_empty() {
-        return Ok(());
-    }
-    session.later(MAKE_READY, vec![Value::Integers(sequences.clone())])?;
-    if !has_grouped {
-        return Ok(());
-    }
-    let grouped = session.query(
-        concat!(
-            tasks_with!("''::bytea"),
-            "WHERE t.seq = ANY ($1) AND t.group_key IS NOT NULL AND p.txn IS NULL
-             ORDER BY t.not_before, t.seq"
-        ),
-        vec![Value::Integers(sequences)],
-    )?;
-    for row in &grouped {
-        make_due(session, TaskRow::read(row)?, now)?;
-    }
-    Ok(())
-}
-
-/// A task whose group is just being passed on is left for the next claim.
-fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
-    if let Some(group) = &row.record.options.group
-        && !names::try_lock_group(session, group)?
-    {
-        return Ok(());
-    }
-    let group_busy = groups::is_busy(session, &row.record)?;
-    lifecycle::due(&mut row.record, group_busy, now)?;
-    rules::keep(&mut { session }, State::Scheduled, &row, Fate::Stays, now)
-}
-
-/// Returns the first of those that are Ready and those that the departed hold, in one order.
-fn candidates(
-    session: &mut dyn Session,
-    want: &Want,
-    own: &Value,
-    now: Timestamp,
-) -> Result<Vec<TaskRow>> {
-    let queue = want.queue.as_str();
-    let ready = session.query(
-        "SELECT r.rank, r.seq FROM @.ready r WHERE r.queue = $1
-         ORDER BY r.rank, r.seq LIMIT $2 FOR UPDATE SKIP LOCKED",
-        vec![queue.into(), Value::count(want.count)],
-    )?;
-    let held = session.query(
-        "SELECT c.rank, c.seq FROM @.lease l JOIN @.claim c ON c.holder = l.incarnation
-         JOIN @.task t ON t.seq = c.seq
-         WHERE l.expires_at <= $3 AND l.incarnation <> ALL ($4) AND c.queue = $1
-             AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq)
-         ORDER BY c.rank, c.seq LIMIT $2 FOR UPDATE OF c, t SKIP LOCKED",
-        vec![
-            queue.into(),
-            Value::count(want.count),
-            now.into(),
-            own.clone(),
-        ],
-    )?;
-    let mut places = BTreeSet::new();
-    for row in ready.iter().chain(&held) {
-        places.insert((column::<i64>(row, 0)?, column::<i64>(row, 1)?));
-    }
-    let sequences = places.iter().take(want.count).map(|(_, seq)| Some(*seq));
-    let rows = session.query(
-        concat!(tasks_with!("t.payload"), "WHERE t.seq = ANY ($1)"),
-        vec![Value::Integers(sequences.collect())],
-    )?;
-    let mut found = BTreeMap::new();
-    for row in &rows {
-        let row = TaskRow::read(row)?;
-        found.insert((row.rank, row.seq), row);
-    }
-    Ok(found.into_values().collect())
-}
-
-fn take_one(
-    session: &mut dyn Session,
-    mut row: TaskRow,
-    consumer: &ConsumerId,
-    now: Timestamp,
-) -> Result<Claim> {
-    // A row of a claim is never changed, only deleted: who has found it may delete it by its place.
-    let reclaimed = row.claim.is_some();
-    let record = &mut row.record;
-    if reclaimed {
-        lifecycle::reclaim(record)?;
-        session.later(
-            "UPDATE @.task SET reclaims = $2 WHERE seq = $1",
-            vec![row.seq.into(), record.counts.reclaims.into()],
-        )?;
-        session.later("DELETE FROM @.claim WHERE id = $1", vec![record.id.into()])?;
-    } else {
-        session.later(
-            "DELETE FROM @.ready WHERE queue = $1 AND rank = $2 AND seq = $3",
-            vec![(&*record.queue).into(), row.rank.into(), row.seq.into()],
-        )?;
-    }
-    lifecycle::claim(record)?;
-    let token = Token::next(consumer.incarnation);
-    session.later(
-        "INSERT INTO @.claim (id, seq, queue, rank, holder, token, name, claimed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        vec![
-            record.id.into(),
-            row.seq.into(),
-            (&*record.queue).into(),
-            row.rank.into(),
-            token.incarnation.into(),
-            token.count.cast_signed().into(),
-            consumer.name.as_str().into(),
-            now.into(),
-        ],
-    )?;
-    Ok(arrive(row, token, reclaimed, now))
-}
-
-fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim {
+pub(super) fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim {
     let expires_at = row.record.options.expires_at;
     let expired = expires_at.is_some_and(|at| at <= now);
     let arrival = match (expired, reclaimed) {
@@ -322,22 +276,29 @@ fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim 
     }
 }
 
-/// A claimed task holds its key no more.
-fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
+/// A claimed task holds its key no more, unless it asked for that.
+pub(super) fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
     let records = claims.iter().map(|claim| &claim.record);
-    for record in records.filter(|record| record.options.unique.is_some()) {
+    let is_free =
+        |record: &&Record| record.options.unique.is_some() && !lifecycle::holds_key(record);
+    for record in records.filter(is_free) {
         keys::free_key(session, record)?;
     }
     Ok(())
 }
 
-/// Returns which of these claims are the present ones of their tasks.
+/// Returns the present claims of these tasks.
 pub(super) fn present(
     session: &mut dyn Session,
     ids: Vec<[u8; 16]>,
 ) -> Result<BTreeMap<[u8; 16], Token>> {
     let rows = session.query(
-        "SELECT c.id, c.holder, c.token FROM @.claim c WHERE c.id = ANY ($1)",
+        concat!(
+            "SELECT t.id, c.holder, c.token + t.seq - c.first FROM unnest($1) AS a (id)
+             CROSS JOIN LATERAL (SELECT * FROM @.task t WHERE t.id = a.id LIMIT 1) t
+             CROSS JOIN ",
+            claim_of_task!()
+        ),
         vec![Value::Ids(ids)],
     )?;
     let mut tokens = BTreeMap::new();
@@ -397,8 +358,8 @@ mod tests {
                 vec![task_options.into(), count.into()],
             )?;
             session.execute(
-                "INSERT INTO @.ready (queue, rank, seq)
-                 SELECT queue, rank, seq FROM @.task WHERE state = 3",
+                "INSERT INTO @.ready (queue, rank, first, last)
+                 SELECT queue, rank, seq, seq FROM @.task WHERE state = 3",
                 Vec::new(),
             )
         });
@@ -416,9 +377,10 @@ mod tests {
             1_i64.into(),
             1_i64.into(),
             "web".into(),
-            Value::Integers((1..=10).map(Some).collect()),
+            1_i64.into(),
             Value::Integers(Vec::new()),
             i64::MIN.into(),
+            10_i64.into(),
         ];
         let mut lines = Vec::new();
         let explained: Result<()> = store.write(WRITE, |session| {
@@ -438,9 +400,10 @@ mod tests {
             .enumerate()
             .filter(|(at, line)| *at == 0 || line.contains("Insert on"));
         let of = |at: usize| {
-            let counts = lines[at..]
-                .iter()
-                .find(|line| line.contains("Buffers: shared"));
+            // One that touched nothing says nothing, and what follows is of another.
+            let own = lines[at + 1..].iter();
+            let mut own = own.take_while(|line| !line.contains("->") && !line.contains("CTE"));
+            let counts = own.find(|line| line.contains("Buffers: shared"));
             let counts = counts.into_iter().flat_map(|line| line.split_whitespace());
             let numbers =
                 counts.filter_map(|word| word.strip_prefix("hit=").or(word.strip_prefix("read=")));
@@ -472,9 +435,8 @@ mod tests {
         };
         let claimed_before = store.write(WRITE, |session| {
             session.execute(
-                "INSERT INTO @.claim (id, seq, queue, rank, holder, token, name, claimed_at)
-                 SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), n, 'default', n, 1, n, 'web', 0
-                 FROM generate_series(1, 20000) n",
+                "INSERT INTO @.claim (number, holder, token, first, last, claimed_at, queue, name)
+                 SELECT n, 1, n, n, n, 0, 'default', 'web' FROM generate_series(1, 20000) n",
                 Vec::new(),
             )?;
             session.execute("DELETE FROM @.claim", Vec::new())?;
@@ -487,6 +449,21 @@ mod tests {
         let touched = blocks(&store);
         eprintln!("blocks of a claim of ten that is planned blindly: {touched}");
         assert!(touched < 200, "{touched}");
+    }
+
+    #[test]
+    fn as_many_runs_are_locked_as_are_likely_to_be_needed() {
+        let length = RunLength::default();
+        assert_eq!(
+            (length.runs(1), length.runs(100), length.runs(129)),
+            (1, 1, 2)
+        );
+        length.found([(7, 1), (7, 2), (7, 4), (8, 5)].into_iter());
+        assert_eq!(length.runs(100), 100);
+        length.found((1..=10).map(|seq| (7, seq)));
+        assert_eq!(length.runs(100), 10);
+        length.found(std::iter::empty());
+        assert_eq!(length.runs(100), 10);
     }
 
     #[test]

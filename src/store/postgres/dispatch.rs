@@ -9,6 +9,7 @@ use super::claim;
 use super::error::Result;
 use super::pool::{Durability, Pool, Write};
 use super::presence::{self, Guard, Presences, Role};
+use super::reclaim;
 use super::value::Value;
 use crate::id::{Incarnation, TaskId};
 use crate::store::notify::Bell;
@@ -97,7 +98,8 @@ impl Drop for Attendance {
         }
         let turn = self.presences.turn();
         let expired = self.pool.write(DEPART, |session| {
-            presence::expire(session, self.incarnation)
+            presence::expire(session, self.incarnation)?;
+            reclaim::clean(session, Some(&[self.incarnation]))
         });
         drop(turn);
         if let Err(fault) = expired {
@@ -121,9 +123,14 @@ impl PostgresStore {
             return Err(Kind::Invalid(whose).into());
         }
         let own = self.own_consumers();
-        let claims = self.write(CLAIM, |session| {
-            claim::claim(session, request, (&own, &self.fronts), now)
-        })?;
+        let claims = self.write_again(CLAIM, |session| {
+            claim::claim(session, request, (&own, &self.lines), now)
+        });
+        let claims = match claims {
+            // Whatever there is, others have it.
+            Err(fault) if fault.is_locked() => Vec::new(),
+            claims => claims?,
+        };
         self.waiting.claimed(claims.len());
         Ok(claims)
     }

@@ -89,6 +89,11 @@ impl Fault {
         self.database().map(DbError::code) == Some(&SqlState::DIVISION_BY_ZERO)
     }
 
+    /// Whether a lock was waited for in vain.
+    pub(super) fn is_locked(&self) -> bool {
+        self.database().map(DbError::code) == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     fn database(&self) -> Option<&DbError> {
         let driver = self.source.as_deref()?;
         driver
@@ -98,9 +103,8 @@ impl Fault {
 
     /// What the failure means for a register.
     pub(crate) fn register_kind(&self) -> RegisterErrorKind {
-        let code = self.database().map(DbError::code);
         match &self.kind {
-            _ if code == Some(&SqlState::LOCK_NOT_AVAILABLE) => RegisterErrorKind::Locked,
+            _ if self.is_locked() => RegisterErrorKind::Locked,
             Kind::Conflict => RegisterErrorKind::Locked,
             Kind::Unavailable => RegisterErrorKind::Unreachable,
             Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NewerVersion { .. } => {
@@ -126,7 +130,7 @@ impl From<tokio_postgres::Error> for Fault {
         let (kind, is_fatal) = match error.as_db_error() {
             Some(database) => (kind(database), is_fatal(database)),
             // What the driver cannot make sense of may be half read: the connection is of no use.
-            None => (Kind::Unavailable, true),
+            None => (distrust(&error).unwrap_or(Kind::Unavailable), true),
         };
         Self {
             kind,
@@ -146,6 +150,18 @@ impl From<CodecError> for Fault {
     }
 }
 
+/// Why an encrypted connection must not be used, if that is so: waiting does not help then.
+fn distrust(error: &tokio_postgres::Error) -> Option<Kind> {
+    let cause = std::error::Error::source(error)?.to_string();
+    cause.contains("invalid peer certificate").then(|| {
+        Kind::Invalid(
+            "the server's certificate is not trusted: name the file of the authority that has signed it by \
+             `sslrootcert`, and the server as its certificate names it"
+                .to_owned(),
+        )
+    })
+}
+
 fn is_fatal(error: &DbError) -> bool {
     matches!(
         error.parsed_severity(),
@@ -158,8 +174,8 @@ fn is_fatal(error: &DbError) -> bool {
 fn kind(error: &DbError) -> Kind {
     let text = || error.message().to_owned();
     match error.code().code() {
-        // The last is one who was faster between a look and a write; the next look sees it.
-        "40001" | "40P01" | "23505" => Kind::Conflict,
+        // The last two are of one who was faster between a look and a write; the next look sees it.
+        "40001" | "40P01" | "23505" | "22012" => Kind::Conflict,
         "53100" => Kind::Full,
         "25006" | "42501" => Kind::ReadOnly,
         // Too many connections or locks, a lock or a statement that took too long, a server that is

@@ -13,8 +13,7 @@ use crate::task::{Options, Record, State};
 /// The tasks of the group `$1` that nothing but the group holds back.
 macro_rules! waiting {
     () => {
-        " FROM @.task t WHERE t.group_key = $1 AND t.state = 1
-              AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq)
+        " FROM @.task t WHERE t.group_key = $1 AND t.state = 1 AND t.pinned IS NULL
               AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = t.id)"
     };
 }
@@ -80,7 +79,7 @@ pub(super) fn last_ready_behind(
 ) -> Result<Option<TaskRow>> {
     let row = session.first(
         "SELECT t.id FROM @.task t CROSS JOIN LATERAL (
-             SELECT 1 FROM @.ready r WHERE r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+             SELECT 1 FROM @.ready r WHERE r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
              LIMIT 1 FOR UPDATE SKIP LOCKED) r
          WHERE t.group_key = $1 AND t.state = 3 AND (t.rank, t.seq) > ($2, $3)
          ORDER BY t.rank DESC, t.seq DESC LIMIT 1",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::{Fault, Result};
 use super::keys;
+use super::line::entering;
 use super::row::{self, column, format_number, state_number};
 use super::session::Session;
 use super::tasks;
@@ -18,7 +19,8 @@ use crate::time::Timestamp;
 /// Ready, in the order in which they are given. What follows sees as `task` those that were not there yet.
 macro_rules! inserting {
     () => {
-        "WITH new AS MATERIALIZED (
+        concat!(
+            "WITH new AS MATERIALIZED (
              SELECT pg_catalog.nextval('@.task_seq') AS seq, n.* FROM unnest(
                  $1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
                  $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
@@ -32,10 +34,9 @@ macro_rules! inserting {
              SELECT seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
                  group_key, unique_key, options, format, version, payload, is_plain = 1, 0, 0, 0
              FROM new ON CONFLICT (id) DO NOTHING
-             RETURNING seq, rank, queue, state),
-         line AS (
-             INSERT INTO @.ready (queue, rank, seq)
-             SELECT queue, rank, seq FROM task WHERE state = 3) "
+             RETURNING seq, rank, queue, state, is_plain), ",
+            entering!()
+        )
     };
 }
 
@@ -74,8 +75,8 @@ WITH task AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING seq),
 line AS (
-    INSERT INTO @.ready (queue, rank, seq)
-    SELECT $2::text, $5::bigint, seq FROM task WHERE $4::bigint = 3)
+    INSERT INTO @.ready (queue, rank, first, last)
+    SELECT $2::text, $5::bigint, seq, seq FROM task WHERE $4::bigint = 3)
 SELECT pg_catalog.pg_notify(
     'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '') IS NULL FROM task";
 

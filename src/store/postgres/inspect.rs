@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::PostgresStore;
+use super::claim::{claim_of_task, tasks_of_claim};
 use super::error::Result;
 use super::row::{self, TaskRow, column, optional_instant, state, state_number, tasks_with};
 use super::session::Session;
@@ -97,7 +98,7 @@ fn scan(
                  AND ($4::bigint IS NULL OR t.enqueued_at < $4)
                  AND ($5::text IS NULL OR EXISTS (
                      SELECT 1 FROM @.about a WHERE a.seq = t.seq AND a.object = $5))
-                 AND ($6 = 0 OR (CASE WHEN t.state = 3 AND c.id IS NOT NULL THEN 4 ELSE t.state END)
+                 AND ($6 = 0 OR (CASE WHEN t.state = 3 AND c.number IS NOT NULL THEN 4 ELSE t.state END)
                      = ANY ($7))
              ORDER BY t.seq LIMIT $8"
         ),
@@ -130,18 +131,25 @@ fn parse(cursor: &Cursor) -> Result<i64> {
     Ok(parsed.map_err(wrong)?)
 }
 
-/// Counts in the narrow tables and in indexes, without a look at the tasks themselves.
+/// Counts in the narrow tables and in indexes, without a look at tasks that are not claimed.
 fn stats(session: &mut dyn Session) -> Result<Stats> {
     let rows = session.query(
-        "SELECT queue, 3, count(*), min(seq) FROM @.ready GROUP BY queue
-         UNION ALL SELECT queue, 4, count(*), NULL FROM @.claim GROUP BY queue
+        concat!(
+            "SELECT queue, 3, sum(last - first + 1)::bigint, min(first) FROM @.ready GROUP BY queue
+         UNION ALL SELECT c.queue, 4, count(*), NULL FROM @.claim c
+             CROSS JOIN LATERAL (",
+            tasks_of_claim!("1"),
+            " ORDER BY t.seq LIMIT 256) t GROUP BY c.queue
          UNION ALL SELECT queue, state::integer, count(*), NULL FROM @.task
              WHERE state = 2 GROUP BY queue, state
          UNION ALL SELECT queue, state::integer, count(*), NULL FROM @.task
              WHERE state IN (1, 5, 6, 7) GROUP BY queue, state
-         UNION ALL SELECT t.queue, 3, count(*), min(t.seq) FROM @.pin p JOIN @.task t ON t.seq = p.seq
-             WHERE t.state = 3 AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE c.id = t.id)
-             GROUP BY t.queue",
+         UNION ALL SELECT t.queue, 3, count(*), min(t.seq) FROM @.task t
+             LEFT JOIN ",
+            claim_of_task!(),
+            "ON true
+             WHERE t.pinned IS NOT NULL AND t.state = 3 AND c.number IS NULL GROUP BY t.queue"
+        ),
         Vec::new(),
     )?;
     let mut queues: BTreeMap<String, Counted> = BTreeMap::new();

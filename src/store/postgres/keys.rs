@@ -8,8 +8,10 @@ use super::row::{TaskRow, id};
 use super::session::Session;
 use super::tasks::{find, lock};
 use crate::id::{TaskId, TxnId};
-use crate::store::rules::{Reservation, may_hold_key};
+use crate::store::lifecycle;
+use crate::store::rules::Reservation;
 use crate::task::Record;
+use crate::time::Timestamp;
 
 /// Returns the pending task that holds a unique key, and keeps it from being claimed meanwhile.
 pub(super) fn key_holder(session: &mut dyn Session, key: &str) -> Result<Option<TaskRow>> {
@@ -46,7 +48,7 @@ pub(super) fn take_key(session: &mut dyn Session, record: &Record) -> Result<()>
         .options
         .unique
         .as_ref()
-        .filter(|_| may_hold_key(record))
+        .filter(|_| lifecycle::holds_key(record))
     else {
         return Ok(());
     };
@@ -64,6 +66,56 @@ pub(super) fn free_key(session: &mut dyn Session, record: &Record) -> Result<()>
     };
     session.later(
         "DELETE FROM @.unique_key WHERE key = $1 AND id = $2",
+        vec![unique.key.clone().into(), record.id.into()],
+    )
+}
+
+/// Returns the task for whose sake a key rests; it may be gone.
+pub(super) fn resting(
+    session: &mut dyn Session,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<TaskId>> {
+    let row = session.first(
+        "SELECT id FROM @.resting WHERE key = $1 AND until > $2",
+        vec![key.into(), now.into()],
+    )?;
+    row.map(|row| Ok(TaskId::from_bytes(id(&row, 0)?)))
+        .transpose()
+}
+
+/// Has the key of a task rest, unless it rests for longer already. Two of the rests that are over go for
+/// each new one, so that they never pile up.
+pub(super) fn rest(
+    session: &mut dyn Session,
+    record: &Record,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<()> {
+    let Some(unique) = &record.options.unique else {
+        return Ok(());
+    };
+    session.later(
+        "DELETE FROM @.resting WHERE key = ANY (ARRAY(
+             SELECT r.key FROM @.resting r WHERE r.until <= $1 AND r.key <> $2
+             ORDER BY r.until LIMIT 2 FOR UPDATE SKIP LOCKED))",
+        vec![now.into(), unique.key.clone().into()],
+    )?;
+    session.later(
+        "INSERT INTO @.resting AS r (key, id, until) VALUES ($1, $2, $3)
+         ON CONFLICT (key) DO UPDATE SET id = EXCLUDED.id, until = EXCLUDED.until
+         WHERE EXCLUDED.until > r.until",
+        vec![unique.key.clone().into(), record.id.into(), until.into()],
+    )
+}
+
+/// Ends the rest of the key of a task, if it rests for its sake.
+pub(super) fn end_rest(session: &mut dyn Session, record: &Record) -> Result<()> {
+    let Some(unique) = &record.options.unique else {
+        return Ok(());
+    };
+    session.later(
+        "DELETE FROM @.resting WHERE key = $1 AND id = $2",
         vec![unique.key.clone().into(), record.id.into()],
     )
 }

@@ -12,9 +12,9 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `series` `prompt` `insert` `tables` `tasks` `groups` `keys` `names` | what a batch does to the tables |
+//! | `batch` `series` `prompt` `insert` `ending` `tables` `tasks` `line` `groups` `keys` `names` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
-//! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
+//! | `dispatch` `claim` `reclaim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
 //! | `render` | a batch as statements for a driver that is not ours |
 
@@ -25,17 +25,20 @@ mod claim;
 mod commit_point;
 mod connection;
 mod dispatch;
+mod ending;
 pub(crate) mod error;
 mod groups;
 mod insert;
 mod inspect;
 mod keys;
+mod line;
 mod names;
 mod notify;
 mod options;
 mod pool;
 pub(crate) mod presence;
 mod prompt;
+mod reclaim;
 pub(crate) mod register;
 mod render;
 pub(crate) mod row;
@@ -65,8 +68,8 @@ use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store, life
 use crate::time::Timestamp;
 use connection::Connector;
 use error::{Fault, Result};
-use notify::{Fronts, Keeper, Shared, StoreClock, Waiting};
-use pool::{Durability, Look, Pool, Txn, Write};
+use notify::{Keeper, Shared, StoreClock, Waiting};
+use pool::{Durability, Look, Pool, Txn, Write, again};
 use presence::{Guard, Presences, Role};
 use register::Identity;
 use row::column;
@@ -108,7 +111,7 @@ pub struct PostgresStore {
     steps: prompt::Steps,
     bell: Arc<Bell>,
     waiting: Arc<Waiting>,
-    fronts: Fronts,
+    lines: claim::Lines,
     keeper: Keeper,
 }
 
@@ -174,7 +177,7 @@ impl PostgresStore {
             steps: prompt::Steps::default(),
             bell,
             waiting,
-            fronts: Fronts::default(),
+            lines: claim::Lines::default(),
             keeper,
         })
     }
@@ -204,7 +207,7 @@ impl PostgresStore {
     /// Has those who wait look, in this process and in others: for who has committed tasks on a
     /// connection of their own.
     pub fn announce(&self) {
-        self.fronts.forget();
+        self.lines.fronts.forget();
         self.bell.ring();
         let told = self.read(|session| session.query(notify::NOTIFY, Vec::new()));
         if let Err(fault) = told {
@@ -241,11 +244,20 @@ impl PostgresStore {
         self.pool.write(write, operation)
     }
 
+    /// Writes what may have to be done [again].
+    fn write_again<T>(
+        &self,
+        write: Write,
+        mut operation: impl FnMut(&mut Txn<'_>) -> Result<T>,
+    ) -> Result<T> {
+        again(|| self.write(write, &mut operation))
+    }
+
     /// Has those who wait in this process look, after something that may have changed what they wait for.
     fn ring_after<T>(&self, done: &Result<T>) {
         let may_have = |fault: &Fault| fault.kind == Kind::Unknown;
         if done.as_ref().err().is_none_or(may_have) {
-            self.fronts.forget();
+            self.lines.fronts.forget();
             self.bell.ring();
         }
     }

@@ -22,6 +22,21 @@ pub(super) enum Durability {
     Flushed,
 }
 
+/// How often a write is done again.
+const TRIES: usize = 16;
+
+/// Does a write again that [fell short](super::error::Fault::fell_short), since somebody was faster: with a task
+/// that it had looked at and not yet locked. Nothing of it was done.
+pub(super) fn again<T>(mut write: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match write() {
+            Err(fault) if fault.fell_short() => {}
+            done => return done,
+        }
+    }
+    write()
+}
+
 /// One write of the contract.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Write {

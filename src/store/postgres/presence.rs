@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::claim::tasks_of_claim;
 use super::error::Result;
+use super::reclaim;
 use super::session::Session;
 use super::value::Value;
 use crate::id::Incarnation;
@@ -135,10 +137,11 @@ pub(super) fn expire(session: &mut dyn Session, incarnation: Incarnation) -> Res
         .map(drop)
 }
 
-/// Clears away leases that ran out a day ago and that no claim depends on, and gives one that has run out
-/// to claims that have none.
+/// Clears away claims that are over, and leases that ran out a day ago and that no claim depends on, and gives
+/// one that has run out to claims that have none.
 pub(super) fn clean(session: &mut dyn Session, now: Timestamp) -> Result<()> {
     const KEPT: Duration = Duration::from_secs(24 * 3_600);
+    reclaim::clean(session, None)?;
     session.execute(
         "DELETE FROM @.lease l WHERE l.expires_at <= $1
          AND (SELECT 1 FROM @.claim c WHERE c.holder = l.incarnation LIMIT 1) IS NULL",
@@ -162,9 +165,13 @@ pub(super) fn departed(
     now: Timestamp,
 ) -> Result<BTreeSet<Incarnation>> {
     let rows = session.query(
-        "SELECT l.incarnation FROM @.lease l
-         WHERE l.expires_at <= $1 AND l.incarnation <> ALL ($2)
-             AND (SELECT 1 FROM @.claim c WHERE c.holder = l.incarnation LIMIT 1) IS NOT NULL",
+        concat!(
+            "SELECT l.incarnation FROM @.lease l
+             WHERE l.expires_at <= $1 AND l.incarnation <> ALL ($2)
+                 AND (SELECT 1 FROM @.claim c WHERE c.holder = l.incarnation AND (",
+            tasks_of_claim!("1"),
+            " ORDER BY t.seq LIMIT 1) IS NOT NULL LIMIT 1) IS NOT NULL"
+        ),
         vec![now.into(), super::register::numbers(own)],
     )?;
     rows.iter()

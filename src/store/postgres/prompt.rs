@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::batch::{ending, endings};
+use super::ending;
 use super::error::Result;
 use super::insert;
 use super::series::{done, plain_insert, take_while};
@@ -33,12 +33,6 @@ const COMMIT: &str = concat!(
     "WITH written AS (",
     committing!(),
     " RETURNING 1) SELECT 1 / count(*) FROM written"
-);
-
-/// Ends all of the claims, or fails by a division.
-const DONE: &str = concat!(
-    ending!("IS NULL"),
-    "SELECT 1 / CASE WHEN count(*) = cardinality($1::bytea[]) THEN 1 ELSE 0 END FROM ended"
 );
 
 /// When a batch goes to the server in one piece with the `COMMIT`, so that all of it is one round trip, and
@@ -96,7 +90,7 @@ pub(super) fn perform(session: &mut dyn Session, batch: Batch, now: Timestamp) -
         }
         let settlements = take_while(&mut changes, done);
         if !settlements.is_empty() {
-            session.later(DONE, endings(&settlements))?;
+            ending::end_all(session, &settlements)?;
         }
     }
     tasks::drop_expired(session, now)

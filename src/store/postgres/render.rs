@@ -69,7 +69,7 @@ fn lock(schema: &Schema, record: &Record, statements: &mut Vec<Statement>) {
             schema.fill(
                 "SELECT count(*) FROM (
                      SELECT 1 FROM @.unique_key u JOIN @.task t ON t.seq = u.seq
-                     JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+                     JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
                      WHERE u.key = $1 FOR UPDATE OF r) AS holder",
             ),
             vec![Value::Text(Some(key.to_owned()))],
@@ -88,6 +88,7 @@ fn give_way(schema: &Schema, record: &Record) -> Option<Statement> {
         Value::Integer(Some(store::rank(record, published_at(record)))),
         Value::Integer(Some(options.places().into())),
         Value::Text(key),
+        Value::Integer(Some(published_at(record).as_micros())),
     ];
     let is_ready = record.state == State::Ready;
     is_ready.then(|| Statement::new(schema.fill(GIVE_WAY), values, None))
@@ -144,6 +145,10 @@ fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
     let mut parts = vec![TASK.to_owned(), LINE.to_owned()];
     if record.options.unique.is_some() {
         parts.push(KEY.to_owned());
+        if let Some(until) = lifecycle::rests_until(record) {
+            let number = parameters.add(Value::Integer(Some(until.as_micros())));
+            parts.push(rest(number));
+        }
     }
     parts.extend(objects(record, &mut parameters));
     parts.extend(prerequisites(record, &mut parameters));
@@ -155,7 +160,8 @@ fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
     let mut result = "SELECT 1 AS done FROM new".to_owned();
     if merges {
         parts.push(MERGED.to_owned());
-        result += " UNION ALL SELECT 1 FROM merged";
+        result += " UNION ALL SELECT 1 FROM merged UNION ALL ";
+        result += GONE;
     }
     let sql = format!("WITH {} {result}", parts.join(", "));
     let refusal = format!(
@@ -170,18 +176,19 @@ const GIVE_WAY: &str = "\
 WITH last AS MATERIALIZED (
     SELECT t.seq, r.place FROM @.task t CROSS JOIN LATERAL (
         SELECT r.ctid AS place FROM @.ready r
-        WHERE r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+        WHERE r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
         LIMIT 1 FOR UPDATE SKIP LOCKED) r
     WHERE t.group_key = $1::text AND t.state = 3 AND t.rank > $2::bigint
         AND (SELECT count(*) FROM @.task h WHERE h.group_key = $1::text AND h.state = 3) = $3::bigint
         AND NOT EXISTS (
             SELECT 1 FROM @.task w WHERE w.group_key = $1::text AND w.state = 1 AND w.rank <= $2::bigint
-                AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = w.seq)
+                AND w.pinned IS NULL
                 AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))
         AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $4::text)
+        AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $4::text AND s.until > $5::bigint)
     ORDER BY t.rank DESC, t.seq DESC LIMIT 1),
-gone AS (DELETE FROM @.ready WHERE ctid = ANY (ARRAY(SELECT place FROM last)) RETURNING seq)
-UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT seq FROM gone))";
+gone AS (DELETE FROM @.ready WHERE ctid = ANY (ARRAY(SELECT place FROM last)) RETURNING first)
+UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT first FROM gone))";
 
 /// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
@@ -195,12 +202,13 @@ new AS (
             OR EXISTS (
                 SELECT 1 FROM @.task w
                 WHERE w.group_key = $9::text AND w.state = 1 AND w.rank <= $5::bigint
-                    AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = w.seq)
+                    AND w.pinned IS NULL
                     AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))) THEN 1
         ELSE $4::bigint END,
         $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::text, $10::text, $11::bytea, $12::bigint,
         $13::bigint, $14::bytea, $15::bigint = 1, 0, 0, 0
     WHERE NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)
+        AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint)
         AND NOT EXISTS (SELECT 1 FROM @.reservation r WHERE r.kind = 0 AND r.name = $10::text)
         AND NOT EXISTS (SELECT 1 FROM @.alias a WHERE a.id = $1::bytea)
         AND NOT EXISTS (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea)
@@ -208,18 +216,41 @@ new AS (
     RETURNING seq, id, rank, queue, state)";
 
 const LINE: &str = "\
-line AS (INSERT INTO @.ready (queue, rank, seq) SELECT queue, rank, seq FROM new WHERE state = 3)";
+line AS (
+    INSERT INTO @.ready (queue, rank, first, last)
+    SELECT queue, rank, seq, seq FROM new WHERE state = 3)";
 
 const KEY: &str = "\
 held AS (INSERT INTO @.unique_key (key, seq, id) SELECT $10::text, seq, id FROM new)";
 
-/// The alias of a task that merges into the holder of its key, unless that may be about to leave.
+/// Has the key of a task rest until the instant that is the parameter of this number.
+fn rest(number: usize) -> String {
+    format!(
+        "rested AS (
+             INSERT INTO @.resting AS r (key, id, until) SELECT $10::text, id, ${number}::bigint FROM new
+             ON CONFLICT (key) DO UPDATE SET id = EXCLUDED.id, until = EXCLUDED.until
+             WHERE EXCLUDED.until > r.until)"
+    )
+}
+
+/// Whether a task merges into one that is gone.
+const GONE: &str = "\
+SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint
+    AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)
+    AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = s.id)";
+
+/// The alias of a task that merges into the holder of its key, unless that may be about to leave, or into the
+/// task for whose sake the key rests.
 const MERGED: &str = "\
 merged AS (
     INSERT INTO @.alias (id, task)
-    SELECT $1::bytea, u.id FROM @.unique_key u WHERE u.key = $10::text
-        AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = u.seq)
-        AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = $1::bytea)
+    SELECT $1::bytea, h.id FROM (
+        SELECT u.id FROM @.unique_key u WHERE u.key = $10::text
+            AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = u.seq AND t.pinned IS NOT NULL)
+        UNION ALL SELECT s.id FROM @.resting s JOIN @.task t ON t.id = s.id
+            WHERE s.key = $10::text AND s.until > $8::bigint
+                AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)) h
+    WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = $1::bytea)
         AND NOT EXISTS (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea)
     ON CONFLICT DO NOTHING
     RETURNING 1)";

@@ -22,7 +22,7 @@ macro_rules! task_columns {
 }
 
 /// A query of tasks with all that is known of them: with their payload, or without. What follows names
-/// the task `t`, its claim `c`, its pin `p` and its place in the line `r`.
+/// the task `t`, its claim `c` and its run of the line `r`.
 macro_rules! tasks_with {
     ($payload:literal) => {
         concat!(
@@ -30,9 +30,13 @@ macro_rules! tasks_with {
             $crate::store::postgres::row::task_columns!(),
             ", ",
             $payload,
-            ", c.holder, c.token, c.name, c.claimed_at, p.txn, r.seq IS NOT NULL
-             FROM @.task t LEFT JOIN @.claim c ON c.id = t.id LEFT JOIN @.pin p ON p.seq = t.seq
-             LEFT JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq "
+            ", c.holder, c.token + t.seq - c.first, c.name, c.claimed_at, t.pinned,
+                 r.first IS NOT NULL, c.number, c.first = c.last
+             FROM @.task t LEFT JOIN ",
+            $crate::store::postgres::claim::claim_of_task!(),
+            "ON true LEFT JOIN ",
+            $crate::store::postgres::line::run_of_task!(),
+            "ON true "
         )
     };
 }
@@ -46,12 +50,21 @@ pub(super) const GIVEN: usize = 20;
 /// A visible task. Its state tells Claimed from Ready.
 pub(super) type TaskRow = rules::TaskRow<Kept>;
 
+/// What the tables have of a claim, whatever is to become of it.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct KeptClaim {
+    pub(super) token: Token,
+    /// Numbers the claims of all tasks.
+    pub(super) number: i64,
+    /// Whether it is a run of its own.
+    pub(super) is_alone: bool,
+}
+
 /// Where a task is in the narrow tables.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Kept {
     pub(super) is_ready: bool,
-    pub(super) is_claimed: bool,
-    pub(super) is_pinned: bool,
+    pub(super) claim: Option<KeptClaim>,
     pub(super) queue: Name,
     pub(super) rank: i64,
 }
@@ -61,8 +74,7 @@ impl Default for Kept {
     fn default() -> Self {
         Self {
             is_ready: false,
-            is_claimed: false,
-            is_pinned: false,
+            claim: None,
             queue: Name::fixed(""),
             rank: 0,
         }
@@ -80,8 +92,7 @@ impl TaskRow {
         }
         read.kept = Kept {
             is_ready: column(row, HOLDER + 5)?,
-            is_claimed: read.claim.is_some(),
-            is_pinned: read.pinned.is_some(),
+            claim: kept_claim(row, read.claim.as_ref())?,
             queue: read.record.queue.clone(),
             rank: read.rank,
         };
@@ -129,6 +140,15 @@ impl TaskRow {
             kept: Kept::default(),
         })
     }
+}
+
+fn kept_claim(row: &Row, claim: Option<&ClaimColumns>) -> Result<Option<KeptClaim>> {
+    let Some(claim) = claim else { return Ok(None) };
+    Ok(Some(KeptClaim {
+        token: claim.token,
+        number: column(row, HOLDER + 6)?,
+        is_alone: column(row, HOLDER + 7)?,
+    }))
 }
 
 fn claim(row: &Row) -> Result<Option<ClaimColumns>> {

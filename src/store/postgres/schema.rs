@@ -27,9 +27,10 @@ const IDENTIFIER_MAX: usize = 63;
 ///
 /// The row of a task is wide, and is written when it comes, when it leaves and when something rare happens
 /// to it. What happens to every task, that it becomes ready and is claimed, is in rows of narrow tables
-/// that come and go: `ready` has a row of each task that may be claimed, in the order of claims, and
-/// `claim` of each that is. A task whose state is 3 is Claimed if it has a row in `claim`, else Ready; one
-/// that is pinned has none in `ready`.
+/// that come and go: `ready` has the tasks that may be claimed, in the order of claims, and `claim` those that
+/// are. A row of either is a run of tasks, from the sequence `first` to `last`. A task whose state is 3 is
+/// Claimed if a run of `claim` has it whose number is above the task's `fence`, which is that of its last claim
+/// that is over; else it is Ready, and in `ready` unless a transaction has `pinned` it.
 const TABLES: &str = "\
 CREATE TABLE @.schema_version (version integer NOT NULL);
 
@@ -46,6 +47,7 @@ CREATE TABLE @.task (
     attempts     bigint   NOT NULL,
     conflicts    bigint   NOT NULL,
     reclaims     bigint   NOT NULL,
+    fence        bigint   NOT NULL DEFAULT 0,
     state        smallint NOT NULL,
     dead         smallint,
     format       smallint NOT NULL,
@@ -57,6 +59,7 @@ CREATE TABLE @.task (
     unique_key   text,
     account      bytea,
     progress     bytea,
+    pinned       bytea,
     options      bytea    NOT NULL,
     payload      bytea    NOT NULL
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
@@ -65,31 +68,30 @@ CREATE INDEX task_scheduled ON @.task (queue, not_before, seq) WHERE state = 2;
 CREATE INDEX task_other ON @.task (queue, state) WHERE state IN (1, 5, 6, 7);
 CREATE INDEX task_group ON @.task (group_key, state, rank, seq) WHERE group_key IS NOT NULL;
 CREATE INDEX task_kept ON @.task (kept_until) WHERE kept_until IS NOT NULL;
+CREATE INDEX task_pinned ON @.task (pinned) WHERE pinned IS NOT NULL;
 
 CREATE TABLE @.ready (
     rank  bigint NOT NULL,
-    seq   bigint NOT NULL,
+    first bigint NOT NULL,
+    last  bigint NOT NULL,
     queue text   NOT NULL,
-    PRIMARY KEY (queue, rank, seq)
+    PRIMARY KEY (queue, rank, first)
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 
+-- The tokens of a run follow each other, from that of its first task.
+CREATE SEQUENCE @.claim_number CACHE 1;
 CREATE TABLE @.claim (
-    seq        bigint NOT NULL,
-    rank       bigint NOT NULL,
+    number     bigint NOT NULL,
     holder     bigint NOT NULL,
     token      bigint NOT NULL,
+    first      bigint NOT NULL,
+    last       bigint NOT NULL,
     claimed_at bigint NOT NULL,
-    id         bytea  NOT NULL PRIMARY KEY,
     queue      text   NOT NULL,
-    name       text   NOT NULL
+    name       text   NOT NULL,
+    PRIMARY KEY (holder, token)
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX claim_holder ON @.claim (holder);
-
-CREATE TABLE @.pin (
-    seq bigint NOT NULL PRIMARY KEY,
-    txn bytea  NOT NULL
-);
-CREATE INDEX pin_txn ON @.pin (txn);
+CREATE INDEX claim_first ON @.claim (first);
 
 CREATE TABLE @.staged (
     staged_at    bigint   NOT NULL,
@@ -120,6 +122,14 @@ CREATE TABLE @.unique_key (
     id  bytea  NOT NULL,
     key text   NOT NULL PRIMARY KEY
 );
+
+-- Keys that rest: no new task gets one before its time, whatever has become of the task that had it.
+CREATE TABLE @.resting (
+    until bigint NOT NULL,
+    id    bytea  NOT NULL,
+    key   text   NOT NULL PRIMARY KEY
+);
+CREATE INDEX resting_until ON @.resting (until);
 
 CREATE TABLE @.alias (
     id   bytea NOT NULL PRIMARY KEY,

@@ -6,7 +6,7 @@ use super::PostgresStore;
 use super::batch;
 use super::error::{Fault, Result};
 use super::keys;
-use super::pool::{Durability, Write};
+use super::pool::{Durability, Write, again};
 use super::prompt;
 use super::register;
 use super::row::{self, column, id, instant};
@@ -83,13 +83,13 @@ impl Stage for PostgresStore {
         let write = || {
             rules::check(batch)?;
             let bytes = codec::encode(batch)?;
-            self.write(STAGE, |session| {
+            self.write_again(STAGE, |session| {
                 if is_staged(session, txn, &bytes)? {
                     return Ok(());
                 }
                 let count = batch.changes.len();
                 // First, so that a second stage of the same transaction waits for this one.
-                insert(session, (txn, register), (count, bytes), now)?;
+                insert(session, (txn, register), (count, bytes.clone()), now)?;
                 batch::judge(session, batch, (txn, now))
             })
         };
@@ -123,7 +123,7 @@ impl Stage for PostgresStore {
             .map_err(Fault::from)
             .and_then(|()| self.apply_checked(txn, batch, prepared, now));
         if batch::only_ends(batch) && applied.is_ok() {
-            self.fronts.forget_after_ends();
+            self.lines.fronts.forget_after_ends();
             self.bell.ring();
         } else {
             self.ring_after(&applied);
@@ -169,10 +169,14 @@ impl PostgresStore {
             })
         };
         let at_once = prompt::is_common(batch) && self.steps.may_skip();
-        let mut applied = write(at_once);
+        let mut applied = if at_once {
+            write(true)
+        } else {
+            again(|| write(false))
+        };
         if at_once && applied.as_ref().is_err_and(Fault::fell_short) {
             self.steps.fell_short();
-            applied = write(false);
+            applied = again(|| write(false));
         }
         let mut to_forget = self.known.lock();
         match &applied {
@@ -299,8 +303,7 @@ fn end(session: &mut dyn Session, txn: TxnId, state: i64) -> Result<()> {
 
 fn pinned_by(session: &mut dyn Session, txn: TxnId) -> Result<Vec<TaskId>> {
     let rows = session.query(
-        "SELECT t.id FROM @.task t
-         WHERE t.seq = ANY (ARRAY(SELECT p.seq FROM @.pin p WHERE p.txn = $1)) ORDER BY t.seq",
+        "SELECT t.id FROM @.task t WHERE t.pinned = $1 ORDER BY t.seq",
         vec![txn.into()],
     )?;
     rows.iter()

@@ -10,6 +10,7 @@ use super::tasks;
 use crate::id::{TaskId, TxnId};
 use crate::store::rules::{self, Reservation};
 use crate::task::Record;
+use crate::time::Timestamp;
 
 /// The tables, by way of whoever executes statements.
 pub(super) type Tables<'s> = &'s mut (dyn Session + 's);
@@ -112,6 +113,18 @@ impl rules::Tables for &mut (dyn Session + '_) {
 
     fn free_key(&mut self, record: &Record) -> Result<()> {
         keys::free_key(*self, record)
+    }
+
+    fn resting(&mut self, key: &str, now: Timestamp) -> Result<Option<TaskId>> {
+        keys::resting(*self, key, now)
+    }
+
+    fn rest(&mut self, record: &Record, until: Timestamp, now: Timestamp) -> Result<()> {
+        keys::rest(*self, record, until, now)
+    }
+
+    fn end_rest(&mut self, record: &Record) -> Result<()> {
+        keys::end_rest(*self, record)
     }
 
     fn reserve(&mut self, what: Reservation, name: &str, txn: TxnId) -> Result<()> {

@@ -1,8 +1,15 @@
 //! The visible tasks: finding, locking, writing and deleting rows, with what hangs on them. Who changes
 //! which task has a group or a key holds the lock of the name.
+//!
+//! Whoever waits for locks takes them in one order: names, in the order of their numbers; then tasks, and then
+//! runs of the line, both in the order of sequences; then rows of what hangs on them. The row of a task is the only
+//! one that decides who ends its claim, pins it or amends it, so a claim itself is never locked. Who claims waits
+//! for none of these, and passes over what is locked.
 
+use super::claim::claim_of_task;
 use super::error::Result;
 use super::insert::published_at;
+use super::line;
 use super::row::{TaskRow, column, dead_number, id, state_number, tasks_with};
 use super::session::Session;
 use super::value::Value;
@@ -37,7 +44,8 @@ pub(super) fn follow(session: &mut dyn Session, id: TaskId) -> Result<Option<Tas
 }
 
 /// Keeps tasks, or those that they merged into, from being changed and from being claimed. A claim that is
-/// being made is waited for; statements that follow see it.
+/// being made is waited for; statements that follow see it. If it leaves something of the run that the task was
+/// in, another claim may still take it: who then wants to take it [out of the line](line::leave) finds out.
 pub(super) fn lock(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
@@ -48,13 +56,11 @@ pub(super) fn lock(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
             OR t.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1)))
          ORDER BY t.seq FOR UPDATE",
         "SELECT 1 FROM @.task t
-         JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.seq = t.seq
+         JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank
+             AND r.first > t.seq - 128 AND r.first <= t.seq AND r.last >= t.seq
          WHERE t.id = ANY ($1)
             OR t.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1)))
          ORDER BY t.seq FOR UPDATE OF r",
-        "SELECT 1 FROM @.claim c WHERE c.id = ANY ($1)
-            OR c.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1)))
-         ORDER BY c.seq FOR UPDATE",
     ] {
         session.later(sql, vec![Value::Ids(ids.clone())])?;
     }
@@ -122,11 +128,12 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
         state => state,
     };
     let account = record.account.as_ref().map(codec::encode).transpose()?;
-    let kept_until = lifecycle::kept_until(record).filter(|_| row.pinned.is_none());
+    let ended = row.kept.claim.as_ref().filter(|_| row.claim.is_none());
+    let pinned = row.pinned.map(|txn| txn.to_bytes().to_vec());
     session.later(
         "UPDATE @.task SET queue = $2, state = $3, rank = $4, not_before = $5, attempts = $6,
              conflicts = $7, reclaims = $8, account = $9, dead = $10, ended_at = $11,
-             kept_until = $12, progress = $13
+             kept_until = $12, progress = $13, pinned = $14, fence = greatest(fence, $15)
          WHERE seq = $1",
         vec![
             row.seq.into(),
@@ -140,8 +147,10 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
             account.into(),
             record.dead.map(dead_number).into(),
             record.ended_at.into(),
-            kept_until.into(),
+            lifecycle::kept_until(record).into(),
             record.progress.clone().map(String::into_bytes).into(),
+            pinned.into(),
+            ended.map_or(0, |claim| claim.number).into(),
         ],
     )?;
     let is_ready = record.state == State::Ready && row.pinned.is_none();
@@ -151,34 +160,26 @@ pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
 /// Has the narrow tables agree with what has become of a task.
 fn place(session: &mut dyn Session, row: &TaskRow, is_ready: bool, rank: i64) -> Result<()> {
     let (kept, record) = (&row.kept, &row.record);
-    if kept.is_claimed && row.claim.is_none() {
-        session.later("DELETE FROM @.claim WHERE id = $1", vec![record.id.into()])?;
-    }
-    if kept.is_pinned && row.pinned.is_none() {
-        session.later("DELETE FROM @.pin WHERE seq = $1", vec![row.seq.into()])?;
+    if let Some(claim) = kept.claim.as_ref().filter(|claim| claim.is_alone)
+        && row.claim.is_none()
+    {
+        let (holder, token) = (claim.token.incarnation, claim.token.count.cast_signed());
+        session.later(
+            "DELETE FROM @.claim WHERE holder = $1 AND token = $2",
+            vec![holder.into(), token.into()],
+        )?;
     }
     let is_in_place = kept.is_ready && is_ready && kept.rank == rank && kept.queue == record.queue;
     if is_in_place {
         return Ok(());
     }
     if kept.is_ready {
-        leave_line(session, row)?;
+        line::leave(session, row)?;
     }
     if is_ready {
-        session.later(
-            "INSERT INTO @.ready (queue, rank, seq) VALUES ($1, $2, $3)",
-            vec![(&*record.queue).into(), rank.into(), row.seq.into()],
-        )?;
+        line::enter(session, row, rank)?;
     }
     Ok(())
-}
-
-fn leave_line(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
-    let kept = &row.kept;
-    session.later(
-        "DELETE FROM @.ready WHERE queue = $1 AND rank = $2 AND seq = $3",
-        vec![(&*kept.queue).into(), kept.rank.into(), row.seq.into()],
-    )
 }
 
 /// Deletes a task with all that hangs on it, but for its unique key.
@@ -217,30 +218,17 @@ pub(super) fn drop_prerequisites(session: &mut dyn Session, record: &Record) -> 
 
 /// Pins a task for a staged transaction: nobody claims it or changes it until that has ended.
 ///
-/// Somebody else's statement that began before may wait for the rows that are locked here. It goes on when
-/// they are free, and does not see the pin even then. So it is to find gone what it is after: the place in
-/// the line, the claim, for which another with the same words is left, and the time to drop the record.
+/// Somebody else's statement that began before may wait for the row that is changed here. It looks at that row
+/// again when it is free, so the pin is in it.
 pub(super) fn pin(session: &mut dyn Session, row: &mut TaskRow, txn: TxnId) -> Result<()> {
     session.later(
-        "INSERT INTO @.pin (seq, txn) VALUES ($1, $2)",
+        "UPDATE @.task SET pinned = $2 WHERE seq = $1",
         vec![row.seq.into(), txn.into()],
     )?;
     if row.kept.is_ready {
-        leave_line(session, row)?;
-    } else if row.kept.is_claimed {
-        session.later(
-            "WITH held AS (DELETE FROM @.claim WHERE id = $1 RETURNING *)
-             INSERT INTO @.claim SELECT * FROM held",
-            vec![row.record.id.into()],
-        )?;
-    } else {
-        session.later(
-            "UPDATE @.task SET kept_until = NULL WHERE seq = $1 AND kept_until IS NOT NULL",
-            vec![row.seq.into()],
-        )?;
+        line::leave(session, row)?;
     }
     row.pinned = Some(txn);
-    row.kept.is_pinned = true;
     row.kept.is_ready = false;
     Ok(())
 }
@@ -248,15 +236,12 @@ pub(super) fn pin(session: &mut dyn Session, row: &mut TaskRow, txn: TxnId) -> R
 /// Unpins a task of which nothing has changed.
 pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
     row.pinned = None;
+    session.later(
+        "UPDATE @.task SET pinned = NULL WHERE seq = $1",
+        vec![row.seq.into()],
+    )?;
     let is_ready = row.record.state == State::Ready;
     place(session, &row, is_ready, row.rank)?;
-    if let Some(until) = lifecycle::kept_until(&row.record) {
-        session.later(
-            "UPDATE @.task SET kept_until = $2 WHERE seq = $1",
-            vec![row.seq.into(), until.into()],
-        )?;
-    }
-    row.kept.is_pinned = false;
     row.kept.is_ready = is_ready;
     rules::unblock(&mut { session }, row, now)
 }
@@ -282,7 +267,7 @@ pub(super) fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Resu
 pub(super) fn drop_expired(session: &mut dyn Session, now: Timestamp) -> Result<()> {
     session.later(
         "WITH old AS MATERIALIZED (
-             SELECT t.seq, t.id FROM @.task t WHERE t.kept_until <= $1
+             SELECT t.seq, t.id FROM @.task t WHERE t.kept_until <= $1 AND t.pinned IS NULL
              ORDER BY t.kept_until LIMIT 16 FOR UPDATE OF t SKIP LOCKED),
          about AS (DELETE FROM @.about a WHERE a.seq = ANY (ARRAY(SELECT o.seq FROM old o))),
          alias AS (DELETE FROM @.alias a WHERE a.task = ANY (ARRAY(SELECT o.id FROM old o)))
@@ -301,13 +286,17 @@ pub(super) fn mark(session: &mut dyn Session, key: &str) -> Result<Option<Vec<u8
 pub(super) fn pending_count(session: &mut dyn Session, queue: &str, limit: u64) -> Result<u64> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let row = session.first(
-        "SELECT count(*) FROM (
-             (SELECT 1 FROM @.ready r WHERE r.queue = $1 LIMIT $2)
-             UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 2 LIMIT $2)
-             UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 1 LIMIT $2)
-             UNION ALL (SELECT 1 FROM @.pin p JOIN @.task t ON t.seq = p.seq
-                 WHERE t.queue = $1 AND t.state = 3
-                     AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE c.id = t.id) LIMIT $2)) pending",
+        concat!(
+            "SELECT coalesce(sum(n), 0)::bigint FROM (
+                 (SELECT r.last - r.first + 1 AS n FROM @.ready r WHERE r.queue = $1 LIMIT $2)
+                 UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 2 LIMIT $2)
+                 UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 1 LIMIT $2)
+                 UNION ALL (SELECT 1 FROM @.task t LEFT JOIN ",
+            claim_of_task!(),
+            "ON true
+                     WHERE t.pinned IS NOT NULL AND t.queue = $1 AND t.state = 3
+                         AND c.number IS NULL LIMIT $2)) pending"
+        ),
         vec![queue.into(), limit.into()],
     )?;
     let count = row.map(|row| column::<i64>(&row, 0)).transpose()?;

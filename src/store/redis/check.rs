@@ -28,7 +28,7 @@ impl RedisStore {
         for what in ["tasks", "lines", "names", "staged"] {
             let mut from = 0;
             loop {
-                let arguments = Arguments::default().with(what).number(from).number(PAGE);
+                let arguments = Arguments::default().with(what).shown(from).shown(PAGE);
                 let answer = reply::texts(self.link.run(&script::CHECK, arguments)?)?;
                 let [next, found @ ..] = &answer[..] else {
                     break;

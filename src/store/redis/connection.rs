@@ -14,6 +14,7 @@ use super::error::{Fault, Result, breaks_connection};
 use super::notify::instant;
 use super::options::{Address, Durability, Options};
 use super::server::{self, Server};
+use super::tls;
 use crate::store::Kind;
 
 /// How long a connection may have been idle to be used without asking whether it still works.
@@ -42,7 +43,7 @@ struct Idle {
 impl Pool {
     /// Connects once, and looks what server it is.
     pub(super) fn open(options: &Options) -> Result<Self> {
-        let client = client(options).map_err(Fault::unreachable)?;
+        let client = client(options)?;
         let pool = Self {
             client,
             process: std::process::id(),
@@ -153,7 +154,7 @@ impl Pool {
     }
 }
 
-fn client(options: &Options) -> std::result::Result<Client, RedisError> {
+fn client(options: &Options) -> Result<Client> {
     let mut login = RedisConnectionInfo::default()
         .set_db(options.database.into())
         .set_lib_name("votive", env!("CARGO_PKG_VERSION"));
@@ -181,6 +182,10 @@ fn client(options: &Options) -> std::result::Result<Client, RedisError> {
     let tcp = TcpSettings::default()
         .set_nodelay(true)
         .set_keepalive(keepalive);
-    let info = address.into_connection_info()?;
-    Client::open(info.set_tcp_settings(tcp).set_redis_settings(login))
+    let info = address.into_connection_info().map_err(Fault::unreachable)?;
+    let info = info.set_tcp_settings(tcp).set_redis_settings(login);
+    match options.address {
+        Address::Tcp { tls: true, .. } => tls::client(info, options.tls_root.as_deref()),
+        _ => Client::open(info).map_err(Fault::unreachable),
+    }
 }

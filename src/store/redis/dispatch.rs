@@ -51,7 +51,7 @@ impl Dispatch for RedisStore {
                 .map(|claim| format!("{} {}", claim.task, wire::token_text(claim.token)))
                 .collect();
             let arguments = Arguments::default()
-                .number(lease.as_micros())
+                .shown(lease.as_micros())
                 .with(keys.join("\n"));
             let lost = self.link.run_at(&script::EXTEND, now, arguments)?;
             reply::list(lost)?.iter().map(reply::parsed).collect()
@@ -107,9 +107,9 @@ impl RedisStore {
         let tokens = (0..count.min(CLAIMS_MAX)).map(|_| Token::next(consumer.incarnation));
         let tokens: Vec<_> = tokens.map(wire::token_text).collect();
         let arguments = Arguments::default()
-            .with(consumer.incarnation.to_string())
-            .with(consumer.name.clone())
-            .number(request.lease.as_micros())
+            .shown(consumer.incarnation)
+            .with(&consumer.name)
+            .shown(request.lease.as_micros())
             .with(serde_json::to_string(&tokens)?)
             .with(serde_json::to_string(&wants)?);
         let answer = self.link.write(&script::CLAIM, CLAIM, now, arguments);
@@ -137,7 +137,7 @@ impl RedisStore {
                 return Ok(());
             };
             let arguments = Arguments::default()
-                .with(lost.incarnation.to_string())
+                .shown(lost.incarnation)
                 .with(serde_json::to_string(&lost.tokens)?);
             if let Err(fault) = self.link.run(&script::DISOWN, arguments) {
                 self.disowned.lock().push(lost);

@@ -21,9 +21,18 @@ impl Fault {
         Kind::Corrupt(what.into()).into()
     }
 
+    /// Adds what caused it.
+    pub(super) fn because(
+        self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::new(self.kind, source)
+    }
+
     /// What it means that no connection could be made: nothing was sent.
     pub(super) fn unreachable(error: RedisError) -> Self {
-        let kind = refusal(&error).unwrap_or(Kind::Unavailable);
+        let kind = refusal(&error).or_else(|| distrust(&error));
+        let kind = kind.unwrap_or(Kind::Unavailable);
         Self::new(kind, error)
     }
 
@@ -108,8 +117,23 @@ fn refusal(error: &RedisError) -> Option<Kind> {
             Some("BUSY" | "NOREPLICAS" | "UNBLOCKED") => Kind::Unavailable,
             _ => Kind::Other,
         },
-        ErrorKind::Server(_) | ErrorKind::AuthenticationFailed => Kind::Other,
+        ErrorKind::AuthenticationFailed => Kind::Invalid(
+            "the server lets nobody in with this user and password: check both".to_owned(),
+        ),
+        ErrorKind::Server(_) => Kind::Other,
         _ => return None,
+    })
+}
+
+/// Why an encrypted connection must not be used, if that is so: waiting does not help then.
+fn distrust(error: &RedisError) -> Option<Kind> {
+    let is_distrusted = error.to_string().contains("invalid peer certificate");
+    is_distrusted.then(|| {
+        Kind::Invalid(
+            "the server's certificate is not trusted: name the file of the authority that has signed it by \
+             `tls_root`, and the server as its certificate names it"
+                .to_owned(),
+        )
     })
 }
 

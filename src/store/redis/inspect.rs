@@ -33,7 +33,7 @@ impl Inspect for RedisStore {
 
     fn get(&self, task: TaskId) -> store::Result<Option<Listed>> {
         let get = || -> Result<_> {
-            let arguments = Arguments::default().with(task.to_string());
+            let arguments = Arguments::default().shown(task);
             match &reply::list(self.link.run(&script::GET, arguments)?)?[..] {
                 [fields, body, id] => wire::listed(fields, body, &reply::text(id)?).map(Some),
                 _ => Ok(None),
@@ -142,9 +142,9 @@ impl RedisStore {
 
     fn glance(&self, filter: &Filter, after: u64) -> Result<Vec<(u64, Listed)>> {
         let arguments = Arguments::default()
-            .number(after)
+            .shown(after)
             .with(filter.about.clone().unwrap_or_default())
-            .number(LOOKS_MAX);
+            .shown(LOOKS_MAX);
         let page = reply::list(self.link.run(&script::SCAN, arguments)?)?;
         let read = |task: Value| match &reply::list(task)?[..] {
             [fields, body, id] => {

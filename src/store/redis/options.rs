@@ -63,6 +63,7 @@ pub struct Options {
     pub(super) address: Address,
     pub(super) database: u32,
     pub(super) login: Login,
+    pub(super) tls_root: Option<PathBuf>,
     pub(super) name: String,
     pub(super) durability: Durability,
     pub(super) connect_timeout: Duration,
@@ -83,6 +84,18 @@ impl Options {
         })
     }
 
+    /// Connects, encrypted, to a server that listens on a TCP port. The server must show a certificate for `host`, signed by an
+    /// authority that the machine trusts, or one of [`tls_root`](Self::tls_root).
+    #[must_use]
+    pub fn tls(host: impl Into<String>, port: u16) -> Self {
+        let host = host.into();
+        Self::at(Address::Tcp {
+            host,
+            port,
+            tls: true,
+        })
+    }
+
     /// Connects to a server that listens on a Unix socket.
     #[must_use]
     pub fn unix(path: impl Into<PathBuf>) -> Self {
@@ -94,6 +107,7 @@ impl Options {
             address,
             database: 0,
             login: Login::default(),
+            tls_root: None,
             name: "default".to_owned(),
             durability: Durability::default(),
             connect_timeout: Duration::from_secs(5),
@@ -119,11 +133,16 @@ impl Options {
             "password",
             "port",
             "response_timeout",
+            "tls_root",
             "unix_socket_path",
         ])?;
         let mut options = Self::at(address(url)?);
         options.login = login(url)?;
         options.database = database(url)?;
+        options.tls_root = url.parameter("tls_root", TLS_ROOT)?;
+        if options.tls_root.is_some() && url.scheme() != "rediss" {
+            return Err(bad("tls_root", TLS_ROOT));
+        }
         if let Some(name) = url.parameter::<String>("name", NAME)? {
             let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
             if name.is_empty() || name.len() > 64 || !name.chars().all(is_letter) {
@@ -170,6 +189,14 @@ impl Options {
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.login.user = Some(user.into());
+        self
+    }
+
+    /// The file with the certificates of the authorities, in PEM, of which one must have signed that of a server
+    /// that encrypts. Defaults to those that the machine trusts.
+    #[must_use]
+    pub fn tls_root(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls_root = Some(file.into());
         self
     }
 
@@ -220,6 +247,7 @@ impl Options {
 }
 
 const NAME: &str = "a name of at most 64 letters, digits, `_`, `.` and `-`";
+const TLS_ROOT: &str = "the file of an authority's certificate, of a `rediss` URL";
 const DURABILITY: &str = "`strict` or `relaxed`";
 
 fn bad(name: &str, expected: &'static str) -> UrlError {

@@ -15,6 +15,9 @@ use crate::task::{Options, Record, State};
 /// The most tasks of such a batch: the script names them all in one command.
 const TASKS_MAX: usize = 1_000;
 
+/// What the script answers if nobody wants to know the time.
+const DONE: i64 = 1;
+
 /// A batch of nothing but such tasks, for all of which a step of priority is worth the same.
 pub(super) struct Plain<'b> {
     queue: &'b str,
@@ -53,16 +56,12 @@ impl<'b> Plain<'b> {
 
     /// Adds the batch to the arguments of its script, after which there are no others.
     pub(super) fn add_to(&self, arguments: Arguments) -> Result<Arguments> {
-        let micros = |duration: Duration| duration.as_micros().to_string();
-        let ageing = self.ageing.map(micros).unwrap_or_default();
-        let mut arguments = arguments.with(self.queue).with(ageing);
+        let mut arguments = arguments.with(self.queue).micros(self.ageing);
         for record in &self.records {
-            let retention = record.options.retention;
-            let retention = retention.map(micros);
             arguments = arguments
-                .with(record.id.to_string())
-                .number(record.options.priority)
-                .with(retention.unwrap_or_default())
+                .shown(record.id)
+                .shown(record.options.priority)
+                .micros(record.options.retention)
                 .with(codec::encode(record)?);
         }
         Ok(arguments)
@@ -72,7 +71,7 @@ impl<'b> Plain<'b> {
 /// Whether the script did what it was told. Otherwise it has found something that it does not know, and has
 /// changed nothing.
 pub(super) fn is_done(answer: &Value) -> bool {
-    matches!(answer, Value::Array(_))
+    matches!(answer, Value::Int(DONE) | Value::Array(_))
 }
 
 /// Whether a task has nothing but what is the same for all, beside its priority, queue, retention and body.

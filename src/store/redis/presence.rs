@@ -93,9 +93,7 @@ fn renew(link: &Link, set: &str, leases: &[(Incarnation, Duration)]) -> Result<(
     }
     let mut arguments = Arguments::default().with(set);
     for (incarnation, lease) in leases {
-        arguments = arguments
-            .with(incarnation.to_string())
-            .number(lease.as_micros());
+        arguments = arguments.shown(incarnation).shown(lease.as_micros());
     }
     link.run(&script::RENEW, arguments).map(drop)
 }
@@ -119,7 +117,7 @@ impl Drop for Attendance {
             consumers.remove(&self.incarnation);
         }
         drop(consumers);
-        let arguments = Arguments::default().with(self.incarnation.to_string());
+        let arguments = Arguments::default().shown(self.incarnation);
         if let Err(fault) = self.link.run(&script::DEPART, arguments) {
             tracing::warn!(
                 ?fault,

@@ -29,9 +29,9 @@ impl Register for RedisStore {
         let enroll = || {
             let host = gethostname::gethostname().to_string_lossy().into_owned();
             let arguments = Arguments::default()
-                .with(incarnation.to_string())
+                .shown(incarnation)
                 .with(host)
-                .number(MANAGER_LEASE.as_micros());
+                .shown(MANAGER_LEASE.as_micros());
             self.link.write(&script::ENROLL, DECIDE, now, arguments)?;
             self.leases.add_manager(incarnation);
             self.start_renewal()
@@ -42,7 +42,7 @@ impl Register for RedisStore {
     fn decide(&self, txn: TxnId, want: Decision, stores: &[ResourceId]) -> Answered<Answer> {
         self.answer("decide a transaction", || {
             let arguments = Arguments::default()
-                .with(txn.to_string())
+                .shown(txn)
                 .with(word(want))
                 .with(joined(stores));
             let answer = self.ask(&script::DECIDE, DECIDE, arguments)?;
@@ -62,7 +62,7 @@ impl Register for RedisStore {
             let arguments = Arguments::default()
                 .with("outcomes")
                 .with(after)
-                .number(limit);
+                .shown(limit);
             let rows = self.ask(&script::REGISTER, DECIDE, arguments)?;
             reply::texts(rows)?.iter().map(|row| outcome(row)).collect()
         })
@@ -87,7 +87,7 @@ impl Register for RedisStore {
 
     fn close(&self, incarnation: Incarnation) -> Answered<()> {
         self.answer("close an incarnation", || {
-            let arguments = Arguments::default().with(incarnation.to_string());
+            let arguments = Arguments::default().shown(incarnation);
             self.ask(&script::CLOSE, DECIDE, arguments).map(drop)
         })
     }
@@ -102,7 +102,7 @@ impl Register for RedisStore {
 
     fn drop_incarnation(&self, incarnation: Incarnation) -> Answered<bool> {
         self.answer("drop an incarnation", || {
-            let arguments = Arguments::default().with(incarnation.to_string());
+            let arguments = Arguments::default().shown(incarnation);
             let dropped = self.ask(&script::DROP, DECIDE, arguments)?;
             Ok(reply::number(&dropped)? > 0)
         })

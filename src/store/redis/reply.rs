@@ -1,4 +1,5 @@
-//! What scripts answer: the server's time, then `Ok` and a result, or the name of what refused.
+//! What scripts answer: the server's time, then `Ok` and a result, or the name of what refused. Where the time was
+//! not wanted it may be nothing, and where there is nothing else to tell the answer a bare number.
 
 use redis::Value;
 
@@ -8,16 +9,21 @@ use crate::store::Kind;
 use crate::task::State;
 use crate::time::Timestamp;
 
-/// Reads an answer: when it was given, and what it is.
-pub(super) fn read(value: Value) -> Result<(Timestamp, Result<Value>)> {
-    let Value::Array(parts) = value else {
-        return Err(Fault::unexpected(&value));
+/// Reads an answer: when it was given, if it says so, and what it is.
+pub(super) fn read(value: Value) -> Result<(Option<Timestamp>, Result<Value>)> {
+    let parts = match value {
+        Value::Array(parts) => parts,
+        Value::Int(_) => return Ok((None, Ok(value))),
+        value => return Err(Fault::unexpected(&value)),
     };
     let mut parts = parts.into_iter();
     let (Some(at), Some(word)) = (parts.next(), parts.next()) else {
         return Err(Fault::corrupt("a script answered too little"));
     };
-    let at = Timestamp::from_micros(number(&at)?);
+    let at = match bytes(&at)? {
+        [] => None,
+        _ => Some(Timestamp::from_micros(number(&at)?)),
+    };
     let word = text(&word)?;
     let result = if word == "Ok" {
         Ok(parts.next().unwrap_or(Value::Nil))

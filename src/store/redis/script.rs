@@ -1,9 +1,11 @@
 //! The scripts: each operation of the contract is one, which the server performs at once and whole.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::connection::Pool;
 use super::error::{Fault, Result};
@@ -31,6 +33,9 @@ const TASKS: &str = include_str!("scripts/tasks.lua");
 const CHANGES: &str = include_str!("scripts/changes.lua");
 const OUTCOMES: &str = include_str!("scripts/outcomes.lua");
 const STAGED: &str = include_str!("scripts/staged.lua");
+
+/// What a request begins with: the command, the script, and how many keys there are and which.
+const HEAD_COUNT: usize = 4;
 
 /// What a script may do beside changing the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +71,12 @@ impl Script {
         arguments: &Arguments,
     ) -> std::result::Result<Value, RedisError> {
         let request = |by: &str, script: &str| {
-            let mut request = redis::cmd(by);
-            request.arg(script).arg(1).arg(root);
-            for argument in &arguments.0 {
-                request.arg(&argument[..]);
+            let count = HEAD_COUNT + arguments.ends.len();
+            let size = by.len() + script.len() + 1 + root.len() + arguments.bytes.len();
+            let mut request = Cmd::with_capacity(count, size);
+            request.arg(by).arg(script).arg(1).arg(root);
+            for argument in arguments.iter() {
+                request.arg(argument);
             }
             request
         };
@@ -127,23 +134,52 @@ scripts! {
     CHECK Reads "check": RULES TASKS OUTCOMES STAGED;
 }
 
-/// The arguments of a script, in order.
+/// The arguments of a script, in order, one behind the other.
 #[derive(Default)]
-pub(super) struct Arguments(Vec<Vec<u8>>);
+pub(super) struct Arguments {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
 
 impl Arguments {
-    pub(super) fn with(mut self, argument: impl Into<Vec<u8>>) -> Self {
-        self.0.push(argument.into());
+    pub(super) fn with(mut self, argument: impl AsRef<[u8]>) -> Self {
+        self.bytes.extend_from_slice(argument.as_ref());
+        self.ends.push(self.bytes.len());
         self
     }
 
-    pub(super) fn number(self, number: impl Display) -> Self {
-        self.with(number.to_string())
+    /// Adds what something looks like when it is shown.
+    pub(super) fn shown(mut self, argument: impl Display) -> Self {
+        // A vector takes whatever it is given.
+        write!(self.bytes, "{argument}").unwrap_or_default();
+        self.ends.push(self.bytes.len());
+        self
     }
 
-    pub(super) fn all(mut self, arguments: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        self.0.extend(arguments);
+    /// Adds a number of microseconds, or nothing.
+    pub(super) fn micros(self, duration: Option<Duration>) -> Self {
+        match duration {
+            Some(duration) => self.shown(duration.as_micros()),
+            None => self.with(""),
+        }
+    }
+
+    pub(super) fn all(self, arguments: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        arguments.into_iter().fold(self, Self::with)
+    }
+
+    fn join(mut self, other: Self) -> Self {
+        let before = self.bytes.len();
+        self.bytes.extend(other.bytes);
+        self.ends
+            .extend(other.ends.into_iter().map(|end| before + end));
         self
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let places = starts.zip(&self.ends);
+        places.filter_map(|(start, end)| self.bytes.get(*start..*end))
     }
 }
 
@@ -236,14 +272,16 @@ impl Link {
             Kind::Unknown
         };
         let arguments = Arguments::default()
-            .number(now.as_micros())
+            .shown(now.as_micros())
             .with(self.clock.replacement())
-            .all(arguments.0);
+            .join(arguments);
         let value = self.pool.send(is_promise, lost, |connection| {
             script.run(connection, &self.root, &arguments)
         })?;
         let (at, result) = reply::read(value)?;
-        self.clock.sample(at);
+        if let Some(at) = at {
+            self.clock.sample(at);
+        }
         tracing::trace!(script = script.name, "performed");
         result
     }

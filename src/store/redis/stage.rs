@@ -42,7 +42,7 @@ impl Stage for RedisStore {
     }
 
     fn discard(&self, txn: TxnId) -> store::Result<()> {
-        let arguments = Arguments::default().with(txn.to_string());
+        let arguments = Arguments::default().shown(txn);
         let now = self.link.clock.guess();
         let discarded = self.link.write(&script::DISCARD, DISCARD, now, arguments);
         discarded
@@ -76,7 +76,7 @@ impl Stage for RedisStore {
     fn in_doubt(&self, after: Option<TxnId>, limit: usize) -> store::Result<Vec<InDoubt>> {
         let list = || -> Result<_> {
             let after = after.map(|txn| txn.to_string()).unwrap_or_default();
-            let arguments = Arguments::default().with(after).number(limit);
+            let arguments = Arguments::default().with(after).shown(limit);
             let page = self.link.run(&script::IN_DOUBT, arguments)?;
             reply::list(page)?.into_iter().map(read_in_doubt).collect()
         };
@@ -98,16 +98,16 @@ impl RedisStore {
             Shape::Inserts | Shape::Mixed => &script::STAGE,
         };
         let arguments = Arguments::default()
-            .with(txn.to_string())
-            .with(register.to_string())
-            .number(batch.size());
+            .shown(txn)
+            .shown(register)
+            .shown(batch.size());
         self.link
             .write(script, STAGE, now, batch.add_to(arguments))
             .map(drop)
     }
 
     fn publish_batch(&self, txn: TxnId, now: Timestamp) -> Result<Published> {
-        let arguments = Arguments::default().with(txn.to_string());
+        let arguments = Arguments::default().shown(txn);
         let answer = self.link.write(&script::PUBLISH, PUBLISH, now, arguments)?;
         let words = reply::texts(answer)?;
         match words.split_first() {
@@ -129,7 +129,7 @@ impl RedisStore {
         let known = self.take_known();
         let head = || {
             Arguments::default()
-                .with(txn.to_string())
+                .shown(txn)
                 .with(joined(prepared))
                 .with(joined(&known))
         };
@@ -141,7 +141,7 @@ impl RedisStore {
             Err(_) => to_forget.extend(known),
         }
         drop(to_forget);
-        applied(&reply::texts(answer?)?)
+        answer
     }
 
     /// Sends a batch to the script that is made for its like. `head` makes the arguments before it.
@@ -150,12 +150,14 @@ impl RedisStore {
         batch: &Batch,
         head: impl Fn() -> Arguments,
         now: Timestamp,
-    ) -> Result<Value> {
+    ) -> Result<Applied> {
         if let Some(plain) = Plain::of(batch)? {
-            let arguments = plain.add_to(head())?;
+            let wants_time = self.link.clock.known().is_none();
+            let arguments = head().with(if wants_time { "1" } else { "" });
+            let arguments = plain.add_to(arguments)?;
             let answer = self.link.write(&script::INSERT, APPLY, now, arguments)?;
             if plain::is_done(&answer) {
-                return Ok(answer);
+                return Ok(Applied::default());
             }
         }
         let batch = WireBatch::new(batch)?;
@@ -165,7 +167,8 @@ impl RedisStore {
             Shape::Settlement => &script::APPLY_SETTLEMENT,
             Shape::Mixed => &script::APPLY,
         };
-        self.link.write(script, APPLY, now, batch.add_to(head()))
+        let answer = self.link.write(script, APPLY, now, batch.add_to(head()))?;
+        applied(&reply::texts(answer)?)
     }
 
     /// Takes the outcomes whose records are to go, when enough have gathered for one command.

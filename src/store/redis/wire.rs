@@ -4,6 +4,7 @@
 //! values of marks — goes beside it as numbered blobs, which it does not look into.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use redis::Value;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use super::script::Arguments;
 use crate::codec;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::{Amendment, Batch, Change, Listed, Settlement, Verdict, lifecycle};
-use crate::task::{DeadReason, OnDuplicate, Record, State, StateSet};
+use crate::task::{DeadReason, Hold, OnDuplicate, Record, State, StateSet};
 use crate::time::Timestamp;
 
 /// A batch in the form that scripts read.
@@ -97,6 +98,12 @@ struct Insert<'b> {
     #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<&'b str>,
     refuses: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_runs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rest_enqueued: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rest_ended: Option<String>,
     /// A list in JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     about: Option<String>,
@@ -259,6 +266,7 @@ impl Blobs {
         let waits_for: Vec<_> = options.waits_for.iter().map(ToString::to_string).collect();
         let about = Some(&options.about).filter(|about| !about.is_empty());
         let unique = options.unique.as_ref();
+        let hold = unique.map_or_else(Hold::default, |unique| unique.hold);
         Ok(Insert {
             queue: &record.queue,
             priority: options.priority.to_string(),
@@ -269,6 +277,9 @@ impl Blobs {
             group_limit: options.group_limit.map(|limit| limit.to_string()),
             unique: unique.map(|unique| &unique.key[..]),
             refuses: unique.is_some_and(|unique| unique.on_duplicate == OnDuplicate::Refuse),
+            unique_runs: hold.until_ended.then_some(true),
+            rest_enqueued: hold.after_enqueued.map(span),
+            rest_ended: hold.after_ended.map(span),
             about: about.map(serde_json::to_string).transpose()?,
             waits_for: (!waits_for.is_empty()).then(|| waits_for.join(",")),
             retention: options
@@ -356,6 +367,11 @@ fn amend(expect: StateSet, amendment: &Amendment) -> Amend<'_> {
         }
     }
     amend
+}
+
+/// A period that is too long for a number of 53 bits is for ever.
+fn span(period: Duration) -> String {
+    period.as_micros().min(1 << 53).to_string()
 }
 
 fn micros(at: Timestamp) -> String {

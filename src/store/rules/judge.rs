@@ -8,6 +8,7 @@ use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
 use crate::store::{Batch, Change, Kind, Settlement};
 use crate::task::{OnDuplicate, Record, Unique};
+use crate::time::Timestamp;
 
 /// Judges a batch, pins what it changes and reserves what it names.
 ///
@@ -16,15 +17,17 @@ use crate::task::{OnDuplicate, Record, Unique};
 pub(in crate::store) struct Judge<T: Tables> {
     tables: T,
     txn: TxnId,
+    now: Timestamp,
     keys: BTreeMap<String, TaskId>,
     marks: BTreeMap<String, Option<Vec<u8>>>,
 }
 
 impl<T: Tables> Judge<T> {
-    pub(in crate::store) fn new(tables: T, txn: TxnId) -> Self {
+    pub(in crate::store) fn new(tables: T, txn: TxnId, now: Timestamp) -> Self {
         Self {
             tables,
             txn,
+            now,
             keys: BTreeMap::new(),
             marks: BTreeMap::new(),
         }
@@ -94,6 +97,12 @@ impl<T: Tables> Judge<T> {
         }
         if let Some(holder) = self.tables.key_holder(&unique.key)? {
             return Ok(refuse_holder(unique, &holder)?);
+        }
+        if let Some(task) = self.tables.resting(&unique.key, self.now)? {
+            return match unique.on_duplicate {
+                OnDuplicate::Refuse => Err(not_unique(unique, task).into()),
+                OnDuplicate::Merge => Ok(()),
+            };
         }
         self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
         self.keys.insert(unique.key.clone(), task);

@@ -21,12 +21,7 @@ pub(in crate::store) fn keep<T: Tables>(
     let record = &row.record;
     let stays = fate == Fate::Stays;
     if record.options.unique.is_some() {
-        let holds = stays && may_hold_key(record);
-        match (StateSet::PENDING.contains(before), holds) {
-            (true, false) => tables.free_key(record)?,
-            (false, true) => take_key_again(tables, record)?,
-            _ => {}
-        }
+        keep_key(tables, before, record, (stays, now))?;
     }
     match &record.options.group {
         Some(group) => pass_on(tables, group, now),
@@ -34,9 +29,47 @@ pub(in crate::store) fn keep<T: Tables>(
     }
 }
 
-/// Whether a task has a key and is in a state in which it may hold it.
-pub(in crate::store) fn may_hold_key(record: &Record) -> bool {
-    record.options.unique.is_some() && StateSet::PENDING.contains(record.state)
+/// Has a task give up its unique key, or take it again, or leave it at rest.
+fn keep_key<T: Tables>(
+    tables: &mut T,
+    before: State,
+    record: &Record,
+    (stays, now): (bool, Timestamp),
+) -> Result<(), T::Fault> {
+    let held = holds_key_in(before, record);
+    let holds = stays && lifecycle::holds_key(record);
+    match (held, holds) {
+        (true, false) => tables.free_key(record)?,
+        (false, true) => take_key_again(tables, record)?,
+        _ => {}
+    }
+    let has_ended = record.state.is_ended() && before != record.state;
+    if has_ended && record.state != State::Cancelled {
+        return rest(tables, record, now);
+    }
+    if has_ended || !stays {
+        return tables.end_rest(record);
+    }
+    Ok(())
+}
+
+fn holds_key_in(state: State, record: &Record) -> bool {
+    let unique = record.options.unique.as_ref();
+    let is_running = state == State::Claimed;
+    StateSet::PENDING.contains(state)
+        || (is_running && unique.is_some_and(|unique| unique.hold.until_ended))
+}
+
+/// Has the unique key of a task rest, if it is to.
+pub(in crate::store) fn rest<T: Tables>(
+    tables: &mut T,
+    record: &Record,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    match lifecycle::rests_until(record) {
+        Some(until) if until > now => tables.rest(record, until, now),
+        _ => Ok(()),
+    }
 }
 
 /// A task that comes back after a claim goes on without its key if that is taken or reserved.

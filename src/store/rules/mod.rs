@@ -11,12 +11,12 @@ mod perform;
 mod refuse;
 
 pub(super) use judge::Judge;
-pub(super) use keep::{arrive, keep, may_hold_key, pass_on, unblock};
+pub(super) use keep::{arrive, keep, pass_on, rest, unblock};
 pub(super) use perform::Performer;
 
 use crate::id::{ConsumerId, TaskId, Token, TxnId};
 use crate::store::lifecycle;
-use crate::store::{Batch, Kind, Listed};
+use crate::store::{Batch, Kind, Listed, Settlement};
 use crate::task::Record;
 use crate::time::Timestamp;
 
@@ -107,6 +107,16 @@ pub(super) trait Tables {
     /// unless the task was `judged` when it was announced.
     fn insert(&mut self, record: &Record, judged: bool) -> Result<(), Self::Fault>;
 
+    /// Ends the claim of a task that is done and leaves with nothing that hangs on it, where that is seen at a glance.
+    /// `false`, and nothing is changed, if it is not: also where the claim is lost or pinned.
+    fn finish_plain(
+        &mut self,
+        _settlement: &Settlement,
+        _txn: Option<TxnId>,
+    ) -> Result<bool, Self::Fault> {
+        Ok(false)
+    }
+
     /// Writes what has become of a task.
     fn update(&mut self, row: &RowOf<Self>) -> Result<(), Self::Fault>;
 
@@ -156,6 +166,21 @@ pub(super) trait Tables {
 
     /// Frees the task's key, if the task holds it.
     fn free_key(&mut self, record: &Record) -> Result<(), Self::Fault>;
+
+    /// Returns the task for whose sake a unique key rests at `now`; it may be gone.
+    fn resting(&mut self, key: &str, now: Timestamp) -> Result<Option<TaskId>, Self::Fault>;
+
+    /// Has the key of a task rest until then, unless it rests for longer already; and drops a few of the
+    /// rests that are over at `now`.
+    fn rest(
+        &mut self,
+        record: &Record,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Self::Fault>;
+
+    /// Ends the rest of the key of a task, if it rests for its sake.
+    fn end_rest(&mut self, record: &Record) -> Result<(), Self::Fault>;
 
     /// Reserves a name for a staged transaction.
     fn reserve(&mut self, what: Reservation, name: &str, txn: TxnId) -> Result<(), Self::Fault>;

@@ -1,13 +1,13 @@
 //! A batch that becomes visible: each change made, and what follows from it.
 
 use super::refuse::{
-    claimed, is_verdict, missing, refuse_busy, refuse_full, refuse_holder, refuse_pinned,
-    refuse_reserved,
+    claimed, is_verdict, missing, not_unique, refuse_busy, refuse_full, refuse_holder,
+    refuse_pinned, refuse_reserved,
 };
-use super::{Reservation, Result, RowOf, Tables, arrive, keep, pass_on, unblock};
+use super::{Reservation, Result, RowOf, Tables, arrive, keep, pass_on, rest, unblock};
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
-use crate::store::{Amendment, Applied, Change, Kind, Settlement};
+use crate::store::{Amendment, Applied, Change, Kind, Settlement, Verdict};
 use crate::task::{OnDuplicate, Record, State, StateSet, Unique};
 use crate::time::Timestamp;
 
@@ -81,43 +81,60 @@ impl<T: Tables> Performer<T> {
 
     fn insert(&mut self, mut record: Record) -> Result<(), T::Fault> {
         self.tables.admit(record.id, self.is_judged())?;
+        let wants_key = lifecycle::wanted_key(&record).is_some();
         if let Some(unique) = lifecycle::wanted_key(&record) {
-            match self.tables.key_holder(&unique.key)? {
-                Some(holder) if self.merges(unique, &holder)? => {
-                    return self.merge(record.id, holder.record.id);
-                }
-                _ => self.refuse_reserved(Reservation::UniqueKey, &unique.key)?,
+            if let Some(holder) = self.holder_to_merge_into(unique)? {
+                return self.merge(record.id, holder);
             }
+            self.refuse_reserved(Reservation::UniqueKey, &unique.key)?;
         }
         let group_busy = self.tables.is_group_busy(&record)?;
         lifecycle::publish(&mut record, group_busy, self.now)?;
         self.tables.insert(&record, self.is_judged())?;
+        if wants_key {
+            rest(&mut self.tables, &record, self.now)?;
+        }
         match &record.options.group {
             Some(group) if group_busy => pass_on(&mut self.tables, group, self.now),
             _ => Ok(()),
         }
     }
 
-    /// Whether a task merges into the holder of its key; an error if it is refused instead.
-    fn merges(&self, unique: &Unique, holder: &RowOf<T>) -> Result<bool, T::Fault> {
-        if self.is_judged() {
-            return Ok(unique.on_duplicate == OnDuplicate::Merge);
+    /// Returns the task that a new one merges into, if any; an error if it is refused instead.
+    fn holder_to_merge_into(&mut self, unique: &Unique) -> Result<Option<TaskId>, T::Fault> {
+        if self.is_judged() && unique.on_duplicate == OnDuplicate::Refuse {
+            return Ok(None);
         }
-        refuse_holder(unique, holder)?;
-        Ok(true)
+        if let Some(holder) = self.tables.key_holder(&unique.key)? {
+            if !self.is_judged() {
+                refuse_holder(unique, &holder)?;
+            }
+            return Ok(Some(holder.record.id));
+        }
+        let resting = self.tables.resting(&unique.key, self.now)?;
+        match (resting, unique.on_duplicate) {
+            (Some(task), OnDuplicate::Refuse) => Err(not_unique(unique, task).into()),
+            (resting, _) => Ok(resting),
+        }
     }
 
     fn merge(&mut self, task: TaskId, holder: TaskId) -> Result<(), T::Fault> {
         if !self.is_judged() {
             self.tables.refuse_known(task)?;
         }
-        self.tables.merge(task, holder)?;
+        // One for whose sake a key rests may be gone; then there is nothing to be another name of.
+        if self.tables.find(holder)?.is_some() {
+            self.tables.merge(task, holder)?;
+        }
         self.applied.merged.push((task, holder));
         Ok(())
     }
 
     /// Ends a claim.
     pub(in crate::store) fn settle(&mut self, settlement: &Settlement) -> Result<(), T::Fault> {
+        if settlement.verdict == Verdict::Done && self.tables.finish_plain(settlement, self.txn)? {
+            return Ok(());
+        }
         let row = self.tables.find(settlement.task)?;
         let mut row = claimed(row, settlement)?;
         refuse_pinned(&row, self.txn)?;

@@ -41,7 +41,7 @@ pub(super) fn judge(
     batch: &Batch,
     (txn, now): (TxnId, Timestamp),
 ) -> Result<()> {
-    let judge = Judge::new(connection, txn);
+    let judge = Judge::new(connection, txn, now);
     if !batch.is_entangled() {
         return judge.judge(batch);
     }

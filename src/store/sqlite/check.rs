@@ -21,9 +21,9 @@ const COMPLAINTS: [(&str, &str); 7] = [
          AND pinned NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
     ),
     (
-        "is a unique key held by a task that is not pending",
+        "is a unique key held by a task that is gone or has ended",
         "SELECT key FROM votive_unique WHERE task NOT IN
-         (SELECT id FROM votive_task WHERE state BETWEEN 1 AND 3)",
+         (SELECT id FROM votive_task WHERE state BETWEEN 1 AND 4)",
     ),
     (
         "is reserved by a transaction that is not in doubt",

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Statement, params};
 
 use super::error::Result;
 use super::groups;
@@ -115,10 +115,15 @@ pub(super) fn claim(
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     let mut claims = Vec::new();
+    let mut update = connection.prepare_cached(TAKE)?;
     for want in &request.wants {
         make_due_ready(connection, want, now)?;
         for row in candidates(connection, want, departed)? {
-            claims.push(take(connection, row, &request.consumer, now)?);
+            let claim = take(&mut update, row, &request.consumer, now)?;
+            if !lifecycle::holds_key(&claim.record) {
+                tasks::free_key(connection, &claim.record)?;
+            }
+            claims.push(claim);
         }
     }
     Ok(claims)
@@ -166,7 +171,7 @@ fn candidates(
 }
 
 fn take(
-    connection: &Connection,
+    update: &mut Statement<'_>,
     mut row: TaskRow,
     consumer: &ConsumerId,
     now: Timestamp,
@@ -178,7 +183,7 @@ fn take(
     }
     lifecycle::claim(record)?;
     let token = Token::next(consumer.incarnation);
-    connection.prepare_cached(TAKE)?.execute(params![
+    update.execute(params![
         row.seq,
         Sql(record.state),
         Sql(token.incarnation),
@@ -187,7 +192,6 @@ fn take(
         now.as_micros(),
         record.counts.reclaims,
     ])?;
-    tasks::free_key(connection, record)?;
     let expired = record.options.expires_at.is_some_and(|at| at <= now);
     let arrival = match (expired, reclaimed) {
         (true, _) => Arrival::Expired,

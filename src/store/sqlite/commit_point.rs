@@ -98,7 +98,7 @@ impl SqliteStore {
         &self,
         write: Write,
         operation: &'static str,
-        ask: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        ask: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Answered<T> {
         self.refuse_clone()
             .and_then(|()| self.write(write, ask))

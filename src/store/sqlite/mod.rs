@@ -169,7 +169,7 @@ impl SqliteStore {
     fn write<T: Send + 'static>(
         &self,
         write: Write,
-        operation: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        operation: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.here()?;
         self.writer.run(write, operation)

@@ -39,28 +39,36 @@ fn render(batch: &Batch, now: Timestamp) -> Result<Rendered> {
         }
         let mut record = Record::clone(record);
         lifecycle::publish(&mut record, false, now)?;
-        insert(&record, &mut statements)?;
+        insert(&record, now, &mut statements)?;
     }
     Ok(Rendered::new(statements, now))
 }
 
 /// First nothing of this id may be there; then the task, or the alias of one that merges, is inserted;
 /// last one of the two must be.
-fn insert(record: &Record, statements: &mut Vec<Statement>) -> Result<()> {
+fn insert(record: &Record, now: Timestamp, statements: &mut Vec<Statement>) -> Result<()> {
     let id = || Value::Bytes(Some(record.id.to_bytes().to_vec()));
     let unknown = Statement::new(UNKNOWN, vec![id()], Some(1));
     statements.push(unknown.or(format!("task {} is there already", record.id)));
-    if let Some(unique) = &record.options.unique {
-        let key = || Value::Text(Some(unique.key.clone()));
-        if unique.on_duplicate == OnDuplicate::Merge {
-            statements.push(Statement::new(MERGED, vec![id(), key()], None));
-        }
-        statements.extend(give_way(record));
-        statements.push(Statement::new(TASK, parameters(record)?, None));
+    let unique = record.options.unique.as_ref();
+    let merges = unique.is_some_and(|unique| unique.on_duplicate == OnDuplicate::Merge);
+    let key = || Value::Text(unique.map(|unique| unique.key.clone()));
+    let instant = |at: Timestamp| Value::Integer(Some(at.as_micros()));
+    if merges {
+        statements.push(Statement::new(MERGED, vec![id(), key()], None));
+        let parameters = vec![id(), key(), instant(now)];
+        statements.push(Statement::new(MERGED_AT_REST, parameters, None));
+    }
+    statements.extend(give_way(record, now));
+    let mut parameters = parameters(record)?;
+    parameters.push(instant(now));
+    statements.push(Statement::new(TASK, parameters, None));
+    if unique.is_some() {
         statements.push(Statement::new(KEY, vec![id(), key()], None));
-    } else {
-        statements.extend(give_way(record));
-        statements.push(Statement::new(TASK, parameters(record)?, None));
+        if let Some(until) = lifecycle::rests_until(record) {
+            let parameters = vec![id(), key(), instant(until)];
+            statements.push(Statement::new(REST, parameters, None));
+        }
     }
     for object in &record.options.about {
         let object = Value::Text(Some(object.clone()));
@@ -70,14 +78,18 @@ fn insert(record: &Record, statements: &mut Vec<Statement>) -> Result<()> {
         let done = Value::Bytes(Some(done.to_bytes().to_vec()));
         statements.push(Statement::new(PREREQUISITE, vec![id(), done], None));
     }
-    let known = Statement::new(KNOWN, vec![id()], Some(1));
+    let known = if merges {
+        Statement::new(KNOWN_OR_AT_REST, vec![id(), key(), instant(now)], Some(1))
+    } else {
+        Statement::new(KNOWN, vec![id()], Some(1))
+    };
     let refusal = format!("the unique key of task {} is held or reserved", record.id);
     statements.push(known.or(refusal));
     Ok(())
 }
 
 /// Has the last of the group that is Ready make room, if the new task is more urgent.
-fn give_way(record: &Record) -> Option<Statement> {
+fn give_way(record: &Record, now: Timestamp) -> Option<Statement> {
     let options = &record.options;
     let group = options.group.clone()?;
     let key = options.unique.as_ref().map(|unique| unique.key.clone());
@@ -86,6 +98,7 @@ fn give_way(record: &Record) -> Option<Statement> {
         Value::Integer(Some(store::rank(record, published_at(record)))),
         Value::Integer(Some(options.places().into())),
         Value::Text(key),
+        Value::Integer(Some(now.as_micros())),
     ];
     (record.state == State::Ready).then(|| Statement::new(GIVE_WAY, values, None))
 }
@@ -127,11 +140,24 @@ SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)
 const KNOWN: &str = "\
 SELECT 1 FROM votive_task WHERE id = ?1 UNION ALL SELECT 1 FROM votive_alias WHERE id = ?1";
 
+/// The same, or that it merges into a task that is gone.
+const KNOWN_OR_AT_REST: &str = "\
+SELECT 1 FROM votive_task WHERE id = ?1 UNION ALL SELECT 1 FROM votive_alias WHERE id = ?1
+UNION ALL SELECT 1 FROM votive_resting r WHERE r.key = ?2 AND r.until > ?3
+    AND NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?2)
+    AND NOT EXISTS (SELECT 1 FROM votive_task WHERE id = r.task)";
+
 /// The alias of a task that merges into the holder of its key, unless that may be about to leave.
 const MERGED: &str = "\
 INSERT INTO votive_alias (id, task)
 SELECT ?1, u.task FROM votive_unique u JOIN votive_task t ON t.id = u.task
 WHERE u.key = ?2 AND t.pinned IS NULL";
+
+/// The alias of one that merges into the task for whose sake its key rests, if that is still there.
+const MERGED_AT_REST: &str = "\
+INSERT INTO votive_alias (id, task)
+SELECT ?1, r.task FROM votive_resting r JOIN votive_task t ON t.id = r.task
+WHERE r.key = ?2 AND r.until > ?3 AND NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?2)";
 
 /// The new task would be the first of those that wait, and there are as many in its group as may run.
 const GIVE_WAY: &str = "\
@@ -144,7 +170,8 @@ AND (SELECT count(*) FROM votive_task WHERE group_key = ?1 AND state IN (3, 4)) 
 AND NOT EXISTS (
     SELECT 1 FROM votive_task WHERE group_key = ?1 AND state = 1 AND rank <= ?2 AND pinned IS NULL
         AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id))
-AND NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?4)";
+AND NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?4)
+AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?4 AND until > ?5)";
 
 /// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
@@ -160,7 +187,14 @@ SELECT ?1, ?2, ?3,
     THEN 1 ELSE ?4 END,
     ?5, ?6, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13
 WHERE NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?14)
+    AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?14 AND until > ?16)
     AND NOT EXISTS (SELECT 1 FROM votive_reservation WHERE kind = 0 AND name = ?14)";
+
+/// Has the key of a task rest.
+const REST: &str = "\
+INSERT INTO votive_resting (key, task, until) SELECT ?2, t.id, ?3 FROM votive_task t WHERE t.id = ?1
+ON CONFLICT (key) DO UPDATE SET task = excluded.task, until = excluded.until
+WHERE excluded.until > until";
 
 const KEY: &str = "\
 INSERT INTO votive_unique (key, task)

@@ -1,6 +1,6 @@
 //! Rows of `votive_task`, and the forms in which values are kept.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -25,6 +25,13 @@ macro_rules! columns {
 pub(super) use columns;
 
 const PAYLOAD: usize = 24;
+
+/// The options that nobody has changed, in the form in which the tables keep them.
+pub(super) fn usual_options() -> &'static [u8] {
+    static USUAL: LazyLock<Vec<u8>> =
+        LazyLock::new(|| codec::encode(&Options::default()).unwrap_or_default());
+    &USUAL
+}
 
 /// A visible task: nothing of it is in other tables.
 pub(super) type TaskRow = rules::TaskRow<()>;

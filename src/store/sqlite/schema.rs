@@ -103,6 +103,14 @@ CREATE TABLE votive_unique (
     task BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Keys that rest: no new task gets one before its time, whatever has become of the task that had it.
+CREATE TABLE votive_resting (
+    key   TEXT    NOT NULL PRIMARY KEY,
+    task  BLOB    NOT NULL,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX votive_resting_until ON votive_resting (until);
+
 CREATE TABLE votive_alias (
     id   BLOB NOT NULL PRIMARY KEY,
     task BLOB NOT NULL

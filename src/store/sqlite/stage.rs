@@ -124,9 +124,9 @@ impl Stage for SqliteStore {
         let forgotten = self.write(FORGETTABLE, move |connection| {
             register::touch(connection)?;
             let mut released = Vec::with_capacity(txns.len());
-            for txn in txns {
-                if release(connection, txn)? {
-                    released.push(txn);
+            for txn in &txns {
+                if release(connection, *txn)? {
+                    released.push(*txn);
                 }
             }
             Ok(released)
@@ -163,7 +163,7 @@ impl SqliteStore {
                 CommitRecord::Decided => return Err(Kind::Decided(txn).into()),
                 CommitRecord::Gone => return Err(Kind::IncarnationGone(txn.incarnation).into()),
             }
-            batch::perform(Performer::at_once(connection, now), batch)
+            batch::perform(Performer::at_once(connection, now), batch.clone())
         });
         let mut to_forget = self.known.lock();
         match &applied {

@@ -7,8 +7,10 @@ use super::groups;
 use super::row::{Bytes, TaskRow};
 use super::tasks;
 use crate::id::{TaskId, TxnId};
+use crate::store::Settlement;
 use crate::store::rules::{self, Reservation, Tables};
 use crate::task::Record;
+use crate::time::Timestamp;
 
 impl rules::Fault for Fault {
     fn is_verdict(&self) -> bool {
@@ -46,6 +48,10 @@ impl Tables for &Connection {
 
     fn insert(&mut self, record: &Record, _judged: bool) -> Result<()> {
         tasks::insert(self, record)
+    }
+
+    fn finish_plain(&mut self, settlement: &Settlement, txn: Option<TxnId>) -> Result<bool> {
+        tasks::finish_plain(self, settlement, txn)
     }
 
     fn update(&mut self, row: &TaskRow) -> Result<()> {
@@ -106,6 +112,18 @@ impl Tables for &Connection {
 
     fn free_key(&mut self, record: &Record) -> Result<()> {
         tasks::free_key(self, record)
+    }
+
+    fn resting(&mut self, key: &str, now: Timestamp) -> Result<Option<TaskId>> {
+        tasks::resting(self, key, now)
+    }
+
+    fn rest(&mut self, record: &Record, until: Timestamp, now: Timestamp) -> Result<()> {
+        tasks::rest(self, record, until, now)
+    }
+
+    fn end_rest(&mut self, record: &Record) -> Result<()> {
+        tasks::end_rest(self, record)
     }
 
     fn reserve(&mut self, what: Reservation, name: &str, txn: TxnId) -> Result<()> {

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
-use super::row::{Bytes, Sql, TaskRow, columns};
+use super::row::{self, Bytes, Sql, TaskRow, columns};
 use crate::codec;
 use crate::id::{TaskId, TxnId};
-use crate::store::rules::{Reservation, may_hold_key};
-use crate::store::{self, Kind, lifecycle};
+use crate::store::rules::Reservation;
+use crate::store::{self, Kind, Settlement, lifecycle};
 use crate::task::Record;
 use crate::time::Timestamp;
 
@@ -132,7 +132,7 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
             )?
             .execute([Sql(record.id), Sql(*done)])?;
     }
-    if may_hold_key(record) {
+    if lifecycle::holds_key(record) {
         take_key(connection, record)?;
     }
     if has_history(record) {
@@ -192,6 +192,29 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
             record.progress,
         ])?;
     Ok(())
+}
+
+/// Deletes a claimed task if its options are the usual ones: then it has no key, group, object or retention, and
+/// nothing of it is in other tables. `false` if they are not, if the claim is not the present one, or if it is
+/// pinned by another transaction than `txn`.
+pub(super) fn finish_plain(
+    connection: &Connection,
+    settlement: &Settlement,
+    txn: Option<TxnId>,
+) -> Result<bool> {
+    let deleted = connection
+        .prepare_cached(
+            "DELETE FROM votive_task WHERE id = ?1 AND state = 4 AND holder = ?2 AND token = ?3
+                 AND (pinned IS NULL OR pinned = ?4) AND options = ?5",
+        )?
+        .execute(params![
+            Sql(settlement.task),
+            Sql(settlement.token.incarnation),
+            settlement.token.count.cast_signed(),
+            txn.map(Sql),
+            row::usual_options(),
+        ])?;
+    Ok(deleted == 1)
 }
 
 /// Deletes a task with all that hangs on it, but for its unique key.
@@ -280,6 +303,57 @@ pub(super) fn free_key(connection: &Connection, record: &Record) -> Result<()> {
     if let Some(unique) = &record.options.unique {
         connection
             .prepare_cached("DELETE FROM votive_unique WHERE key = ?1 AND task = ?2")?
+            .execute(params![unique.key, Sql(record.id)])?;
+    }
+    Ok(())
+}
+
+/// Returns the task for whose sake a key rests; it may be gone.
+pub(super) fn resting(
+    connection: &Connection,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<TaskId>> {
+    let mut select = connection
+        .prepare_cached("SELECT task FROM votive_resting WHERE key = ?1 AND until > ?2")?;
+    let found = select.query_row(params![key, now.as_micros()], |row| {
+        row.get::<_, Sql<TaskId>>(0)
+    });
+    Ok(found.optional()?.map(|task| task.0))
+}
+
+/// Has the key of a task rest, unless it rests for longer already. Two of the rests that are over go for
+/// each new one, so that they never pile up.
+pub(super) fn rest(
+    connection: &Connection,
+    record: &Record,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<()> {
+    let Some(unique) = &record.options.unique else {
+        return Ok(());
+    };
+    connection
+        .prepare_cached(
+            "DELETE FROM votive_resting WHERE key IN (
+                 SELECT key FROM votive_resting WHERE until <= ?1 ORDER BY until LIMIT 2)",
+        )?
+        .execute([now.as_micros()])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO votive_resting (key, task, until) VALUES (?1, ?2, ?3)
+             ON CONFLICT (key) DO UPDATE SET task = excluded.task, until = excluded.until
+             WHERE excluded.until > until",
+        )?
+        .execute(params![unique.key, Sql(record.id), until.as_micros()])?;
+    Ok(())
+}
+
+/// Ends the rest of the key of a task, if it rests for its sake.
+pub(super) fn end_rest(connection: &Connection, record: &Record) -> Result<()> {
+    if let Some(unique) = &record.options.unique {
+        connection
+            .prepare_cached("DELETE FROM votive_resting WHERE key = ?1 AND task = ?2")?
             .execute(params![unique.key, Sql(record.id)])?;
     }
     Ok(())

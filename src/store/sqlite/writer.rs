@@ -1,9 +1,9 @@
 //! Group commit: writes that arrive together share one transaction, and so one wait for the disk.
 //!
-//! There is no thread of its own. Callers line up; the first one leads: it takes who is there, gives
-//! each a savepoint of its own, commits once, and only then hands out the results, refusals too, since
-//! a refusal may be due to another member that was not yet committed. A lone write has no savepoint and
-//! waits for nobody.
+//! There is no thread of its own. Callers line up; the first one leads: it takes who is there, does their
+//! work, commits once, and only then hands out the results, refusals too, since a refusal may be due to
+//! another member that was not yet committed. Only where a member was refused is all of it done again, with a
+//! savepoint for each: savepoints cost more than the work of a small write. A lone write waits for nobody.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -90,16 +90,17 @@ impl Writer {
 
     /// Runs `operation` in a write transaction, all of it or nothing, and commits.
     ///
-    /// An error whose kind is not [`Kind::Unknown`] promises that nothing changed.
+    /// An error whose kind is not [`Kind::Unknown`] promises that nothing changed. What `operation` did is rolled
+    /// back where it is called again.
     pub(super) fn run<T: Send + 'static>(
         &self,
         write: Write,
-        operation: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        operation: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let slot = Arc::new(Mutex::new(None));
         let job = Box::new(Job {
             write,
-            operation: Some(operation),
+            operation,
             result: None,
             slot: Arc::clone(&slot),
         });
@@ -157,9 +158,23 @@ impl Writer {
 
 /// Does the members' work; `false` if none of it succeeded.
 fn work(connection: &Connection, members: &mut [Box<dyn Member>]) -> Result<bool> {
-    if let [lone] = members {
-        return Ok(lone.work(connection).is_ok());
+    let mut all = members.iter_mut();
+    if all.all(|member| member.work(connection).is_ok()) {
+        return Ok(true);
     }
+    if members.len() == 1 {
+        return Ok(false);
+    }
+    // Something may have rolled back all members together already.
+    if !connection.is_autocommit() {
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
+    }
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    work_apart(connection, members)
+}
+
+/// The same with a savepoint for each member.
+fn work_apart(connection: &Connection, members: &mut [Box<dyn Member>]) -> Result<bool> {
     let mut any = false;
     for member in members {
         connection.prepare_cached("SAVEPOINT member")?.execute([])?;
@@ -233,7 +248,7 @@ impl Drop for RollBack<'_> {
 /// One write in the line, whatever it returns.
 trait Member: Send {
     fn write(&self) -> Write;
-    /// Does the work and keeps the result.
+    /// Does the work, perhaps again, and keeps the result.
     fn work(&mut self, connection: &Connection) -> std::result::Result<(), Fault>;
     /// Hands out the result, or the failure of the whole group.
     fn end(self: Box<Self>, ended: &Result<()>);
@@ -241,7 +256,7 @@ trait Member: Send {
 
 struct Job<T, F> {
     write: Write,
-    operation: Option<F>,
+    operation: F,
     result: Option<Result<T>>,
     slot: Arc<Mutex<Option<Result<T>>>>,
 }
@@ -249,17 +264,14 @@ struct Job<T, F> {
 impl<T, F> Member for Job<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T> + Send,
+    F: FnMut(&Connection) -> Result<T> + Send,
 {
     fn write(&self) -> Write {
         self.write
     }
 
     fn work(&mut self, connection: &Connection) -> std::result::Result<(), Fault> {
-        let Some(operation) = self.operation.take() else {
-            return Ok(());
-        };
-        let result = operation(connection);
+        let result = (self.operation)(connection);
         let done = result.as_ref().map(drop).map_err(Fault::clone);
         self.result = Some(result);
         done
@@ -323,6 +335,38 @@ mod tests {
         });
         assert_eq!(refused.unwrap_err().kind, Kind::Conflict);
         assert_eq!(writer.run(WRITE, count).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_member_that_is_refused_takes_nobody_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        let refuse = |connection: &Connection| -> Result<i64> {
+            count_up(connection)?;
+            Err(Kind::Conflict.into())
+        };
+        std::thread::scope(|threads| {
+            let (go, gone) = mpsc::channel::<()>();
+            threads.spawn(|| writer.run(WRITE, move |_| Ok(gone.recv().unwrap())));
+            let wait_for = |count| {
+                while writer.waiting() < count {
+                    std::thread::yield_now();
+                }
+            };
+            wait_for(1);
+            let first = threads.spawn(|| writer.run(WRITE, count_up));
+            wait_for(2);
+            let refused = threads.spawn(|| writer.run(WRITE, refuse));
+            wait_for(3);
+            let last = threads.spawn(|| writer.run(WRITE, count_up));
+            wait_for(4);
+            go.send(()).unwrap();
+            let refused = refused.join().unwrap().unwrap_err();
+            assert_eq!(refused.kind, Kind::Conflict);
+            assert_eq!(first.join().unwrap().unwrap(), 1);
+            assert_eq!(last.join().unwrap().unwrap(), 2);
+        });
+        assert_eq!(writer.run(WRITE, count).unwrap(), 2);
     }
 
     #[test]

@@ -145,7 +145,10 @@ fn options(typed: &TaskOptions) -> Options {
             attempts_max: typed.attempts_max.unwrap_or(retry.attempts_max),
             ..retry
         },
-        unique: typed.unique.clone().map(|key| Unique { key, on_duplicate }),
+        unique: typed.unique.clone().map(|key| Unique {
+            on_duplicate,
+            ..Unique::new(key)
+        }),
         group: typed.group.clone(),
         group_limit: typed.group_limit,
         about: typed.about.clone(),

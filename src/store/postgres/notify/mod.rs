@@ -22,6 +22,7 @@ use super::PostgresStore;
 use super::error::Result;
 use super::options::Pooler;
 use super::pool::{Durability, Write};
+use super::reclaim::departed;
 use super::row::{column, optional_instant};
 use super::session::Session;
 use super::tasks;
@@ -184,12 +185,12 @@ impl PostgresStore {
         now: Timestamp,
     ) -> Result<(bool, Option<Timestamp>)> {
         let row = session.first(
-            "SELECT EXISTS (SELECT 1 FROM @.ready r WHERE r.queue = $1)
-                 OR EXISTS (SELECT 1 FROM @.lease l JOIN @.claim c ON c.holder = l.incarnation
-                     WHERE l.expires_at <= $2 AND l.incarnation <> ALL ($3) AND c.queue = $1
-                         AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = c.seq)),
-                 (SELECT min(t.not_before) FROM @.task t WHERE t.queue = $1 AND t.state = 2
-                     AND NOT EXISTS (SELECT 1 FROM @.pin p WHERE p.seq = t.seq))",
+            concat!(
+                "SELECT EXISTS (SELECT 1 FROM @.ready r WHERE r.queue = $1) OR EXISTS ",
+                departed!("$2", "$3"),
+                ", (SELECT min(t.not_before) FROM @.task t WHERE t.queue = $1 AND t.state = 2
+                     AND t.pinned IS NULL)"
+            ),
             vec![queue.into(), now.into(), self.own_consumers()],
         )?;
         let Some(row) = row else {

@@ -125,9 +125,7 @@ impl RedisStore {
     }
 
     fn look(&self, interests: &str, values: &[Vec<u8>], now: Timestamp) -> Result<Look> {
-        let arguments = Arguments::default()
-            .with(interests)
-            .all(values.iter().cloned());
+        let arguments = Arguments::default().with(interests).all(values);
         let answer = self.link.run_at(&script::LOOK, now, arguments)?;
         let [number, due_at, lease_ends_at] = &reply::list(answer)?[..] else {
             return Err(Kind::Corrupt("a look saw too little".to_owned()).into());

@@ -25,14 +25,15 @@ local function holder_to_merge_into(change)
   local key = wanted_key(change)
   if not key then return nil end
   local holder = redis.call('HGET', unique_keys, key)
-  if is_judged then return not change.refuses and holder end
-  if not holder then
+  local found = holder or rester(key)
+  if is_judged then return not change.refuses and found end
+  if not found then
     if redis.call('HEXISTS', reserved_keys, key) == 1 then refuse('Conflict') end
     return nil
   end
-  if change.refuses then refuse('NotUnique', key, holder) end
-  if load(holder).pin then refuse('Conflict') end
-  return holder
+  if change.refuses then refuse('NotUnique', key, found) end
+  if holder and load(holder).pin then refuse('Conflict') end
+  return found
 end
 
 -- The fields of a task that is about to be published, with its history if it comes from elsewhere.
@@ -47,6 +48,9 @@ local function new_task(change, blob)
     group = change.group,
     group_limit = change.group_limit,
     unique = change.unique,
+    unique_runs = change.unique_runs and '1' or nil,
+    rest_enqueued = change.rest_enqueued,
+    rest_ended = change.rest_ended,
     about = change.about,
     unmet = not change.state and change.waits_for or nil,
     retention = change.retention,
@@ -67,7 +71,8 @@ function changes.insert(change, blob, merged)
   refuse_known(id)
   local holder = holder_to_merge_into(change)
   if holder then
-    merge(id, holder)
+    -- One for whose sake a key rests may be gone; then there is nothing to be another name of.
+    if load(holder) then merge(id, holder) end
     merged[#merged + 1] = id
     merged[#merged + 1] = holder
     dropped[#dropped + 1] = id
@@ -81,6 +86,7 @@ function changes.insert(change, blob, merged)
     task.holds_key = '1'
   end
   put(id, task)
+  if wanted_key(change) then rest(id, task) end
   if busy then pass_on(task.group) end
 end
 
@@ -93,6 +99,7 @@ function changes.settle(change, blob)
   if change.account then after.account = blob(change.account) end
   set_counts(after, change.counts)
   for _, field in ipairs(CLAIM) do after[field] = nil end
+  if ENDED[after.state] then rest(id, after) end
   follow(id, after, leaves)
 end
 
@@ -106,6 +113,7 @@ local function amend(change)
   end
   local after = copy(task)
   local leaves = amendments[change.amendment](id, after, change, is_busy(id, task))
+  if change.amendment == 'cancel' or change.amendment == 'remove' then end_rest(id, task) end
   follow(id, after, leaves)
 end
 

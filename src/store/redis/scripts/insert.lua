@@ -3,34 +3,32 @@
 -- ordinary, nothing is done, the answer is `Otherwise`, and `apply` is asked: it refuses, or has more to do.
 --
 -- The server makes every function of a script anew at each call, which costs as much as a small command. So
--- there are hardly any here, and what has one elsewhere is written out.
+-- there are hardly any here, and what has one elsewhere is written out. And a number that a command is given is
+-- printed as a floating one, which costs as much again. So numbers are made texts first, and as whole ones.
 --
--- ARGV: txn, stores, lone commits to forget, queue, the ageing of all tasks or nothing, then for each task its
--- id, its priority, its retention or nothing, and its body.
-local txn, stores, spent, queue, said = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+-- ARGV: txn, stores, lone commits to forget, whether the time is wanted, queue, the ageing of all tasks or nothing, then
+-- for each task its id, its priority, its retention or nothing, and its body. Returns a bare 1 if the time is not wanted,
+-- since that is read soonest.
+local txn, stores, spent, queue, said = ARGV[3], ARGV[4], ARGV[5], ARGV[7], ARGV[8]
 local ageing = tonumber(said) or AGEING
-local FIRST, STEP = 8, 4
+local FIRST, STEP = 9, 4
 local call, format = redis.call, string.format
-local answered_at = text(server_time())
+local answered_at = ARGV[6] ~= '' and text(server_time()) or ''
 local otherwise = { answered_at, 'Ok', 'Otherwise' }
 
-local incarnation = call('HGET', incarnations, string.sub(txn, 1, 16))
-if not incarnation or string.sub(incarnation, 1, 5) ~= 'open:' then return otherwise end
-if #call('ZRANGE', outcomes, '[' .. txn .. ':', '(' .. txn .. ';', 'BYLEX') > 0 then return otherwise end
-
 local ready = 'ready:' .. queue
-local found = call('HMGET', meta, 'clock', 'seq', ready)
+local found = call('HMGET', meta, 'clock', 'seq', ready, string.sub(txn, 1, 16), txn)
+local incarnation = found[4]
+if not incarnation or string.sub(incarnation, 1, 5) ~= 'open:' or found[5] then return otherwise end
 local at = math.max(tonumber(ARGV[1]), tonumber(found[1] or '0'))
-local seq, ready_count = tonumber(found[2] or '0'), tonumber(found[3] or '0')
-local task, body = store .. 'task:', store .. 'body:'
+local seq = tonumber(found[2] or '0')
 
 -- Most often there is none of these at all, so that one question answers many.
-local rare = { waiting, leaving, aliases, reserved_ids, published, discarded, store .. 'staged:' .. txn }
-local ALWAYS_RARE = #rare
-for i = FIRST, #ARGV, STEP do rare[#rare + 1] = task .. ARGV[i] end
-local is_rare = call('EXISTS', unpack(rare)) > 0
+local staged_batch = store .. 'staged:' .. txn
+local is_rare = call('EXISTS', waiting, leaving, aliases, reserved_ids, published, discarded, outcomes, staged_batch) > 0
 if is_rare then
-  if call('EXISTS', unpack(rare, ALWAYS_RARE)) > 0 then return otherwise end
+  if call('EXISTS', staged_batch) > 0 then return otherwise end
+  if #call('ZRANGE', outcomes, '[' .. txn .. ':', '(' .. txn .. ';', 'BYLEX') > 0 then return otherwise end
   if call('ZSCORE', published, txn) or call('ZSCORE', discarded, txn) then return otherwise end
   if call('ZCOUNT', leaving, '-inf', at) > 0 then return otherwise end
   for i = FIRST, #ARGV, STEP do
@@ -40,29 +38,50 @@ if is_rare then
   end
 end
 
-local published_at = text(at)
+-- Listing the tasks tells whether one of them is there already: then those that were not are taken out again.
+local listed = {}
 for i = FIRST, #ARGV, STEP do
-  local id, priority, retention = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  seq, ready_count = seq + 1, ready_count + 1
-  call('HSET', task .. id, 'state', 'ready', 'queue', queue, 'priority', priority,
-    'published_at', published_at, 'seq', seq)
+  seq = seq + 1
+  listed[#listed + 1], listed[#listed + 2] = format('%d', seq), ARGV[i]
+end
+if call('ZADD', tasks, 'NX', unpack(listed)) < #listed / 2 then
+  for i = 1, #listed, 2 do
+    if call('ZSCORE', tasks, listed[i + 1]) == listed[i] then call('ZREM', tasks, listed[i + 1]) end
+  end
+  return otherwise
+end
+
+local task, body, published_at = store .. 'task:', store .. 'body:', text(at)
+local priority, line
+local lines = {}
+for i = FIRST, #ARGV, STEP do
+  local id, sequence = ARGV[i], listed[(i - FIRST) / 2 + 1]
+  call('HSET', task .. id, 'state', 'ready', 'queue', queue, 'priority', ARGV[i + 1],
+    'published_at', published_at, 'seq', sequence)
   if said ~= '' then call('HSET', task .. id, 'ageing', said) end
-  if retention ~= '' then call('HSET', task .. id, 'retention', retention) end
+  if ARGV[i + 2] ~= '' then call('HSET', task .. id, 'retention', ARGV[i + 2]) end
   call('SET', body .. id, ARGV[i + 3])
-  call('ZADD', tasks, seq, id)
-  call('ZADD', store .. 'ready:' .. priority .. ':' .. queue, at + ageing * priority,
-    format('%016.0f:%s', seq, id))
-  call('SADD', store .. 'bands:' .. queue, priority)
+  if ARGV[i + 1] ~= priority then
+    priority = ARGV[i + 1]
+    line = lines[priority] or {}
+    lines[priority] = line
+  end
+  line[#line + 1], line[#line + 2] = format('%d', at + ageing * priority), format('%016d:%s', sequence, id)
 end
-call('HSET', meta, 'clock', published_at, 'seq', seq, ready, ready_count)
-call('ZADD', outcomes, 0, txn .. ':commit:' .. stores)
-if spent ~= '' then
-  local rows = {}
-  for lone in string.gmatch(spent, '[^,]+') do rows[#rows + 1] = lone .. ':commit:' end
-  call('ZREM', outcomes, unpack(rows))
+for band, places in pairs(lines) do
+  call('ZADD', store .. 'ready:' .. band .. ':' .. queue, unpack(places))
+  call('SADD', store .. 'bands:' .. queue, band)
 end
+local ready_count = format('%d', tonumber(found[3] or '0') + #listed / 2)
+if stores == '' then
+  call('HSET', meta, 'clock', published_at, 'seq', format('%d', seq), ready, ready_count, txn, 'commit')
+else
+  call('HSET', meta, 'clock', published_at, 'seq', format('%d', seq), ready, ready_count)
+  call('ZADD', outcomes, 0, txn .. ':commit:' .. stores)
+end
+if spent ~= '' then forget_lone_commits(spent) end
 if is_rare then
   redis.set_repl(redis.REPL_NONE)
   if call('SREM', waiting, ready) == 1 then call('PUBLISH', store .. 'wake', ready) end
 end
-return { answered_at, 'Ok', {} }
+return answered_at == '' and 1 or { answered_at, 'Ok', {} }

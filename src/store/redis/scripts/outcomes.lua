@@ -1,44 +1,50 @@
--- Who committed. An outcome is a member `txn:decision:stores` of one sorted set, in the order of the
--- transactions; an incarnation a field `standing:started_at:host` of a hash.
+-- Who committed. A commit in which no other store has a part is a field of `meta`, beside the clock, because
+-- that is written anyway: the field is the transaction, and `commit` its value. Any other outcome is a member
+-- `txn:decision:stores` of a sorted set, in the order of the transactions. An incarnation is a field of `meta`
+-- too, `standing:started_at:host`. Neither an id has a colon, as fields that count have.
 
 local outcomes = store .. 'outcomes'
-local incarnations = store .. 'incarnations'
 
 local function incarnation_of(txn) return string.sub(txn, 1, 16) end
 
 -- Returns `open`, `closed` or `gone`.
 local function standing(incarnation)
-  local row = redis.call('HGET', incarnations, incarnation)
+  local row = redis.call('HGET', meta, incarnation)
   if not row then return 'gone' end
   return string.match(row, '^(%a+):')
 end
 
 -- Returns `commit` or `abort`, or nil.
 local function decision(txn)
+  local lone = redis.call('HGET', meta, txn)
+  if lone then return lone end
   local row = first_with(outcomes, txn)
   return row and string.match(row, ':(%a+):')
 end
 
-local function row_of(txn, outcome, stores) return txn .. ':' .. outcome .. ':' .. stores end
-
 local function record(txn, outcome, stores)
-  redis.call('ZADD', outcomes, 0, row_of(txn, outcome, stores))
+  if outcome == 'commit' and stores == '' then
+    redis.call('HSET', meta, txn, outcome)
+  else
+    redis.call('ZADD', outcomes, 0, txn .. ':' .. outcome .. ':' .. stores)
+  end
 end
 
 local function refuse_gone(incarnation)
   if standing(incarnation) ~= 'open' then refuse('IncarnationGone', incarnation) end
 end
 
--- Forgets transactions that committed and in which no other store has a part.
+-- Forgets transactions that committed and in which no other store has a part; returns how many it knew.
 local function forget_lone_commits(txns)
-  local rows = {}
-  for txn in string.gmatch(txns, '[^,]+') do rows[#rows + 1] = row_of(txn, 'commit', '') end
-  if #rows > 0 then redis.call('ZREM', outcomes, unpack(rows)) end
+  local fields = {}
+  for txn in string.gmatch(txns, '[^,]+') do fields[#fields + 1] = txn end
+  if #fields == 0 then return 0 end
+  return redis.call('HDEL', meta, unpack(fields))
 end
 
 -- Forgets those of the transactions that committed; returns how many.
 local function forget_commits(txns)
-  local count = 0
+  local count = forget_lone_commits(txns)
   for txn in string.gmatch(txns, '[^,]+') do
     local row = first_with(outcomes, txn)
     if row and string.match(row, ':(%a+):') == 'commit' then
@@ -46,4 +52,18 @@ local function forget_commits(txns)
     end
   end
   return count
+end
+
+-- The fields of `meta` that are named by ids: incarnations, or lone commits.
+local function fields_like(pattern)
+  local found = {}
+  for _, field in ipairs(redis.call('HKEYS', meta)) do
+    if string.find(field, pattern) then found[#found + 1] = field end
+  end
+  return found
+end
+
+-- The lone commits of an incarnation, or of all.
+local function lone_commits(incarnation)
+  return fields_like('^' .. (incarnation or string.rep('%x', 16)) .. '%-')
 end

@@ -13,7 +13,7 @@ local END_OF_TIME = '9223372036854775807'
 
 local function text(number)
   if number >= EXACT_MAX then return END_OF_TIME end
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 -- For the server a script takes no time, so that asking once is enough.

@@ -65,6 +65,11 @@ local function rank(task)
   return math.max(at, tonumber(task.not_before) or at) + ageing * task.priority
 end
 
+-- Whether a task in its state keeps others from its unique key.
+local function keeps_key(task)
+  return PENDING[task.state] or (task.unique_runs and task.state == 'claimed')
+end
+
 -- Of two instants, of which either may be missing, the later.
 local function later(one, other)
   if not one or not other then return one or other end
@@ -90,6 +95,14 @@ end
 local function finish(task)
   task.ended_at = text(now)
   return task.state == 'done' and not task.retention
+end
+
+-- Until when the unique key of a task rests, as far as can be told by now.
+local function rests_until(task)
+  local enqueued = task.rest_enqueued and task.published_at + task.rest_enqueued
+  local has_ended = task.ended_at and task.state ~= 'cancelled'
+  local ended = has_ended and task.rest_ended and task.ended_at + task.rest_ended
+  return math.max(enqueued or 0, ended or 0)
 end
 
 -- Until when an ended task is kept, if it leaves by itself.

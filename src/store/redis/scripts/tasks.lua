@@ -12,6 +12,8 @@
 local tasks = store .. 'tasks'
 local aliases = store .. 'aliases'
 local unique_keys = store .. 'unique'
+local resting = store .. 'resting'
+local resters = store .. 'resters'
 local leaving = store .. 'leaving'
 local leases = store .. 'leases'
 local marks = store .. 'marks'
@@ -40,7 +42,7 @@ local function about_key(object) return store .. 'about:' .. object end
 local function counted(state, queue) return state .. ':' .. queue end
 
 -- A member of a line: those of equal rank stand in the order of the store's sequence.
-local function place(id, task) return string.format('%016.0f:%s', task.seq, id) end
+local function place(id, task) return string.format('%016d:%s', task.seq, id) end
 local function id_of(member) return string.sub(member, 18) end
 
 local function load(id)
@@ -288,8 +290,8 @@ end
 
 -- Whether a task holds its unique key after a change; it was just taken out of the index.
 local function may_hold_key(before, after)
-  if not after.unique or not PENDING[after.state] then return nil end
-  if before and (before.holds_key or PENDING[before.state]) then return before.holds_key end
+  if not after.unique or not keeps_key(after) then return nil end
+  if before and (before.holds_key or keeps_key(before)) then return before.holds_key end
   local is_free = redis.call('HEXISTS', unique_keys, after.unique) == 0
     and redis.call('HEXISTS', reserved_keys, after.unique) == 0
   return is_free and '1' or nil
@@ -310,6 +312,45 @@ local function merge(alias, id)
   journal[#journal + 1] = { alias = alias }
 end
 
+local function put_rest(key, at, id)
+  if at then
+    redis.call('ZADD', resting, text(at), key)
+    redis.call('HSET', resters, key, id)
+  else
+    redis.call('ZREM', resting, key)
+    redis.call('HDEL', resters, key)
+  end
+end
+
+-- Has a key rest until `at` for the sake of a task, or no more.
+local function set_rest(key, at, id)
+  local before = tonumber(redis.call('ZSCORE', resting, key) or nil)
+  journal[#journal + 1] = { rest = key, at = before, id = redis.call('HGET', resters, key) }
+  put_rest(key, at, id)
+end
+
+-- The task for whose sake a key rests; it may be gone.
+local function rester(key)
+  local at = redis.call('ZSCORE', resting, key)
+  return at and tonumber(at) > now and redis.call('HGET', resters, key)
+end
+
+-- Has the unique key of a task rest, if it is to. Two of the rests that are over go for each new one.
+local function rest(id, task)
+  local at = task.unique and rests_until(task) or 0
+  if at <= now then return end
+  local known = redis.call('ZSCORE', resting, task.unique)
+  if known and tonumber(known) >= at then return end
+  for _, over in ipairs(redis.call('ZRANGE', resting, '-inf', now, 'BYSCORE', 'LIMIT', 0, 2)) do
+    set_rest(over)
+  end
+  set_rest(task.unique, at, id)
+end
+
+local function end_rest(id, task)
+  if task.unique and redis.call('HGET', resters, task.unique) == id then set_rest(task.unique) end
+end
+
 local function set_mark(name, value)
   journal[#journal + 1] = { mark = name, value = redis.call('HGET', marks, name) }
   if value then redis.call('HSET', marks, name, value) else redis.call('HDEL', marks, name) end
@@ -320,7 +361,9 @@ local function undo()
   redis.set_repl(redis.REPL_ALL)
   for i = #journal, 1, -1 do
     local step = journal[i]
-    if step.id then
+    if step.rest then
+      put_rest(step.rest, step.at, step.id)
+    elseif step.id then
       replace(step.id, step.task)
     elseif step.alias then
       redis.call('HDEL', aliases, step.alias)

@@ -1,0 +1,171 @@
+//! The ends of claims: many at once, in one statement, where nothing hangs on their tasks.
+//!
+//! A claim is found by its token and a task by the claim, both by the row of the run that was claimed together,
+//! so that ending a hundred looks for one row, and walks over the tasks.
+
+use super::error::Result;
+use super::row::id;
+use super::session::Session;
+use super::value::Value;
+use crate::id::{TaskId, TxnId};
+use crate::store::Settlement;
+
+/// Ends claims of tasks on which nothing hangs and that leave, if nobody has pinned them or `pinned` says so.
+/// What follows sees as `ended` which it was. The parameters are [`asked`].
+///
+/// A claim is over when its task has gone, or says so itself: a row of `claim` is only looked at. So whoever ends
+/// a claim in another way, or pins its task, changes the row of the task; who waited for that looks at it again.
+macro_rules! ending {
+    ($pinned:literal) => {
+        concat!(
+            "WITH asked AS MATERIALIZED (
+                 SELECT c.number, c.holder, c.token, c.last - c.first + 1 AS length,
+                     c.first + greatest(a.token - c.token, 0) AS first,
+                     least(c.last, c.first + a.token + a.count - 1 - c.token) AS last,
+                     a.place + greatest(c.token - a.token, 0) AS place
+                 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                     AS a (holder, token, count, place)
+                 CROSS JOIN LATERAL (
+                     SELECT * FROM @.claim c WHERE c.holder = a.holder AND c.token > a.token - 256
+                         AND c.token < a.token + a.count AND c.token + c.last - c.first >= a.token
+                     ORDER BY c.token LIMIT a.count) c
+                 ORDER BY c.first),
+             ended AS (
+                 DELETE FROM @.task t USING asked a
+                 WHERE t.seq BETWEEN a.first AND a.last AND t.fence < a.number AND t.is_plain
+                     AND t.id = substr($5::bytea, (16 * (a.place + t.seq - a.first) + 1)::integer, 16)
+                     AND t.pinned ",
+            $pinned,
+            " RETURNING t.id, a.holder, a.token, a.length),
+             whole AS (
+                 DELETE FROM @.claim c USING (
+                     SELECT e.holder, e.token FROM ended e GROUP BY e.holder, e.token, e.length
+                     HAVING count(*) = e.length) AS w
+                 WHERE c.holder = w.holder AND c.token = w.token) "
+        )
+    };
+}
+
+/// Ends claims and returns of which tasks.
+const END: &str = concat!(ending!("IS NULL"), "SELECT id FROM ended");
+
+/// Does the same for claims whose tasks the transaction `$6` has pinned.
+const END_PINNED: &str = concat!(ending!("= $6::bytea"), "SELECT id FROM ended");
+
+/// Ends all of the claims, or fails by a division.
+const END_ALL: &str = concat!(
+    ending!("IS NULL"),
+    "SELECT 1 / CASE WHEN 16 * count(*) = octet_length($5::bytea) THEN 1 ELSE 0 END FROM ended"
+);
+
+/// Ends the claims of tasks that are done, of those on which nothing hangs; `txn` says whose pins are no
+/// hindrance. Returns which they were.
+pub(super) fn end(
+    session: &mut dyn Session,
+    settlements: &[Settlement],
+    txn: Option<TxnId>,
+) -> Result<Vec<TaskId>> {
+    let mut values = asked(settlements);
+    let ended = match txn {
+        Some(txn) => {
+            values.push(txn.into());
+            session.query(END_PINNED, values)?
+        }
+        None => session.query(END, values)?,
+    };
+    let ended = ended.iter().map(|row| Ok(TaskId::from_bytes(id(row, 0)?)));
+    ended.collect()
+}
+
+/// Ends the claims of tasks that are done, when the next statement is sent; if not all can be ended so, that
+/// [falls short](super::error::Fault::fell_short).
+pub(super) fn end_all(session: &mut dyn Session, settlements: &[Settlement]) -> Result<()> {
+    session.later(END_ALL, asked(settlements))
+}
+
+/// Claims whose tokens follow each other.
+#[derive(Debug, PartialEq, Eq)]
+struct Series {
+    holder: i64,
+    token: i64,
+    count: i64,
+    /// How many come before the first.
+    place: i64,
+}
+
+/// Series of tokens in four lists, then the ids of the tasks one behind the other.
+fn asked(settlements: &[Settlement]) -> Vec<Value> {
+    let mut ordered: Vec<_> = settlements.iter().collect();
+    ordered.sort_by_key(|each| (each.token.incarnation, each.token.count));
+    let all = series(&ordered);
+    let column = |number: fn(&Series) -> i64| {
+        Value::Integers(all.iter().map(|each| Some(number(each))).collect())
+    };
+    let ids = ordered.iter().flat_map(|each| each.task.to_bytes());
+    vec![
+        column(|each| each.holder),
+        column(|each| each.token),
+        column(|each| each.count),
+        column(|each| each.place),
+        ids.collect::<Vec<u8>>().into(),
+    ]
+}
+
+fn series(ordered: &[&Settlement]) -> Vec<Series> {
+    let mut all: Vec<Series> = Vec::new();
+    for (settlement, place) in ordered.iter().zip(0..) {
+        let holder = settlement.token.incarnation.to_u64().cast_signed();
+        let token = settlement.token.count.cast_signed();
+        match all.last_mut() {
+            Some(last) if last.holder == holder && last.token + last.count == token => {
+                last.count += 1;
+            }
+            _ => all.push(Series {
+                holder,
+                token,
+                count: 1,
+                place,
+            }),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Incarnation, Token};
+    use crate::store::Verdict;
+    use crate::store::postgres::claim::RUN_MAX;
+    use crate::task::Counts;
+
+    fn settlement(incarnation: u64, count: u64) -> Settlement {
+        Settlement {
+            task: TaskId::from_bytes([7; 16]),
+            token: Token {
+                incarnation: Incarnation::from_u64(incarnation),
+                count,
+            },
+            verdict: Verdict::Done,
+            counts: Counts::default(),
+            account: None,
+        }
+    }
+
+    #[test]
+    fn tokens_that_follow_each_other_are_asked_for_together() {
+        let settled = [(1, 5), (1, 6), (1, 8), (2, 9), (2, 9)];
+        let settled = settled.map(|(incarnation, count)| settlement(incarnation, count));
+        let all: Vec<_> = series(&settled.iter().collect::<Vec<_>>())
+            .iter()
+            .map(|each| (each.holder, each.token, each.count, each.place))
+            .collect();
+        let expected = [(1, 5, 2, 0), (1, 8, 1, 2), (2, 9, 1, 3), (2, 9, 1, 4)];
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn the_statement_knows_how_long_a_run_is() {
+        assert!(END.contains(&(RUN_MAX + 1).to_string()));
+    }
+}

@@ -1,13 +1,14 @@
 //! What a timetable promises, on every store.
 #![cfg(test)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use votive::queue::remove_periodic;
+use votive::queue::{Queue, remove_periodic};
 use votive::txn::TransactionManager;
 use votive::{CatchUp, Registry};
 
-use crate::scene::{START, Scene, entry, seconds, until};
+use crate::scene::{QUEUE, START, Scene, entry, seconds, until};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -46,6 +47,54 @@ fn all_that_was_missed_is_made_up_for_if_wanted(scene: &Scene) {
 
 fn the_last_that_were_missed_are_made_up_for_if_wanted(scene: &Scene) {
     after_ten_minutes(scene, CatchUp::Bounded(3), 1, &[480, 540, 600]);
+}
+
+/// Sets the capacity of the queue of the tests.
+fn limit(scene: &Scene, capacity: Option<u64>) {
+    let queue = Queue::new(Arc::clone(&scene.store), QUEUE).unwrap();
+    let changed = queue.change_settings(&TransactionManager::new(), |settings| {
+        settings.capacity = capacity;
+    });
+    changed.unwrap();
+}
+
+fn times_wait_for_room_in_a_full_queue(scene: &Scene) {
+    limit(scene, Some(2));
+    let _running = scene.keeps([
+        entry("ticks", "every 1m").catch_up(CatchUp::All),
+        entry("elsewhere", "every 1m")
+            .queue("elsewhere")
+            .unique(false),
+    ]);
+    scene.pass(60, "ticks", 60);
+    scene.pass(60, "ticks", 120);
+    scene.clock.advance(Duration::from_secs(300));
+    until(|| scene.dealt("elsewhere") == 420);
+    assert_eq!(
+        (scene.dealt("ticks"), scene.times("ticks")),
+        (120, vec![60, 120])
+    );
+    limit(scene, Some(4));
+    scene.clock.advance(Duration::from_secs(2));
+    until(|| scene.times("ticks") == [60, 120, 180, 240]);
+    limit(scene, None);
+    scene.clock.advance(Duration::from_secs(2));
+    until(|| scene.times("ticks") == [60, 120, 180, 240, 300, 360, 420]);
+}
+
+fn what_was_missed_at_a_full_queue_is_made_up_for_once(scene: &Scene) {
+    limit(scene, Some(0));
+    let _running = scene.keeps([
+        entry("ticks", "every 1m"),
+        entry("elsewhere", "every 1m").queue("elsewhere"),
+    ]);
+    scene.clock.advance(Duration::from_secs(600));
+    until(|| scene.dealt("elsewhere") == 600);
+    assert_eq!(scene.times("ticks"), [0_u64; 0]);
+    limit(scene, Some(1));
+    scene.clock.advance(Duration::from_secs(2));
+    until(|| scene.dealt("ticks") == 600);
+    assert_eq!(scene.times("ticks"), [600]);
 }
 
 fn a_clock_that_is_put_forward_is_an_outage(scene: &Scene) {
@@ -268,6 +317,8 @@ stories! {
         what_was_missed_is_left_out_if_wanted
         all_that_was_missed_is_made_up_for_if_wanted
         the_last_that_were_missed_are_made_up_for_if_wanted
+        times_wait_for_room_in_a_full_queue
+        what_was_missed_at_a_full_queue_is_made_up_for_once
         a_clock_that_is_put_forward_is_an_outage
         a_clock_that_was_put_back_a_little_is_waited_for
         a_clock_that_was_put_back_far_is_obeyed

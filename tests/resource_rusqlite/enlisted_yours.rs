@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use votive::queue::{EnlistError, Queue};
-use votive::store::Kind;
+use votive::queue::{Chain, EnlistError, Group, Queue};
 use votive::store::memory::MemoryStore;
-use votive::task::{OnDuplicate, Options, Unique};
+use votive::store::{Filter, Kind};
+use votive::task::{OnDuplicate, Options, State, Unique};
 
-use crate::fixture::{fixture, remind};
+use crate::fixture::{Remind, fixture, remind};
 
 #[test]
 fn a_task_is_visible_once_the_application_s_transaction_has_committed() {
@@ -181,4 +181,97 @@ fn a_full_queue_refuses_a_task_at_the_call_and_the_transaction_goes_on() {
     assert!(matches!(&refused, EnlistError::Store(error) if is_full(error)));
     txn.commit().unwrap();
     assert_eq!(tasks.texts(), ["one"]);
+}
+
+/// The texts of the visible tasks, with their states, in the order of enqueueing.
+fn states(queue: &Queue) -> Vec<(String, State)> {
+    let page = queue.store().scan(&Filter::default(), None, 100).unwrap();
+    let records = page.tasks.into_iter().map(|listed| listed.record);
+    let told = records.map(|record| {
+        let task: Remind = record.payload.decode().unwrap();
+        (task.text, record.state)
+    });
+    told.collect()
+}
+
+fn named<const N: usize>(expected: [(&str, State); N]) -> Vec<(String, State)> {
+    expected
+        .map(|(text, state)| (text.to_owned(), state))
+        .into()
+}
+
+#[test]
+fn a_chain_and_a_group_are_written_into_the_application_s_transaction() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let mut raw = fixture.raw();
+    let txn = raw.transaction().unwrap();
+    let mut queue = tasks.queue.enlist(&txn).unwrap();
+    let chain = Chain::new().then(&remind("one")).then(&remind("two"));
+    let chained = chain.enlist(&mut queue).unwrap();
+    let group = Group::new().add(&remind("a")).add(&remind("b"));
+    let grouped = group.then(&remind("last")).enlist(&mut queue).unwrap();
+    assert!(tasks.texts().is_empty());
+    txn.commit().unwrap();
+    let (ready, waiting) = (State::Ready, State::Waiting);
+    let expected = [
+        ("one", ready),
+        ("two", waiting),
+        ("a", ready),
+        ("b", ready),
+        ("last", waiting),
+    ];
+    assert_eq!(states(&tasks.queue), named(expected));
+    let waits_for = |task| {
+        let found = tasks.queue.store().get(task).unwrap().unwrap();
+        found.record.options.waits_for.clone()
+    };
+    assert_eq!(waits_for(chained[1]), [chained[0]]);
+    assert_eq!(waits_for(grouped.callback.unwrap()), grouped.members);
+}
+
+#[test]
+fn a_savepoint_of_the_application_takes_back_its_chain_and_its_group_alone() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let mut raw = fixture.raw();
+    let mut txn = raw.transaction().unwrap();
+    let chain = || Chain::new().then(&remind("one")).then(&remind("two"));
+    chain()
+        .enlist(&mut tasks.queue.enlist(&txn).unwrap())
+        .unwrap();
+    let mut savepoint = txn.savepoint().unwrap();
+    let mut inner = tasks.queue.enlist(&savepoint).unwrap();
+    chain().enlist(&mut inner).unwrap();
+    let group = Group::new().add(&remind("a")).then(&remind("last"));
+    group.enlist(&mut inner).unwrap();
+    savepoint.rollback().unwrap();
+    drop(savepoint);
+    txn.commit().unwrap();
+    let expected = [("one", State::Ready), ("two", State::Waiting)];
+    assert_eq!(states(&tasks.queue), named(expected));
+    assert_eq!(tasks.queue.store().check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_chain_that_is_refused_leaves_nothing_in_the_application_s_transaction() {
+    let fixture = fixture();
+    let tasks = fixture.tasks("app.db");
+    let manager = votive::txn::TransactionManager::new();
+    let limit = tasks
+        .queue
+        .change_settings(&manager, |settings| settings.capacity = Some(1));
+    limit.unwrap();
+    let mut raw = fixture.raw();
+    let txn = raw.transaction().unwrap();
+    let mut queue = tasks.queue.enlist(&txn).unwrap();
+    let chain = Chain::new().then(&remind("one")).then(&remind("two"));
+    let refused = chain.enlist(&mut queue).unwrap_err();
+    assert!(
+        matches!(&refused, EnlistError::Store(error) if matches!(error.kind, Kind::QueueFull { .. })),
+        "{refused:?}"
+    );
+    queue.enqueue(&remind("alone")).unwrap();
+    txn.commit().unwrap();
+    assert_eq!(tasks.texts(), ["alone"]);
 }

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use crate::child::{Order, Site};
 use votive::task::State;
+use votive_testbed::{Redis, or_skip};
 
 const TABLES: &str = "
     create table kv (queue text not null, key text not null, value blob not null, primary key (queue, key));
@@ -64,6 +65,44 @@ fn a_folder_of_huey_is_refused_and_left_as_it_is() {
         fs::read_to_string(site.path("huey/queue/1")).unwrap(),
         "a pickle"
     );
+}
+
+#[test]
+fn a_redis_database_of_huey_is_refused_and_left_as_it_is() {
+    let Some(server) = or_skip(Redis::start(votive_testbed::redis::Options::default())) else {
+        return;
+    };
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    // So many that they do not come in one page, and of Huey's kinds one at a time.
+    for number in 0..3_000 {
+        let set = redis::cmd("SET")
+            .arg(format!("huey.{number}"))
+            .arg("")
+            .exec(&mut connection);
+        set.unwrap();
+    }
+    let site = Site::new();
+    for (command, key, rest) in [
+        ("LPUSH", "huey.redis.plone", vec!["x800495"]),
+        ("ZADD", "huey.schedule.plone", vec!["1800000000", "x800495"]),
+        ("HSET", "huey.results.plone", vec!["id", "x800495"]),
+        ("LPUSH", "huey.errors.plone", vec!["{}"]),
+    ] {
+        redis::cmd(command)
+            .arg(key)
+            .arg(rest)
+            .exec(&mut connection)
+            .unwrap();
+        let url = server.url();
+        let (exit, said) = site.start(&[], &[("HUEY_TASKQUEUE_URL", &url)]).end();
+        assert_eq!(exit, 1, "{key}: {said}");
+        let hint = "votive does not use what Huey has made";
+        assert!(said.contains(hint) && said.contains(key), "{said}");
+        let count: u64 = redis::cmd("DBSIZE").query(&mut connection).unwrap();
+        assert_eq!(count, 3_001);
+        redis::cmd("DEL").arg(key).exec(&mut connection).unwrap();
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::cursor::{self, Cursor};
@@ -18,6 +19,9 @@ use crate::txn::TransactionManager;
 /// How long another transaction that is in the way is left alone.
 const CONFLICT_DELAY: Duration = Duration::from_millis(100);
 
+/// How long a full queue is left alone.
+const FULL_DELAY: Duration = Duration::from_secs(1);
+
 /// An entry that is fit for use, in its store.
 pub(crate) struct Entry {
     name: String,
@@ -31,6 +35,8 @@ pub(crate) struct Entry {
     options: Options,
     catch_up: CatchUp,
     expires_after: Option<Duration>,
+    /// Whether the queue was full when it was tried last.
+    is_held_up: AtomicBool,
 }
 
 /// What follows for an entry.
@@ -76,6 +82,7 @@ impl Entry {
             queue,
             payload,
             options,
+            is_held_up: AtomicBool::new(false),
         })
     }
 
@@ -102,23 +109,59 @@ impl Entry {
         let now = store.now()?;
         let found = mark.as_deref().and_then(cursor::read);
         let wanted = self.cursor(now, manager);
-        let schedule = &self.schedule;
-        match decide(found, wanted, schedule, self.catch_up, new) {
+        match decide(found, wanted, &self.schedule, self.catch_up, new) {
             Decision::Wait(until) => Ok((0, Next::At(until))),
             Decision::StandDown => Ok((0, Next::StoodDown)),
-            Decision::Move { cursor, fire } => {
-                let next = schedule.next_after(cursor.dealt_until);
-                let next = match next {
-                    Some(at) if at <= now => Next::AtOnce,
-                    later => Next::At(later),
-                };
-                let batch = self.batch(mark, &cursor, &fire, now)?;
-                match apply(store, manager, &batch) {
-                    Ok(_) => Ok((fire.len(), next)),
-                    Err(error) => outrun(error, now).map(|next| (0, next)),
+            Decision::Move { cursor, fire } => self.fire((mark, now), cursor, fire, manager),
+        }
+    }
+
+    /// Enqueues a task for each of these times. Where the queue has no room for all, as many as one; where it
+    /// has none for that, none, and none of the times has been dealt with: what becomes of them when there is
+    /// room is up to the policy for what was missed.
+    fn fire(
+        &self,
+        (mark, now): (Option<Vec<u8>>, Timestamp),
+        mut cursor: Cursor,
+        mut fire: Vec<Timestamp>,
+        manager: &TransactionManager,
+    ) -> store::Result<(usize, Next)> {
+        loop {
+            let batch = self.batch(mark.clone(), &cursor, &fire, now)?;
+            match apply(self.queue.store(), manager, &batch) {
+                Ok(_) => {
+                    self.is_held_up.store(false, Ordering::Relaxed);
+                    let next = match self.schedule.next_after(cursor.dealt_until) {
+                        Some(at) if at <= now => Next::AtOnce,
+                        later => Next::At(later),
+                    };
+                    return Ok((fire.len(), next));
                 }
+                Err(store::Error {
+                    kind: Kind::QueueFull { .. },
+                    ..
+                }) => match fire.as_slice() {
+                    [first, _, ..] => {
+                        cursor.dealt_until = *first;
+                        cursor.fired_for = Some(*first);
+                        fire.truncate(1);
+                    }
+                    _ => return Ok((0, self.hold_up(now))),
+                },
+                Err(error) => return outrun(error, now).map(|next| (0, next)),
             }
         }
+    }
+
+    /// Waits for room in the queue, and says so the first time.
+    fn hold_up(&self, now: Timestamp) -> Next {
+        if !self.is_held_up.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                entry = %self.name, queue = self.queue.name(),
+                "the queue is full; the tasks of this entry wait for room, and may be missed"
+            );
+        }
+        Next::At(Some(now.saturating_add(FULL_DELAY)))
     }
 
     /// The cursor that has dealt with all times until now.
@@ -155,7 +198,12 @@ impl Entry {
         let settings = self.queue.known_settings(now)?;
         settings.complete(&self.kind, &mut options);
         let inserts = fire.iter().map(|at| self.insert(*at, options.clone(), now));
-        Ok([mark].into_iter().chain(inserts).collect())
+        let capacity = settings.capacity.filter(|_| !fire.is_empty());
+        let room = capacity.map(|pending_max| Change::Room {
+            queue: self.queue.name().to_owned(),
+            pending_max,
+        });
+        Ok([mark].into_iter().chain(inserts).chain(room).collect())
     }
 
     /// The task of the time `at`.

@@ -6,7 +6,7 @@
 //!
 //! | file | what for |
 //! | --- | --- |
-//! | `options` `connection` `tls` `server` | reaching the server, and what it promises |
+//! | `options` `connection` `tls` `server` `foreign` | reaching the server, what it promises, and whose it is |
 //! | `script` `reply` `wire` `plain` `error` | how operations get there and answers come back |
 //! | `scripts/` | the operations, and the rules that they share |
 //! | `stage` `register` | two-phase commit, and who committed |
@@ -17,6 +17,7 @@ mod check;
 mod connection;
 mod dispatch;
 mod error;
+mod foreign;
 mod inspect;
 mod library;
 mod notify;
@@ -135,6 +136,7 @@ impl fmt::Debug for RedisStore {
 fn open_keys(link: &Link) -> Result<(StoreId, Timestamp)> {
     let mut found = reply::list(link.run(&script::PEEK, Arguments::default())?)?;
     if found.is_empty() {
+        foreign::refuse_foreign(link)?;
         let arguments = Arguments::default().shown(VERSION).shown(StoreId::random());
         found = reply::list(link.run(&script::OPEN, arguments)?)?;
     }

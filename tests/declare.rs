@@ -68,7 +68,7 @@ fn bill(customer: String) {
     say(customer);
 }
 
-#[votive::task(version = 2, upgrade = older)]
+#[votive::task(version = 2, upgrade = older, group = "grown", group_limit = 2)]
 fn grow(name: String, size: u32) {
     say(format!("{name} {size}"));
 }
@@ -230,6 +230,13 @@ fn a_second_task_with_equal_arguments_is_refused_where_the_declaration_says_so()
     enqueue().unwrap();
     assert!(enqueue().is_err());
     assert_eq!(bill::UNIQUE, Some(OnDuplicate::Refuse));
+}
+
+#[test]
+fn a_group_has_as_many_places_as_the_declaration_says() {
+    let record = stored(|queues, work| grow::enqueue(queues, work, "ann".to_owned(), 1));
+    assert_eq!(record.options.group.as_deref(), Some("grown"));
+    assert_eq!(record.options.group_limit, Some(2));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::setting::{Result, Setting, per, preload};
 pub(crate) type Measured = fn(&Setting) -> Result<Sample>;
 
 /// How far a claim with a large backlog may be from one with a small one.
-const FLAT: Goal = Goal::Ratio(0.9);
+pub(crate) const FLAT: Goal = Goal::Ratio(0.9);
 
 /// A kind of store, and how a fresh one is made.
 #[derive(Clone, Copy)]

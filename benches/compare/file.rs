@@ -9,6 +9,7 @@ use votive_report::{Sample, Work};
 
 use crate::bed::Bed;
 use crate::job::Job;
+use crate::limited;
 use crate::setting::{Result, Setting, preload};
 use crate::{group, signals, weight};
 
@@ -54,6 +55,7 @@ pub(crate) fn jobs() -> Vec<Job> {
             signals::file(&setting.fresh()?.join("log"), setting.timed)
         }),
     ];
+    jobs.extend(BED.limited(limited::MILLION));
     jobs.extend(BED.backlogs("append 100 bytes + fdatasync", |setting| {
         appended(setting, setting.claims(), 1)
     }));

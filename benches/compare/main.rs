@@ -73,6 +73,5 @@ fn jobs() -> Vec<Job> {
     jobs.extend(redis::jobs());
     jobs.extend(postgres::jobs());
     jobs.extend(application::jobs());
-    jobs.extend(limited::jobs());
     jobs
 }

@@ -13,6 +13,7 @@ use votive_report::{Sample, Work};
 use crate::bed::Bed;
 use crate::claimer::Claimer;
 use crate::job::Job;
+use crate::limited;
 use crate::setting::{Noop, Result, Setting, insert};
 use crate::{signals, weight};
 
@@ -48,6 +49,7 @@ pub(crate) fn jobs() -> Vec<Job> {
             signals::channel(setting.timed)
         }),
     ];
+    jobs.extend(BED.limited(limited::MILLION));
     jobs.extend(BED.backlogs(BY_HAND, |setting| {
         let (mut map, count) = (Map::filled(setting.unwaited), setting.unwaited);
         setting.measure(count, || map.drain(count))

@@ -16,6 +16,7 @@ use votive_testbed::{Postgres, or_skip, postgres as testbed};
 use crate::bed::Bed;
 use crate::claimer::Claimer;
 use crate::job::Job;
+use crate::limited;
 use crate::postgres_raw::{Enlisted, Table};
 use crate::setting::{Noop, Result, Setting, preload};
 use crate::{own, signals, weight};
@@ -66,6 +67,7 @@ pub(crate) fn jobs() -> Vec<Job> {
             signals::postgres(&database()?, setting.timed)
         }),
     ];
+    jobs.extend(BED.limited(limited::HUNDRED_THOUSAND));
     jobs.extend(
         BED.backlogs("DELETE … SKIP LOCKED of one, one commit", |setting| {
             let (mut table, count) = (Table::filled(setting.backlogs.0)?, setting.claims());

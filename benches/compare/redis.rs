@@ -11,6 +11,7 @@ use votive_testbed::{Redis, or_skip};
 
 use crate::bed::Bed;
 use crate::job::Job;
+use crate::limited;
 use crate::redis_raw::Raw;
 use crate::setting::{Result, Setting, preload};
 use crate::{signals, weight};
@@ -57,6 +58,7 @@ pub(crate) fn jobs() -> Vec<Job> {
             signals::redis(&server()?.url(), setting.timed)
         }),
     ];
+    jobs.extend(BED.limited(limited::HUNDRED_THOUSAND));
     jobs.extend(
         BED.backlogs("a script to claim one, and one to remove it", |setting| {
             let (raw, count) = (Raw::filled(setting.backlogs.0)?, setting.claims());

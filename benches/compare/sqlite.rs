@@ -13,6 +13,7 @@ use votive_report::{Sample, Work};
 
 use crate::bed::Bed;
 use crate::job::Job;
+use crate::limited;
 use crate::own::{self, Timed};
 use crate::setting::{Noop, Result, Setting, preload};
 use crate::sqlite_raw::{self as raw, APP, Prepared, ROW, Tables, connect};
@@ -45,6 +46,7 @@ pub(crate) fn jobs() -> Vec<Job> {
             signals::sqlite(&setting.fresh()?.join(FILE), setting.timed)
         }),
     );
+    jobs.extend(BED.limited(limited::MILLION));
     jobs.extend(
         BED.backlogs("claim one, commit; remove it, commit", |setting| {
             let (filled, count) = (setting.backlogs.0, setting.claims());

@@ -96,6 +96,7 @@ fn what_a_step_of_priority_is_worth_is_said_and_shown() {
     let task = desk.enqueue(&["mail", "{}"]);
     let said = desk.run(&["show", &task]);
     assert!(said.text.contains("ageing"), "{}", said.text);
+    assert_eq!(desk.json(&["show", &task])["ageing_seconds"], 60.0);
     let absurd = desk.run(&["queue", "set", "default", "--ageing", "31days"]);
     assert!(
         absurd.exit != 0 && absurd.error.contains("2592000 s at most"),
@@ -115,6 +116,7 @@ fn how_many_tasks_of_a_kind_may_run_at_once_is_said_and_shown() {
     assert_eq!(desk.state(&tasks[0]), "ready");
     assert_eq!(desk.state(&tasks[1]), "waiting");
     assert!(desk.run(&["show", &tasks[0]]).text.contains("group limit"));
+    assert_eq!(desk.json(&["show", &tasks[0]])["group_limit"], 1);
     let said = desk.run(&["queue", "list"]);
     assert!(said.text.contains("index=4,mail=1"), "{}", said.text);
     let absurd = desk.run(&["queue", "set", "default", "--limit", "mail=0"]);
@@ -127,6 +129,20 @@ fn how_many_tasks_of_a_kind_may_run_at_once_is_said_and_shown() {
     assert_eq!(set["queues"][0]["kind_limits"], serde_json::json!({}));
     assert_eq!(
         desk.run(&["queue", "set", "default", "--limit", "mail"])
+            .exit,
+        2
+    );
+}
+
+#[test]
+fn a_task_is_enqueued_with_the_limit_of_its_group() {
+    let desk = Desk::new();
+    let placed = ["mail", "{}", "--group", "printer", "--group-limit", "2"];
+    let tasks = [(); 3].map(|()| desk.enqueue(&placed));
+    let states = tasks.each_ref().map(|task| desk.state(task));
+    assert_eq!(states, ["ready", "ready", "waiting"]);
+    assert_eq!(
+        desk.run(&["enqueue", "mail", "{}", "--group-limit", "2"])
             .exit,
         2
     );

@@ -68,6 +68,7 @@ use timing::Timing;
 /// | `delay = "5m"` | how long it waits after the commit | not at all |
 /// | `unique`, `unique(refuse)` | of equal tasks only one waits; a second merges into it, or is refused | no |
 /// | `group = "…"` | tasks of a group never run at the same time | none |
+/// | `group_limit = 4` | no, but at most so many of them do | 1 |
 /// | `retention = "1h"` | how long it stays when it is done | it leaves |
 /// | `version = 1` | the version of the arguments | 0 |
 /// | `upgrade = path` | a function that reads arguments of other versions: `fn(&Payload) -> Result<Self, PayloadError>` | decodes them as they are |

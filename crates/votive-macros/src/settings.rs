@@ -13,7 +13,7 @@ use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Meta, Path, Result, Token};
 
 /// The names of all settings.
 const NAMES: &str = "kind, queue, priority, attempts, backoff_min, backoff_max, timeout, delay, unique, \
-                     group, retention, version, upgrade";
+                     group, group_limit, retention, version, upgrade";
 
 /// The longest name that a store takes, in bytes.
 const NAME_MAX: usize = 255;
@@ -44,6 +44,9 @@ impl Parse for Settings {
     }
 }
 
+/// The most tasks of a group that may run at the same time, as in `votive::task::GROUP_LIMIT_MAX`.
+const GROUP_LIMIT_MAX: u32 = 1_000;
+
 impl Settings {
     pub(crate) fn take(&mut self, meta: &Meta) -> Result<()> {
         let name = &*name_of(meta);
@@ -61,6 +64,10 @@ impl Settings {
             "group" => {
                 let group = named(meta)?;
                 self.option("group", quote!(::core::option::Option::Some(#group.into())));
+            }
+            "group_limit" => {
+                let limit = number(meta, 1..=GROUP_LIMIT_MAX)?;
+                self.option("group_limit", quote!(::core::option::Option::Some(#limit)));
             }
             "attempts" => self.retry("attempts_max", number(meta, 1..=u32::MAX)?),
             "backoff_min" | "backoff_max" => self.retry(name, duration(meta)?),

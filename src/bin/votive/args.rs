@@ -239,6 +239,9 @@ pub(crate) struct TaskOptions {
     /// Never run at the same time as another task of this group
     #[arg(long)]
     pub(crate) group: Option<String>,
+    /// Run while fewer others of the group than this do [default: 1]
+    #[arg(long, value_name = "TASKS", requires = "group")]
+    pub(crate) group_limit: Option<u32>,
     /// An object that the task is about; may be repeated
     #[arg(long)]
     pub(crate) about: Vec<String>,

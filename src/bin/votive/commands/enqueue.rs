@@ -150,6 +150,7 @@ fn options(typed: &TaskOptions) -> Options {
             ..Unique::new(key)
         }),
         group: typed.group.clone(),
+        group_limit: typed.group_limit,
         about: typed.about.clone(),
         user: typed.user.clone(),
         retention: typed.retention,

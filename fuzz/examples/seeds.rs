@@ -118,8 +118,8 @@ fn record() -> Record {
         expires_at: Some(NOW),
         unique: Some(Unique {
             on_duplicate: OnDuplicate::Refuse,
-..Unique::new("key")
-}),
+            ..Unique::new("key")
+        }),
         group: Some("group".into()),
         about: vec!["document/1".into()],
         waits_for: vec![ID],

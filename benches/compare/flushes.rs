@@ -39,7 +39,7 @@ impl Source {
     /// Returns the name of the source, for the report.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Device(stat) => format!("flush requests of {}", stat.display()),
+            Self::Device(_) => "requests of the block device".to_owned(),
             Self::Calls(_) => "calls of fsync and fdatasync, counted by strace".to_owned(),
             Self::Hidden => "not visible on this machine".to_owned(),
         }

@@ -31,10 +31,11 @@ pub(crate) fn machine() -> Result<String> {
         (name.trim() == "model name").then(|| model.trim().to_owned())
     });
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let version = kernel.split('-').next().unwrap_or_default();
     Ok(format!(
         "{} cores of {}, Linux {}",
         std::thread::available_parallelism()?,
         model.unwrap_or_else(|| "an unknown processor".to_owned()),
-        kernel.trim()
+        version.trim()
     ))
 }

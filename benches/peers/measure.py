@@ -125,7 +125,7 @@ def device(folder):
 def machine():
     with open("/proc/cpuinfo") as info:
         names = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
-    return f"{os.cpu_count()} cores of {names[0]}, Linux {platform.release()}"
+    return f"{os.cpu_count()} cores of {names[0]}, Linux {platform.release().split('-')[0]}"
 
 
 def measure(peer, case, servers, home, arguments):
@@ -195,7 +195,7 @@ def write(arguments, chosen, home):
     report = {
         "day": datetime.date.today().isoformat(),
         "machine": machine(),
-        "flushes": f"flush requests of {device(home)}",
+        "flushes": "requests of the block device",
         "caveat": arguments.caveat,
         "cases": [
             {"by": peer[0], "store": peer[3], "work": case[0], "name": case[1], "note": peer[4], "rounds": rounds}

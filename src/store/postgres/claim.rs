@@ -320,7 +320,7 @@ mod tests {
 
     use super::*;
     use crate::store::postgres::pool::{Durability, Write};
-    use crate::store::postgres::{Options, PostgresStore};
+    use crate::store::postgres::{Options, PostgresStore, tasks};
 
     const WRITE: Write = Write {
         durability: Durability::Deferred,
@@ -369,8 +369,7 @@ mod tests {
 
     /// The blocks that a claim of ten tasks touches, as the server counts them; nothing is claimed.
     fn blocks(store: &PostgresStore) -> u64 {
-        static EXPLAIN: LazyLock<String> =
-            LazyLock::new(|| format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {TAKE}"));
+        static EXPLAIN: LazyLock<String> = LazyLock::new(|| explain(TAKE));
         let values = vec![
             "default".into(),
             10_i64.into(),
@@ -382,9 +381,18 @@ mod tests {
             i64::MIN.into(),
             10_i64.into(),
         ];
+        blocks_of(store, &EXPLAIN, values)
+    }
+
+    fn explain(sql: &str) -> String {
+        format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {sql}")
+    }
+
+    /// The blocks that an explained statement touches; it is taken back.
+    fn blocks_of(store: &PostgresStore, explain: &'static str, values: Vec<Value>) -> u64 {
         let mut lines = Vec::new();
         let explained: Result<()> = store.write(WRITE, |session| {
-            for row in session.query(&EXPLAIN, values)? {
+            for row in session.query(explain, values)? {
                 lines.push(column::<String>(&row, 0)?);
             }
             Err(crate::store::Kind::Conflict.into())
@@ -449,6 +457,22 @@ mod tests {
         let touched = blocks(&store);
         eprintln!("blocks of a claim of ten that is planned blindly: {touched}");
         assert!(touched < 200, "{touched}");
+    }
+
+    #[test]
+    fn a_lock_touches_few_blocks_whatever_the_server_takes_the_tables_for() {
+        static EXPLAIN: LazyLock<[String; 2]> = LazyLock::new(|| tasks::LOCK.map(explain));
+        let Some(store) = unknown_backlog("unlocked", 20_000) else {
+            return;
+        };
+        // Far from the first in the order of sequences.
+        let ids = (1..=10_u128).map(|n| (10 * (10_000 + n) + 3).to_be_bytes());
+        let ids: Vec<_> = ids.collect();
+        for explain in EXPLAIN.iter() {
+            let touched = blocks_of(&store, explain, vec![Value::Ids(ids.clone())]);
+            eprintln!("blocks of a lock of ten that is planned blindly: {touched}");
+            assert!((10..300).contains(&touched), "{touched}");
+        }
     }
 
     #[test]

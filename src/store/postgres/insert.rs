@@ -171,7 +171,7 @@ pub(super) fn insert_all(session: &mut dyn Session, records: &[Record]) -> Resul
 fn which_is_there(session: &mut dyn Session, records: &[Record]) -> Result<TaskId> {
     let ids = records.iter().map(|record| record.id.to_bytes()).collect();
     let row = session.first(
-        "SELECT t.id FROM @.task t WHERE t.id = ANY ($1) ORDER BY t.seq LIMIT 1",
+        "SELECT t.id FROM @.task t WHERE t.id = ANY ($1) LIMIT 1",
         vec![Value::Ids(ids)],
     )?;
     match row {

@@ -68,7 +68,7 @@ CREATE INDEX task_scheduled ON @.task (queue, not_before, seq) WHERE state = 2;
 CREATE INDEX task_other ON @.task (queue, state) WHERE state IN (1, 5, 6, 7);
 CREATE INDEX task_group ON @.task (group_key, state, rank, seq) WHERE group_key IS NOT NULL;
 CREATE INDEX task_kept ON @.task (kept_until) WHERE kept_until IS NOT NULL;
-CREATE INDEX task_pinned ON @.task (pinned) WHERE pinned IS NOT NULL;
+CREATE INDEX task_pinned ON @.task (pinned, seq) WHERE pinned IS NOT NULL;
 
 CREATE TABLE @.ready (
     rank  bigint NOT NULL,

@@ -43,6 +43,37 @@ pub(super) fn follow(session: &mut dyn Session, id: TaskId) -> Result<Option<Tas
     row.map(|row| TaskRow::read(&row)).transpose()
 }
 
+/// The sequences of the tasks of these ids, or of those that they merged into. From an id to its task,
+/// whatever the server takes the tables for: asked for rows in the order of their sequences, it would rather
+/// walk over all tasks than sort a few.
+macro_rules! sequences {
+    () => {
+        "ARRAY(
+             SELECT t.seq FROM (
+                 SELECT n AS id FROM unnest($1::bytea[]) n
+                 UNION ALL SELECT a.task FROM unnest($1::bytea[]) n
+                 CROSS JOIN LATERAL (SELECT a.task FROM @.alias a WHERE a.id = n LIMIT 1) a) i
+             CROSS JOIN LATERAL (SELECT t.seq FROM @.task t WHERE t.id = i.id LIMIT 1) t)"
+    };
+}
+
+/// Locks tasks, then the runs of the line that they are in.
+pub(super) const LOCK: [&str; 2] = [
+    concat!(
+        "SELECT 1 FROM @.task t WHERE t.seq = ANY (",
+        sequences!(),
+        ") ORDER BY t.seq FOR UPDATE"
+    ),
+    concat!(
+        "SELECT 1 FROM @.task t
+         JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank
+             AND r.first > t.seq - 128 AND r.first <= t.seq AND r.last >= t.seq
+         WHERE t.seq = ANY (",
+        sequences!(),
+        ") ORDER BY t.seq FOR UPDATE OF r"
+    ),
+];
+
 /// Keeps tasks, or those that they merged into, from being changed and from being claimed. A claim that is
 /// being made is waited for; statements that follow see it. If it leaves something of the run that the task was
 /// in, another claim may still take it: who then wants to take it [out of the line](line::leave) finds out.
@@ -51,17 +82,7 @@ pub(super) fn lock(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
         return Ok(());
     }
     let ids: Vec<_> = ids.iter().map(|id| id.to_bytes()).collect();
-    for sql in [
-        "SELECT 1 FROM @.task t WHERE t.id = ANY ($1)
-            OR t.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1)))
-         ORDER BY t.seq FOR UPDATE",
-        "SELECT 1 FROM @.task t
-         JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank
-             AND r.first > t.seq - 128 AND r.first <= t.seq AND r.last >= t.seq
-         WHERE t.id = ANY ($1)
-            OR t.id = ANY (ARRAY(SELECT a.task FROM @.alias a WHERE a.id = ANY ($1)))
-         ORDER BY t.seq FOR UPDATE OF r",
-    ] {
+    for sql in LOCK {
         session.later(sql, vec![Value::Ids(ids.clone())])?;
     }
     Ok(())

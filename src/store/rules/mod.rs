@@ -83,7 +83,7 @@ pub(super) type RowOf<T> = TaskRow<<T as Tables>::Kept>;
 /// Tables of tasks, inside a transaction.
 pub(super) trait Tables {
     /// What other tables than that of the tasks have of one.
-    type Kept: Clone + Default;
+    type Kept;
     /// What may go wrong.
     type Fault: Fault;
 

@@ -199,10 +199,7 @@ impl Life {
 
     /// Whether a task in its state keeps others from its unique key.
     pub(in crate::store) fn holds_key(&self, options: &Options) -> bool {
-        options.unique.as_ref().is_some_and(|unique| {
-            let is_running = self.state == State::Claimed;
-            StateSet::PENDING.contains(self.state) || (is_running && unique.hold.until_ended)
-        })
+        holds_key_in(self.state, options)
     }
 
     /// Until when the unique key rests, as far as can be told by now.
@@ -260,6 +257,14 @@ impl Life {
             found: self.state.name(),
         }
     }
+}
+
+/// Whether a task in this state keeps others from its unique key.
+pub(in crate::store) fn holds_key_in(state: State, options: &Options) -> bool {
+    options.unique.as_ref().is_some_and(|unique| {
+        let is_running = state == State::Claimed;
+        StateSet::PENDING.contains(state) || (is_running && unique.hold.until_ended)
+    })
 }
 
 /// Where a task that nothing but time and its group can hold back goes.

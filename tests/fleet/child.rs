@@ -1,7 +1,7 @@
 //! A process of the fleet: this test program once more, told by its environment to be a consumer.
 #![cfg(test)]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(2);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Step {
     pub(crate) number: u32,
-    pub(crate) millis: u64,
+    /// If none, until its process is told to [go on](Member::go_on).
+    pub(crate) millis: Option<u64>,
 }
 
 impl Task for Step {
@@ -49,12 +50,10 @@ fn a_child_process_is_a_consumer() {
         return;
     };
     let hangs = std::env::var_os(HANGS).is_some();
+    let (tell, told) = crossbeam_channel::unbounded();
     let mut registry = Registry::new();
     registry
-        .register(move |step: Step, _: &mut Context<'_>| {
-            run(&step, hangs);
-            Ok::<(), BoxError>(())
-        })
+        .register(move |step: Step, _: &mut Context<'_>| run(&step, hangs, &told))
         .unwrap();
     let running = Consumer::builder(votive::open(&url).unwrap(), registry)
         .name(std::env::var(NAME).unwrap())
@@ -63,20 +62,25 @@ fn a_child_process_is_a_consumer() {
         .start()
         .unwrap();
     say(&format!("is {}", running.id().name));
-    let waited = std::io::stdin().read(&mut [0]);
-    assert_eq!(waited.unwrap(), 0);
+    while std::io::stdin().read(&mut [0]).unwrap() > 0 {
+        tell.send(()).unwrap();
+    }
     say(&format!("lost {}", running.stop().stats.lost));
 }
 
-fn run(step: &Step, hangs: bool) {
+fn run(step: &Step, hangs: bool, told: &Receiver<()>) -> Result<(), BoxError> {
     say(&format!("begins {}", step.number));
     if hangs {
         loop {
             std::thread::park();
         }
     }
-    std::thread::park_timeout(Duration::from_millis(step.millis));
+    match step.millis {
+        Some(millis) => std::thread::park_timeout(Duration::from_millis(millis)),
+        None => told.recv()?,
+    }
     say(&format!("ran {}", step.number));
+    Ok(())
 }
 
 fn say(what: &str) {
@@ -112,6 +116,12 @@ impl Member {
         };
         std::thread::Builder::new().spawn(listen).unwrap();
         Self { child, said }
+    }
+
+    /// Lets one task go on that waits for it.
+    pub(crate) fn go_on(&mut self) {
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(b"!").unwrap();
     }
 
     /// Waits for the next thing that the process says, and that begins with `what`; returns the rest.

@@ -28,7 +28,8 @@ impl Fleet {
         }
     }
 
-    fn enqueue(&mut self, count: u32, millis: u64) {
+    fn enqueue(&mut self, count: u32, millis: impl Into<Option<u64>>) {
+        let millis = millis.into();
         let queue = Queue::new(Arc::clone(&self.store), "default").unwrap();
         let mut txn = TransactionManager::new().begin().unwrap();
         for number in 0..count {
@@ -127,7 +128,7 @@ fn consumers_share_the_work(home: Home) {
 fn a_suspended_consumer_keeps_its_tasks(home: Home) {
     let mut fleet = Fleet::at(home);
     let mut suspended = fleet.member("suspended");
-    fleet.enqueue(1, 10_000);
+    fleet.enqueue(1, None);
     suspended.says("begins");
     // Whoever is suspended while it writes holds everybody up, as long as it is.
     suspended.signal("STOP");
@@ -142,6 +143,7 @@ fn a_suspended_consumer_keeps_its_tasks(home: Home) {
     let first = fleet.store.get(fleet.tasks[0]).unwrap().unwrap();
     assert_eq!(first.record.state, State::Claimed);
     suspended.signal("CONT");
+    suspended.go_on();
     assert!(fleet.all_done().iter().all(|counts| counts.reclaims == 0));
     suspended.stop();
     other.stop();

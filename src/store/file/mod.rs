@@ -44,8 +44,7 @@ pub use options::Options;
 
 use crate::id::{StoreId, TxnId};
 use crate::register::Tier;
-use crate::store::notify::Bell;
-use crate::store::notify::Watcher;
+use crate::store::notify::{Bell, Watcher};
 use crate::store::presence::{Guard, Presences};
 use crate::store::{self, Capabilities, Kind, Store};
 use crate::time::{Clock, Monotonic, Timestamp};

@@ -15,8 +15,7 @@ use super::error::Result;
 use super::state::State;
 use crate::id::Incarnation;
 use crate::store::Interest;
-use crate::store::notify::Look;
-use crate::store::notify::{Watcher, or_poll};
+use crate::store::notify::{Look, Watcher, or_poll};
 use crate::time::Timestamp;
 
 /// The shortest sleep, lest rounding turns waiting into spinning.

@@ -2,8 +2,9 @@
 
 use super::{Reservation, Result, RowOf, Tables};
 use crate::id::TaskId;
+use crate::store::life::holds_key_in;
 use crate::store::lifecycle::{self, Fate, Turn};
-use crate::task::{Record, State, StateSet};
+use crate::task::{Record, State};
 use crate::time::Timestamp;
 
 /// Keeps what has become of a task that was in the state `before`, or deletes it.
@@ -36,7 +37,7 @@ fn keep_key<T: Tables>(
     record: &Record,
     (stays, now): (bool, Timestamp),
 ) -> Result<(), T::Fault> {
-    let held = holds_key_in(before, record);
+    let held = holds_key_in(before, &record.options);
     let holds = stays && lifecycle::holds_key(record);
     match (held, holds) {
         (true, false) => tables.free_key(record)?,
@@ -51,13 +52,6 @@ fn keep_key<T: Tables>(
         return tables.end_rest(record);
     }
     Ok(())
-}
-
-fn holds_key_in(state: State, record: &Record) -> bool {
-    let unique = record.options.unique.as_ref();
-    let is_running = state == State::Claimed;
-    StateSet::PENDING.contains(state)
-        || (is_running && unique.is_some_and(|unique| unique.hold.until_ended))
 }
 
 /// Has the unique key of a task rest, if it is to.

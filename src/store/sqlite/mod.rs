@@ -48,8 +48,7 @@ pub use options::Options;
 
 use crate::id::TxnId;
 use crate::register::Tier;
-use crate::store::notify::Bell;
-use crate::store::notify::Watcher;
+use crate::store::notify::{Bell, Watcher};
 use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, Capabilities, Kind, Store};
 use crate::time::{Clock, Monotonic, Timestamp};

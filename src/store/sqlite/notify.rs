@@ -18,8 +18,7 @@ use super::row::Bytes;
 use super::tasks;
 use crate::id::TaskId;
 use crate::store::Interest;
-use crate::store::notify::{Bell, Look};
-use crate::store::notify::{Nudges, Watcher, or_poll};
+use crate::store::notify::{Bell, Look, Nudges, Watcher, or_poll};
 use crate::time::Timestamp;
 
 /// The shortest sleep, lest rounding turns waiting into spinning.

@@ -19,7 +19,7 @@ pub use key::kind_key;
 pub use name::Name;
 pub(crate) use options::shared as shared_options;
 pub use options::{
-    AGEING_DEFAULT, AGEING_MAX, GROUP_LIMIT_MAX, Hold, OnDuplicate, Options, Unique,
+    AGEING_DEFAULT, AGEING_MAX, GROUP_LIMIT_MAX, Hold, OnDuplicate, Options, Unique, Uniqueness,
 };
 pub use payload::{Format, Payload, PayloadError, PayloadLimits};
 pub use record::{Counts, Record};
@@ -56,8 +56,8 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     const QUEUE: &'static str = QUEUE_DEFAULT;
 
     /// Makes every task of this kind the only one of its payload, unless its options name a key of
-    /// their own; see [`Unique::by_payload`]. Defaults to none.
-    const UNIQUE: Option<OnDuplicate> = None;
+    /// their own; see [`Unique::by_payload`] and [`Uniqueness::MERGE`]. Defaults to none.
+    const UNIQUE: Option<Uniqueness> = None;
 
     /// Returns the options with which tasks of this kind are enqueued unless the caller says
     /// otherwise. Defaults to [`Options::default`].

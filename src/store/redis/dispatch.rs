@@ -119,16 +119,16 @@ impl RedisStore {
     /// claimed: the tasks would be nobody's for as long as this process lives.
     fn disown(&self) -> Result<()> {
         loop {
-            let Some(lost) = self.disowned.lock().pop() else {
+            let Some(disowned) = self.disowned.lock().pop() else {
                 return Ok(());
             };
-            let [first, last] = lost.tokens;
+            let [first, last] = disowned.tokens;
             let arguments = Arguments::default()
                 .shown(first.incarnation)
                 .with(wire::token_text(first))
                 .with(wire::token_text(last));
             if let Err(fault) = self.link.run(&script::DISOWN, arguments) {
-                self.disowned.lock().push(lost);
+                self.disowned.lock().push(disowned);
                 return Err(fault);
             }
         }

@@ -1,4 +1,4 @@
-//! Tasks as the store keeps them: fields in MessagePack, all of them texts, behind a mark that is the scripts' own. A
+//! Tasks as the store keeps them: fields in `MessagePack`, all of them texts, behind a mark that is the scripts' own. A
 //! claim that is not logged is kept beside its task.
 
 use std::collections::BTreeMap;
@@ -110,7 +110,7 @@ fn push_text(kept: &mut Vec<u8>, text: &str) {
     kept.extend(text.as_bytes());
 }
 
-/// Reads of MessagePack what scripts write: texts, and how many there are of them. `None` is anything else.
+/// Reads of `MessagePack` what scripts write: texts, and how many there are of them. `None` is anything else.
 struct Reader<'v>(&'v [u8]);
 
 impl<'v> Reader<'v> {

@@ -6,17 +6,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::body::{Body, Shelf};
-use super::book::{self, Book, CHANGES, Page};
+use super::body::Shelf;
+use super::book::{self, Book, Page};
 use super::desk::Desk;
 use super::dispatch::CLAIM;
 use super::error::{Fault, Result};
 use super::journal::{Draft, Entered, Journal};
 use super::state::State;
-use crate::codec;
 use crate::failpoint;
 use crate::store::Kind;
-use crate::store::ledger::{Fact, Noted};
+use crate::store::ledger::Noted;
 use crate::store::line::{self, Line};
 use crate::time::Clock;
 
@@ -152,7 +151,7 @@ impl<'b> Group<'b> {
         let blobs = done.and_then(|()| desk.shelf.blobs());
         let written = blobs.and_then(|blobs| {
             let facts = self.book.ledger.facts_since(noted);
-            self.book.write(draft, &blobs, facts)
+            Page::of(self.book.latest, facts).write(draft, &blobs)
         });
         if written.is_err() {
             self.book.ledger.rollback(noted);
@@ -169,27 +168,5 @@ impl<'b> Group<'b> {
 impl Drop for Group<'_> {
     fn drop(&mut self) {
         self.book.ledger.rollback(self.noted);
-    }
-}
-
-impl Book {
-    /// Adds a record to a draft, unless there is nothing to say.
-    pub(super) fn write(
-        &mut self,
-        draft: &mut Draft,
-        blobs: &[u8],
-        facts: Vec<Fact<Body>>,
-    ) -> Result<()> {
-        if facts.is_empty() {
-            return Ok(());
-        }
-        let page = codec::encode(&Page {
-            at: self.latest,
-            fingerprint: None,
-            facts,
-        })?;
-        let length = u32::try_from(blobs.len()).unwrap_or(u32::MAX).to_le_bytes();
-        draft.push((CHANGES, &[&length, blobs, &page]))?;
-        Ok(())
     }
 }

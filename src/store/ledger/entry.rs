@@ -36,11 +36,12 @@ pub(in crate::store) trait Keeper<B> {
 }
 
 /// A visible task.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "file", derive(Serialize, Deserialize))]
 pub(in crate::store) struct Entry<B> {
     pub(in crate::store) life: Life,
     pub(in crate::store) queue: Name,
-    #[serde(with = "crate::task::shared_options")]
+    #[cfg_attr(feature = "file", serde(with = "crate::task::unusual_options"))]
     pub(in crate::store) options: Arc<Options>,
     pub(in crate::store) enqueued_at: Timestamp,
     pub(in crate::store) body: B,

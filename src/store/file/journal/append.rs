@@ -39,7 +39,7 @@ impl Entered<'_> {
             }
             let next = self.tail.number + 1;
             if !self.folder.has(next)? {
-                return if self.folder.has(self.tail.number)? {
+                return if self.has_tail()? {
                     Ok(())
                 } else {
                     Err(Kind::Unavailable.into())

@@ -112,7 +112,7 @@ impl Journal {
     /// Whether others have appended since.
     pub(crate) fn is_behind(&self) -> Result<bool> {
         self.refuse_poisoned()?;
-        Ok(self.tail.has_more()? || self.is_followed()? || self.is_lost()?)
+        Ok(self.tail.has_more()? || self.is_followed()? || !self.has_tail()?)
     }
 
     fn is_followed(&self) -> Result<bool> {
@@ -122,7 +122,21 @@ impl Journal {
     /// Whether so much was appended and given up since that nothing leads from here to the end: then the
     /// journal must be opened anew.
     pub(crate) fn is_lost(&self) -> Result<bool> {
-        Ok(!self.folder.has(self.tail.number)? && !self.is_followed()?)
+        Ok(!self.has_tail()? && !self.is_followed()?)
+    }
+
+    /// Whether the segment that was read last is still in the folder: a file that was opened tells by itself
+    /// where it can, without a look for its name.
+    #[cfg(unix)]
+    pub(super) fn has_tail(&self) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(self.tail.file.metadata()?.nlink() > 0)
+    }
+
+    /// Whether the segment that was read last is still in the folder.
+    #[cfg(not(unix))]
+    pub(super) fn has_tail(&self) -> io::Result<bool> {
+        self.folder.has(self.tail.number)
     }
 
     /// Waits until nobody else appends, and keeps everybody else from it.

@@ -228,6 +228,9 @@ impl Journal {
         if end < self.tail.length {
             return Err(self.corrupt(self.end(), "the segment was cut short"));
         }
+        if !self.tail.has_more()? {
+            return Ok(None);
+        }
         let mut scanner = Scanner::new(&file, (self.tail.length, end));
         loop {
             match scanner.next()? {

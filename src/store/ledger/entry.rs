@@ -172,10 +172,13 @@ impl<B> Entry<B> {
     ) -> Judged<Self> {
         let mut life = Life::of(record);
         life.publish(&record.options, is_busy, now)?;
-        let ties = Ties {
-            unmet: record.options.waits_for.iter().copied().collect(),
-            aliases: Vec::new(),
-        };
+        let waits_for = &record.options.waits_for;
+        let ties = (!waits_for.is_empty()).then(|| {
+            Box::new(Ties {
+                unmet: waits_for.iter().copied().collect(),
+                aliases: Vec::new(),
+            })
+        });
         Ok(Self {
             life,
             queue: record.queue.clone(),
@@ -185,7 +188,7 @@ impl<B> Entry<B> {
             claim: None,
             pinned: false,
             holds_key: lifecycle::wanted_key(record).is_some(),
-            ties: (!ties.unmet.is_empty()).then(|| Box::new(ties)),
+            ties,
         })
     }
 

@@ -1,8 +1,10 @@
 //! Group commit: writes that arrive together share one wait for the disk.
 //!
-//! There is no thread of its own. Callers line up; the first one *leads*: it takes who is there, does everybody's
+//! There is no thread of its own. Callers line up; one of them *leads*: it takes who is there, does everybody's
 //! work, and only then tells what became of it, refusals too, since a refusal may be due to another member. Each
-//! waits in a seat of its own and is woken once: to lead, or when its work is done. A lone caller waits for nobody.
+//! waits in a seat of its own, until its work is done or it is called to lead: the first in the line is, whenever a
+//! group ends. Whoever lines up before that one has woken up leads instead, since nothing is done until somebody does.
+//! A lone caller waits for nobody.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,9 +21,9 @@ pub(crate) struct Line<J, E: From<Kind>>(Mutex<Queue<J, E>>);
 
 struct Queue<J, E: From<Kind>> {
     members: VecDeque<Member<J, E>>,
-    /// Whether somebody leads, or was called to; nobody else does meanwhile.
-    has_leader: bool,
-    /// How many are being led.
+    /// How many have ever left the line, to be led.
+    left: u64,
+    /// How many are being led; nobody else leads meanwhile.
     led: usize,
 }
 
@@ -40,6 +42,7 @@ struct Seat<E> {
 }
 
 enum Call<E> {
+    /// To lead, unless somebody else does already.
     Lead,
     Ended(Result<(), E>),
 }
@@ -48,7 +51,7 @@ impl<J, E: From<Kind>> Default for Line<J, E> {
     fn default() -> Self {
         Self(Mutex::new(Queue {
             members: VecDeque::new(),
-            has_leader: false,
+            left: 0,
             led: 0,
         }))
     }
@@ -62,81 +65,74 @@ impl<J, E: Clone + From<Kind>> Line<J, E> {
     }
 
     /// Lines up, and returns when the job was done: by whoever led, or by the caller, if that comes to lead. Then
-    /// `lead` does the jobs of all, in whatever order, and leaves in each member what became of it; its own error is
+    /// `work` does the jobs of all, in whatever order, and leaves in each member what became of it; its own error is
     /// that of all of them.
     pub(crate) fn run(
         &self,
         job: J,
-        lead: impl FnOnce(&mut [Member<J, E>]) -> Result<(), E>,
+        work: impl Fn(&mut [Member<J, E>]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let seat = Arc::new(Seat {
-            call: Mutex::new(None),
-            called: Condvar::new(),
-        });
-        self.line_up(Member {
+        let seat = Arc::new(Seat::default());
+        let number = self.line_up(job, &seat);
+        loop {
+            if let Some(mut group) = self.lead(number) {
+                group.do_by(&work);
+            } else if let Call::Ended(result) = seat.wait() {
+                return result;
+            }
+        }
+    }
+
+    /// Returns the number of the new member: how many lined up before it.
+    fn line_up(&self, job: J, seat: &Arc<Seat<E>>) -> u64 {
+        let mut queue = self.0.lock();
+        queue.members.push_back(Member {
             job,
             result: Err(Kind::Unknown.into()),
-            seat: Arc::clone(&seat),
+            seat: Arc::clone(seat),
         });
-        if let Call::Ended(result) = seat.wait() {
-            return result;
-        }
-        let mut led = self.lead();
-        let ended = lead(&mut led.members);
-        if let Err(error) = ended {
-            led.members
-                .iter_mut()
-                .for_each(|member| member.result = Err(error.clone()));
-        }
-        drop(led);
-        match seat.wait() {
-            Call::Ended(result) => result,
-            Call::Lead => Err(Kind::Unknown.into()),
-        }
+        queue.left + queue.members.len() as u64 - 1
     }
 
-    fn line_up(&self, member: Member<J, E>) {
+    /// Takes those who are there, if nobody leads, and the one with this number is still in the line.
+    fn lead(&self, number: u64) -> Option<Group<'_, J, E>> {
         let mut queue = self.0.lock();
-        queue.members.push_back(member);
-        if !queue.has_leader {
-            queue.call_first();
+        if queue.led > 0 || number < queue.left {
+            return None;
         }
-    }
-
-    /// Takes those who are there.
-    fn lead(&self) -> Led<'_, J, E> {
-        let mut queue = self.0.lock();
         let count = queue.members.len().min(MEMBERS_MAX);
         queue.led = count;
-        Led {
+        queue.left += count as u64;
+        Some(Group {
             members: queue.members.drain(..count).collect(),
             line: self,
-        }
-    }
-}
-
-impl<J, E: From<Kind>> Queue<J, E> {
-    /// Has the first of those who wait lead, if somebody waits.
-    fn call_first(&mut self) {
-        let first = self.members.front();
-        self.has_leader = first.is_some();
-        if let Some(first) = first {
-            first.seat.call(Call::Lead);
-        }
+        })
     }
 }
 
 /// Those who are being led. When this is dropped, even by a panic, the next one leads, and then they are told.
-struct Led<'l, J, E: From<Kind>> {
+struct Group<'l, J, E: From<Kind>> {
     members: Vec<Member<J, E>>,
     line: &'l Line<J, E>,
 }
 
-impl<J, E: From<Kind>> Drop for Led<'_, J, E> {
+impl<J, E: Clone + From<Kind>> Group<'_, J, E> {
+    fn do_by(&mut self, work: impl Fn(&mut [Member<J, E>]) -> Result<(), E>) {
+        if let Err(error) = work(&mut self.members) {
+            for member in &mut self.members {
+                member.result = Err(error.clone());
+            }
+        }
+    }
+}
+
+impl<J, E: From<Kind>> Drop for Group<'_, J, E> {
     fn drop(&mut self) {
         let mut queue = self.line.0.lock();
         queue.led = 0;
-        queue.call_first();
+        if let Some(first) = queue.members.front() {
+            first.seat.call(Call::Lead);
+        }
     }
 }
 
@@ -144,6 +140,15 @@ impl<J, E: From<Kind>> Drop for Member<J, E> {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
         self.seat.call(Call::Ended(result));
+    }
+}
+
+impl<E> Default for Seat<E> {
+    fn default() -> Self {
+        Self {
+            call: Mutex::new(None),
+            called: Condvar::new(),
+        }
     }
 }
 
@@ -186,12 +191,12 @@ mod tests {
         Ok(())
     }
 
-    /// Has those with these jobs wait for somebody, then led by `lead`, and returns how they fared; `None` is that
-    /// one panicked.
+    /// Has those with these jobs wait for somebody, and one of them do all by `work`; returns how they fared. `None` is
+    /// that one panicked.
     fn behind(
         line: &Numbers,
         jobs: &[u32],
-        lead: impl Fn(&mut [Member<u32, Kind>]) -> Ended + Sync,
+        work: impl Fn(&mut [Member<u32, Kind>]) -> Ended + Sync,
     ) -> Vec<Option<Ended>> {
         let (go, gone) = mpsc::channel::<()>();
         let wait_for = |count| {
@@ -208,7 +213,7 @@ mod tests {
             });
             wait_for(1);
             let followers = (2..).zip(jobs).map(|(count, job)| {
-                let follower = threads.spawn(|| line.run(*job, &lead));
+                let follower = threads.spawn(|| line.run(*job, &work));
                 wait_for(count);
                 follower
             });

@@ -119,7 +119,7 @@ impl Entered<'_> {
         match scan::write_at(&self.tail.file, &zeros, from) {
             Ok(()) => self.tail.room_end = to,
             Err(error) => {
-                tracing::debug!(%error, "no room could be made at the end of the journal")
+                tracing::debug!(%error, "no room could be made at the end of the journal");
             }
         }
     }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use votive::handler::{Declared, Registry};
 use votive::id::TaskId;
 use votive::queue::{Draft, EnqueueError};
-use votive::task::{OnDuplicate, Payload, PayloadError, PayloadLimits, Record};
+use votive::task::{Hold, OnDuplicate, Payload, PayloadError, PayloadLimits, Record, Uniqueness};
 use votive::{Consumer, Context, Queue, Queues, Task, TransactionManager, Work};
 
 /// Where the functions below say what they did. The tests of this file take turns.
@@ -65,6 +65,11 @@ fn index(document: i64, #[serde(default)] deep: bool) {
 
 #[votive::task(unique(refuse))]
 fn bill(customer: String) {
+    say(customer);
+}
+
+#[votive::task(unique(refuse, after_enqueued = "1h", after_ended = "10m"))]
+fn invoice(customer: String) {
     say(customer);
 }
 
@@ -229,7 +234,22 @@ fn a_second_task_with_equal_arguments_is_refused_where_the_declaration_says_so()
     let enqueue = || manager.run(1, |txn| bill::enqueue(&queues, txn, "ann"));
     enqueue().unwrap();
     assert!(enqueue().is_err());
-    assert_eq!(bill::UNIQUE, Some(OnDuplicate::Refuse));
+    assert_eq!(bill::UNIQUE, Some(Uniqueness::REFUSE));
+}
+
+#[test]
+fn a_key_is_held_for_as_long_as_the_declaration_says() {
+    let record = stored(|queues, work| invoice::enqueue(queues, work, "ann".to_owned()));
+    let unique = record.options.unique.as_ref().unwrap();
+    let hold = Hold {
+        until_ended: true,
+        after_enqueued: Some(Duration::from_secs(3_600)),
+        after_ended: Some(Duration::from_secs(600)),
+    };
+    assert_eq!(
+        (unique.on_duplicate, unique.hold),
+        (OnDuplicate::Refuse, hold)
+    );
 }
 
 #[test]

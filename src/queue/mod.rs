@@ -302,9 +302,7 @@ fn encode<T: Task>(
     limits: PayloadLimits,
 ) -> Result<(Payload, Options), PayloadError> {
     let payload = Payload::encode(task, limits)?;
-    if let (None, Some(on_duplicate)) = (&options.unique, T::UNIQUE) {
-        options.unique = Some(Unique::by_payload(T::KIND, &payload, on_duplicate));
-    }
+    options.unique = options.unique.or_else(|| Unique::of_kind::<T>(&payload));
     Ok((payload, options))
 }
 

@@ -38,9 +38,7 @@ impl FollowUp {
     /// As [`new`](Self::new).
     pub fn with_options<T: Task>(task: &T, mut options: Options) -> Result<Self, PayloadError> {
         let payload = Payload::encode(task, PayloadLimits::default())?;
-        if let (None, Some(on_duplicate)) = (&options.unique, T::UNIQUE) {
-            options.unique = Some(Unique::by_payload(T::KIND, &payload, on_duplicate));
-        }
+        options.unique = options.unique.or_else(|| Unique::of_kind::<T>(&payload));
         Self::of_payload(Name::fixed(T::KIND), payload, options)
     }
 

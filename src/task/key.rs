@@ -62,17 +62,31 @@ impl Unique {
     }
 
     /// Makes a task the only one of its kind with this value that waits to be started; a second one
-    /// merges into it. The key is a digest (SHA-256) of the encoded value.
-    ///
-    /// Equal values must be encoded alike: a `HashMap` is not, a `BTreeMap` is.
+    /// merges into it. See [`by_payload`](Self::by_payload), of which this is a short form.
     ///
     /// # Errors
     /// The value cannot be encoded.
     pub fn by_arguments<T: Task>(task: &T) -> Result<Self, PayloadError> {
         let payload = Payload::encode(task, PayloadLimits::default())?;
-        let digest = digest(&[&T::VERSION.to_be_bytes(), &payload.bytes]);
-        let key = format!("{}:{}#{digest}", T::KIND.len(), T::KIND);
-        Ok(Self::new(bounded(key)))
+        Ok(Self::by_payload(T::KIND, &payload))
+    }
+
+    /// Makes a task the only one of its kind with this payload that waits to be started; a second one
+    /// merges into it. The key is the kind, and a digest (SHA-256, FIPS 180-4) of the payload with its version and
+    /// format: nobody can make two payloads of one key.
+    ///
+    /// Equal values must be encoded alike: a `HashMap` is not, a `BTreeMap` is.
+    #[must_use]
+    pub fn by_payload(kind: &str, payload: &Payload) -> Self {
+        let (version, format) = (payload.version.to_be_bytes(), payload.format.name());
+        let digest = digest(&[&version, format.as_bytes(), b"/", &payload.bytes]);
+        Self::new(bounded(format!("{}:{kind}#{digest}", kind.len())))
+    }
+
+    /// In what way a task of this kind is unique of which nothing else is said.
+    pub(crate) fn of_kind<T: Task>(payload: &Payload) -> Option<Self> {
+        let key = || Self::by_payload(T::KIND, payload).key;
+        T::UNIQUE.map(|uniqueness| uniqueness.by(key()))
     }
 
     /// Has the transaction that enqueues a second task refused.
@@ -105,9 +119,12 @@ fn digest(parts: &[&[u8]]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde::{Deserialize, Serialize};
 
     use super::*;
+    use crate::task::Format;
 
     #[derive(Serialize, Deserialize)]
     struct Short(String);
@@ -121,6 +138,36 @@ mod tests {
 
     impl Task for Longer {
         const KIND: &'static str = "a:b";
+    }
+
+    fn by_payload(kind: &str, version: u32, bytes: &[u8]) -> String {
+        let payload = Payload {
+            format: Format::Postcard,
+            version,
+            bytes: bytes.into(),
+        };
+        Unique::by_payload(kind, &payload).key
+    }
+
+    #[test]
+    fn a_key_by_payload_is_the_same_in_every_program() {
+        let digest = "eb591492e71bfec6924c33bfd71adb252d8f81e6e56bd3ae73dcff16ec82c1b0";
+        assert_eq!(by_payload("mail", 0, b"a"), format!("4:mail#{digest}"));
+    }
+
+    #[test]
+    fn a_key_by_payload_differs_with_kind_version_and_bytes() {
+        let keys = [
+            by_payload("mail", 0, b"a"),
+            by_payload("fax", 0, b"a"),
+            by_payload("mail", 1, b"a"),
+            by_payload("mail", 0, b"b"),
+            by_payload(&"k".repeat(255), 0, b"a"),
+            by_payload(&"l".repeat(255), 0, b"a"),
+        ];
+        let different: BTreeSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert!(keys.iter().all(|key| key.len() <= KEY_MAX));
     }
 
     fn arguments<T: Task>(task: &T) -> String {

@@ -20,8 +20,9 @@ pub use name::Name;
 #[cfg(feature = "file")]
 pub(crate) use options::unusual as unusual_options;
 pub use options::{
-    AGEING_DEFAULT, AGEING_MAX, GROUP_LIMIT_MAX, Hold, OnDuplicate, Options, Unique,
+    AGEING_DEFAULT, AGEING_MAX, GROUP_LIMIT_MAX, Hold, OnDuplicate, Options, Unique, Uniqueness,
 };
+pub(crate) use options::{decoded as decoded_options, encoded as encoded_options};
 pub use payload::{Format, Payload, PayloadError, PayloadLimits};
 pub use record::{Counts, Record};
 pub use retry::RetryPolicy;
@@ -57,8 +58,8 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     const QUEUE: &'static str = QUEUE_DEFAULT;
 
     /// Makes every task of this kind the only one of its payload, unless its options name a key of
-    /// their own; see [`Unique::by_payload`]. Defaults to none.
-    const UNIQUE: Option<OnDuplicate> = None;
+    /// their own; see [`Unique::by_payload`] and [`Uniqueness::MERGE`]. Defaults to none.
+    const UNIQUE: Option<Uniqueness> = None;
 
     /// Returns the options with which tasks of this kind are enqueued unless the caller says
     /// otherwise. Defaults to [`Options::default`].

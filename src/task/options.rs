@@ -1,13 +1,14 @@
 //! What a producer says about a task beside its payload. Fixed once the task is enqueued.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+use crate::codec::{self, CodecError};
 use crate::id::TaskId;
-use crate::task::{FollowUp, Payload, RetryPolicy};
+use crate::task::{FollowUp, RetryPolicy};
 use crate::time::Timestamp;
 
 /// What happens to a task whose unique key a visible task holds already.
@@ -47,15 +48,53 @@ pub struct Hold {
     pub after_ended: Option<Duration>,
 }
 
+impl Hold {
+    /// As long as the task waits to be run: the default, as a constant.
+    pub const WHILE_WAITING: Self = Self {
+        until_ended: false,
+        after_enqueued: None,
+        after_ended: None,
+    };
+}
+
+/// How the tasks of a kind are unique by what they say: a [`Unique`] without its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Uniqueness {
+    /// What happens to the second of two equal tasks.
+    pub on_duplicate: OnDuplicate,
+    /// For how long the first keeps others from being enqueued. Defaults to as long as it waits to be run.
+    pub hold: Hold,
+}
+
+impl Uniqueness {
+    /// Of equal tasks only one waits; a second one merges into it.
+    pub const MERGE: Self = Self::new(OnDuplicate::Merge, Hold::WHILE_WAITING);
+
+    /// Of equal tasks only one waits; the transaction that enqueues a second one is refused.
+    pub const REFUSE: Self = Self::new(OnDuplicate::Refuse, Hold::WHILE_WAITING);
+
+    /// Says what happens to the second task, and how long it does.
+    #[must_use]
+    pub const fn new(on_duplicate: OnDuplicate, hold: Hold) -> Self {
+        Self { on_duplicate, hold }
+    }
+
+    /// Returns the same with a key.
+    #[must_use]
+    pub fn by(self, key: impl Into<String>) -> Unique {
+        Unique {
+            key: key.into(),
+            on_duplicate: self.on_duplicate,
+            hold: self.hold,
+        }
+    }
+}
+
 impl Unique {
     /// Makes a task the only one of this key that waits to be run; a second one merges into it.
     #[must_use]
     pub fn new(key: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            on_duplicate: OnDuplicate::Merge,
-            hold: Hold::default(),
-        }
+        Uniqueness::MERGE.by(key)
     }
 
     /// Keeps others from the key while the task runs, too. Defaults to only while it waits.
@@ -81,34 +120,7 @@ impl Unique {
         self.hold.after_ended = Some(period);
         self
     }
-
-    /// Makes the key from the kind and the payload, so that of equal tasks there is only one: the kind,
-    /// and a UUID of version 5 (RFC 9562) of the payload with its version and format.
-    ///
-    /// Equal values have equal payloads if they were encoded in the same way. A `HashMap` is not: its
-    /// entries come in any order.
-    #[must_use]
-    pub fn by_payload(kind: &str, payload: &Payload, on_duplicate: OnDuplicate) -> Self {
-        let shape = format!("{kind}/{}/{}", payload.version, payload.format.name());
-        let space = Uuid::new_v5(&PAYLOADS, shape.as_bytes());
-        let digest = Uuid::new_v5(&space, &payload.bytes);
-        let shown = if kind.len() > KIND_SHOWN_MAX {
-            ""
-        } else {
-            kind
-        };
-        Self {
-            on_duplicate,
-            ..Self::new(format!("{shown}#{}", digest.as_simple()))
-        }
-    }
 }
-
-/// The name space of the digests of payloads.
-const PAYLOADS: Uuid = Uuid::from_u128(0x6a52_1f0e_93c7_4d18_b1a4_5e7d_0c29_f386);
-
-/// The longest kind, in bytes, that is shown in a key, which has at most 255.
-const KIND_SHOWN_MAX: usize = 200;
 
 /// The most tasks of a group that may run at the same time. Stores may look at each of them when another
 /// comes or goes.
@@ -243,6 +255,30 @@ impl Options {
     }
 }
 
+/// The usual options as they are encoded, if they can be.
+fn usual_bytes() -> Option<&'static [u8]> {
+    static BYTES: LazyLock<Option<Vec<u8>>> =
+        LazyLock::new(|| codec::encode(&*Options::usual()).ok());
+    BYTES.as_deref()
+}
+
+/// Encodes options; the usual ones have been already.
+pub(crate) fn encoded(options: &Arc<Options>) -> Result<Cow<'static, [u8]>, CodecError> {
+    let is_usual = Arc::ptr_eq(options, &Options::usual());
+    match usual_bytes().filter(|_| is_usual) {
+        Some(bytes) => Ok(bytes.into()),
+        None => Ok(codec::encode(&**options)?.into()),
+    }
+}
+
+/// Decodes options; the usual ones are known by their bytes.
+pub(crate) fn decoded(bytes: &[u8]) -> Result<Arc<Options>, CodecError> {
+    if usual_bytes() == Some(bytes) {
+        return Ok(Options::usual());
+    }
+    codec::decode::<Options>(bytes).map(Options::shared)
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -335,35 +371,18 @@ mod tests {
         assert_eq!(*options.clone().shared(), options);
     }
 
-    fn key(kind: &str, version: u32, bytes: &[u8]) -> String {
-        let payload = Payload {
-            format: Format::Postcard,
-            version,
-            bytes: bytes.into(),
-        };
-        Unique::by_payload(kind, &payload, OnDuplicate::Merge).key
-    }
-
     #[test]
-    fn a_key_by_payload_is_the_same_in_every_program() {
-        assert_eq!(
-            key("mail", 0, b"a"),
-            "mail#f16694ebdfa355ad9e0b6abb818d557e"
-        );
-    }
-
-    #[test]
-    fn a_key_by_payload_differs_with_kind_version_and_bytes() {
-        let keys = [
-            key("mail", 0, b"a"),
-            key("fax", 0, b"a"),
-            key("mail", 1, b"a"),
-            key("mail", 0, b"b"),
-            key(&"k".repeat(255), 0, b"a"),
-            key(&"l".repeat(255), 0, b"a"),
-        ];
-        let different: std::collections::BTreeSet<_> = keys.iter().collect();
-        assert_eq!(different.len(), keys.len());
-        assert!(keys.iter().all(|key| key.len() <= 255));
+    fn options_come_back_from_their_bytes_and_usual_ones_shared() {
+        let other = Arc::new(Options {
+            priority: 3,
+            ..Options::default()
+        });
+        for options in [Options::usual(), other] {
+            let bytes = encoded(&options).unwrap();
+            assert_eq!(*bytes, *codec::encode(&*options).unwrap());
+            assert_eq!(decoded(&bytes).unwrap(), options);
+        }
+        let bytes = codec::encode(&Options::default()).unwrap();
+        assert!(Arc::ptr_eq(&decoded(&bytes).unwrap(), &Options::usual()));
     }
 }

@@ -84,6 +84,23 @@ fn a_second_task_of_a_unique_key_merges_or_is_refused() {
 }
 
 #[test]
+fn a_key_is_held_for_as_long_as_is_said() {
+    let desk = Desk::new();
+    let key = ["index", "{}", "--unique", "page-7"];
+    let periods = ["--unique-after-enqueued=1h", "--unique-after-ended=10m"];
+    let task = desk.enqueue(&[&key[..], &periods].concat());
+    let hold = &desk.json(&["show", &task])["hold"];
+    assert_eq!(hold["until_ended"], true);
+    assert_eq!(hold["after_enqueued_seconds"], 3_600.0);
+    assert_eq!(hold["after_ended_seconds"], 600.0);
+    let shown = desk.run(&["show", &task]).text;
+    let held = "until it has ended, 1h after it was enqueued, 10m after it has ended";
+    assert!(shown.contains(held), "{shown}");
+    let without_key = desk.run(&["enqueue", "index", "{}", "--unique-until-ended"]);
+    assert_eq!(without_key.exit, 2, "{}", without_key.error);
+}
+
+#[test]
 fn a_payload_over_the_limit_is_refused() {
     let desk = Desk::new();
     let large = format!("\"{}\"", "x".repeat(2 << 20));

@@ -16,6 +16,10 @@ use crate::site::Site;
 use crate::work::{self, Ending, ending};
 use crate::world::{Result, World};
 
+/// How often everybody is taken for dead. Each time aborts what is about to commit, and a busy machine
+/// needs a while for a commit.
+const SUSPICION: Duration = Duration::from_millis(50);
+
 /// How a transaction ended, for all that its producer was told.
 enum Told {
     Committed,
@@ -31,6 +35,12 @@ pub(crate) fn run(world: &World, site: &Site) -> Result<()> {
     let mut acknowledged = appended(site.acknowledgements())?;
     let mut refused = appended(site.refusals())?;
     let (stopped, again) = (when_stopped(), tick(Duration::from_millis(2)));
+    let due = tick(SUSPICION);
+    let suspect = || {
+        if due.try_recv().is_ok() {
+            suspect(world);
+        }
+    };
     let run = Incarnation::random().to_u64();
     for number in 0.. {
         let task = Answer {
@@ -44,15 +54,13 @@ pub(crate) fn run(world: &World, site: &Site) -> Result<()> {
             Told::Refused => refused.write_all(line.as_bytes())?,
             Told::Undecided => {}
         }
-        if number % 16 == 0 {
-            suspect(world);
-        }
+        suspect();
         select! {
             recv(stopped) -> _ => break,
             recv(again) -> _ => {}
         }
     }
-    world.wait_while(|| suspect(world))?;
+    world.wait_while(suspect)?;
     running.stop();
     Ok(())
 }

@@ -143,6 +143,8 @@ impl World {
         let builder = Consumer::builder(Arc::clone(&self.store), registry)
             .manager(self.manager.clone())
             .concurrent_limit(2)
+            // What the tests do to a task is no reason to give it up.
+            .retry_max_count(u32::MAX)
             .reclaims_max(u32::MAX)
             .lease(LEASE);
         Ok(timetable

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use votive::register::Decision;
-use votive::task::{OnDuplicate, Options, Unique};
+use votive::task::{Hold, OnDuplicate, Options, Unique, Uniqueness};
 use votive::time::Timestamp;
 
 /// The queues of each store.
@@ -223,8 +223,7 @@ fn time() -> impl Strategy<Value = Duration> {
 }
 
 fn options() -> impl Strategy<Value = Box<Options>> {
-    let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
-    let key = weighted(0.5, ("[ab]", duplicate));
+    let key = weighted(0.5, unique());
     let group = weighted(0.5, ("[gh]", weighted(0.5, 1_u32..4)));
     let times = (
         weighted(0.2, time()),
@@ -245,14 +244,26 @@ fn options() -> impl Strategy<Value = Box<Options>> {
                 retention,
                 group,
                 group_limit: group_limit.flatten(),
-                unique: key.map(|(key, on_duplicate)| Unique {
-                    on_duplicate,
-                    ..Unique::new(key)
-                }),
+                unique: key,
                 ..Options::default()
             })
         },
     )
+}
+
+fn unique() -> impl Strategy<Value = Unique> {
+    let duplicate = prop_oneof![Just(OnDuplicate::Merge), Just(OnDuplicate::Refuse)];
+    let period = || weighted(0.3, time());
+    let hold = (weighted(0.3, Just(())), period(), period());
+    ("[ab]", duplicate, hold).prop_map(|(key, on_duplicate, hold)| {
+        let (until_ended, after_enqueued, after_ended) = hold;
+        let hold = Hold {
+            until_ended: until_ended.is_some(),
+            after_enqueued,
+            after_ended,
+        };
+        Uniqueness::new(on_duplicate, hold).by(key)
+    })
 }
 
 fn saying() -> impl Strategy<Value = Saying> {

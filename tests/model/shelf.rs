@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use votive::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
 use votive::store::{Amendment, Arrival, Change, Settlement, Verdict};
-use votive::task::{Counts, OnDuplicate, Record, State, StateSet};
+use votive::task::{Counts, OnDuplicate, Record, State, StateSet, Unique};
 use votive::time::Timestamp;
 
 use crate::program::QUEUES;
@@ -41,6 +41,8 @@ pub(crate) struct Said {
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
     tasks: Vec<Task>,
+    /// By key: for whose sake it rests, and until when.
+    rests: BTreeMap<String, (TaskId, Timestamp)>,
     staged: BTreeMap<TxnId, Vec<Change>>,
     /// By queue.
     pub(crate) said: [Said; QUEUES.len()],
@@ -63,9 +65,9 @@ pub(crate) struct Shown {
 impl Shelf {
     /// Keeps changes that could be made now, and nobody else may make impossible.
     pub(crate) fn stage(&mut self, txn: TxnId, changes: Vec<Change>, now: Timestamp) -> bool {
-        let before = self.tasks.clone();
+        let before = (self.tasks.clone(), self.rests.clone());
         let accepted = self.apply(&changes, Mode::Judge, now).is_some();
-        self.tasks = before;
+        (self.tasks, self.rests) = before;
         if accepted {
             self.staged.insert(txn, changes);
         }
@@ -102,7 +104,7 @@ impl Shelf {
 
     fn apply(&mut self, changes: &[Change], mode: Mode, now: Timestamp) -> Option<()> {
         changes.iter().try_for_each(|change| match change {
-            Change::Insert(record) => self.insert((**record).clone(), now),
+            Change::Insert(record) => self.insert((**record).clone(), mode, now),
             Change::Settle(settlement) => self.settle(settlement, now),
             Change::Amend {
                 task,
@@ -133,24 +135,21 @@ impl Shelf {
         self.tasks.iter().filter(is_pending).count() as u64
     }
 
-    fn insert(&mut self, mut record: Record, now: Timestamp) -> Option<()> {
+    fn insert(&mut self, mut record: Record, mode: Mode, now: Timestamp) -> Option<()> {
         let delay = record.options.delay;
         let delayed = delay.map(|delay| now.saturating_add(delay));
         record.not_before = record.not_before.max(delayed);
         record.published_at = Some(now);
         record.state = pending(record.not_before, self.is_busy(&record), now);
-        if let Some(unique) = &record.options.unique {
-            match self.holder(&unique.key) {
-                Some(_) if unique.on_duplicate == OnDuplicate::Refuse => return None,
-                Some(holder) if self.is_pinned(holder) => return None,
-                Some(holder) => {
-                    self.tasks[holder].aliases.push(record.id);
-                    return Some(());
-                }
-                None if self.is_reserved(&unique.key) => return None,
-                None => {}
+        if let Some(unique) = &record.options.unique
+            && let Some(into) = self.judge_key(unique, mode, now)?
+        {
+            if let Some(number) = self.find(into) {
+                self.tasks[number].aliases.push(record.id);
             }
+            return Some(());
         }
+        self.rest(&record, now);
         let group = record.options.group.clone();
         self.tasks.push(Task {
             holds_key: record.options.unique.is_some(),
@@ -160,6 +159,52 @@ impl Shelf {
         });
         self.fill(group.as_deref(), now);
         Some(())
+    }
+
+    /// Says into which task one that wants this key merges, which may be gone, unless it is refused.
+    fn judge_key(&self, unique: &Unique, mode: Mode, now: Timestamp) -> Option<Option<TaskId>> {
+        let holder = self.holder(&unique.key);
+        let rester = self
+            .rests
+            .get(&unique.key)
+            .filter(|(_, until)| *until > now);
+        let found = match holder {
+            Some(number) => Some(self.tasks[number].record.id),
+            None => rester.map(|(task, _)| *task),
+        };
+        let is_judged = mode == Mode::Make;
+        match (found, unique.on_duplicate) {
+            (_, OnDuplicate::Refuse) if is_judged => Some(None),
+            (Some(_), OnDuplicate::Refuse) => None,
+            (Some(_), _) if !is_judged && holder.is_some_and(|number| self.is_pinned(number)) => {
+                None
+            }
+            (Some(task), _) => Some(Some(task)),
+            (None, _) if !is_judged && self.is_reserved(&unique.key) => None,
+            (None, _) => Some(None),
+        }
+    }
+
+    /// Has the key of a task rest from when it became visible, and from when it ended.
+    fn rest(&mut self, record: &Record, now: Timestamp) {
+        let Some(Unique { key, hold, .. }) = &record.options.unique else {
+            return;
+        };
+        let after = |at: Option<Timestamp>, period: Option<Duration>| {
+            Some(at?.saturating_add(period?)).filter(|until| *until > now)
+        };
+        let enqueued = after(record.published_at, hold.after_enqueued);
+        let until = enqueued.max(after(record.ended_at, hold.after_ended));
+        let known = self.rests.get(key).map(|(_, until)| *until);
+        if let Some(until) = until.filter(|until| Some(*until) > known) {
+            self.rests.insert(key.clone(), (record.id, until));
+        }
+    }
+
+    /// Lets others have a key that rests for the sake of a task that nobody wants any more.
+    fn end_rest(&mut self, number: usize) {
+        let record = &self.tasks[number].record;
+        self.rests.retain(|_, (task, _)| *task != record.id);
     }
 
     fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Option<()> {
@@ -193,7 +238,10 @@ impl Shelf {
             other => panic!("no program says this: {other:?}"),
         }
         self.see_to_key(number, State::Claimed);
-        let record = &self.tasks[number].record;
+        let record = self.tasks[number].record.clone();
+        if record.state.is_ended() {
+            self.rest(&record, now);
+        }
         let leaves = record.state == State::Done && record.options.retention.is_none();
         self.follow(number, leaves, now);
         Some(())
@@ -232,16 +280,24 @@ impl Shelf {
             _ => return None,
         }
         self.see_to_key(number, before);
+        if matches!(amendment, Amendment::Cancel | Amendment::Remove) {
+            self.end_rest(number);
+        }
         self.follow(number, *amendment == Amendment::Remove, now);
         Some(())
     }
 
-    /// A task holds its key while it waits to be run; one that comes back takes it if it is free.
+    /// A task holds its key while it waits to be run, and perhaps while it runs; one that comes back takes it
+    /// if it is free.
     fn see_to_key(&mut self, number: usize, before: State) {
         let task = &self.tasks[number];
         let unique = task.record.options.unique.as_ref();
-        let comes_back = !StateSet::PENDING.contains(before);
-        let holds_key = StateSet::PENDING.contains(task.record.state)
+        let is_holding = |state| {
+            let runs_with_it = unique.is_some_and(|unique| unique.hold.until_ended);
+            StateSet::PENDING.contains(state) || (state == State::Claimed && runs_with_it)
+        };
+        let comes_back = !is_holding(before);
+        let holds_key = is_holding(task.record.state)
             && unique.is_some_and(|unique| {
                 let is_free = self.holder(&unique.key).is_none() && !self.is_reserved(&unique.key);
                 task.holds_key || (comes_back && is_free)

@@ -100,11 +100,11 @@ fn a_commit_whose_answer_is_late_is_known_to_the_register() {
 
 #[test]
 fn a_batch_in_one_piece_with_its_commit_is_visible_if_the_register_says_so() {
-    let begin = b"synchronous_commit = on".to_vec();
+    let payload = vec![7; 100];
     for fault in [
-        Fault::CutBefore(begin.clone()),
-        Fault::CutAnswer(begin.clone()),
-        Fault::DelayAnswer(begin, Duration::from_secs(20)),
+        Fault::CutBefore(payload.clone()),
+        Fault::CutAnswer(payload.clone()),
+        Fault::DelayAnswer(payload, Duration::from_secs(20)),
     ] {
         let Some((kind, decision, count)) = apply_task_while(fault, record) else {
             return;

@@ -132,7 +132,7 @@ fn task_impl(settings: &Settings, name: &Ident) -> TokenStream {
             #(const QUEUE: &'static str = #queue;)*
             #(const VERSION: u32 = #version;)*
             #(
-                const UNIQUE: ::core::option::Option<::votive::task::OnDuplicate> =
+                const UNIQUE: ::core::option::Option<::votive::task::Uniqueness> =
                     ::core::option::Option::Some(#unique);
             )*
 

@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `settings` | reads what stands in the attribute |
+//! | `uniqueness` | reads what `unique` says there |
 //! | `timing` | reads what stands in that of a periodic task |
 //! | `function` | reads the function, and refuses what cannot be a task |
 //! | `expand` | writes the task |
@@ -12,6 +13,7 @@ mod expand;
 mod function;
 mod settings;
 mod timing;
+mod uniqueness;
 
 use proc_macro::TokenStream;
 use syn::{ItemFn, parse_macro_input};
@@ -67,6 +69,8 @@ use timing::Timing;
 /// | `timeout = "30s"` | how long one attempt may take | as long as it likes |
 /// | `delay = "5m"` | how long it waits after the commit | not at all |
 /// | `unique`, `unique(refuse)` | of equal tasks only one waits; a second merges into it, or is refused | no |
+/// | `unique(until_ended)` | the first keeps the others out while it runs, too | only while it waits |
+/// | `unique(after_enqueued = "1h")`, `unique(after_ended = "10m")` | and for so long after it was enqueued, or has ended | no |
 /// | `group = "…"` | tasks of a group never run at the same time | none |
 /// | `group_limit = 4` | no, but at most so many of them do | 1 |
 /// | `retention = "1h"` | how long it stays when it is done | it leaves |

@@ -11,6 +11,8 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Lit, LitInt, LitStr, Meta, Path, Result, Token};
 
+use crate::uniqueness::uniqueness;
+
 /// The names of all settings.
 const NAMES: &str = "kind, queue, priority, attempts, backoff_min, backoff_max, timeout, delay, unique, \
                      group, group_limit, retention, version, upgrade";
@@ -25,7 +27,7 @@ pub(crate) struct Settings {
     pub(crate) queue: Option<LitStr>,
     pub(crate) version: Option<LitInt>,
     pub(crate) upgrade: Option<Path>,
-    /// What happens to the second of two equal tasks, as tokens.
+    /// How equal tasks keep each other out, as tokens.
     pub(crate) unique: Option<TokenStream>,
     /// Fields of `Options` and of its `RetryPolicy`, as tokens.
     pub(crate) options: Vec<TokenStream>,
@@ -55,7 +57,7 @@ impl Settings {
             "queue" => self.queue = Some(named(meta)?),
             "version" => self.version = Some(number(meta, 0..=u32::MAX)?),
             "upgrade" => self.upgrade = Some(path(meta)?),
-            "unique" => self.unique = Some(on_duplicate(meta)?),
+            "unique" => self.unique = Some(uniqueness(meta)?),
             "priority" => self.option("priority", number(meta, 0..=255)?),
             "timeout" | "delay" | "retention" => {
                 let duration = duration(meta)?;
@@ -88,7 +90,7 @@ impl Settings {
     }
 }
 
-fn name_of(meta: &Meta) -> String {
+pub(crate) fn name_of(meta: &Meta) -> String {
     meta.path().to_token_stream().to_string()
 }
 
@@ -174,25 +176,4 @@ pub(crate) fn duration(meta: &Meta) -> Result<TokenStream> {
 fn constant(duration: Duration) -> TokenStream {
     let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
     quote!(::core::time::Duration::new(#seconds, #nanoseconds))
-}
-
-/// `unique`, `unique(merge)` or `unique(refuse)`.
-fn on_duplicate(meta: &Meta) -> Result<TokenStream> {
-    let word = match meta {
-        Meta::Path(_) => "merge".to_owned(),
-        Meta::List(list) => list.tokens.to_string(),
-        Meta::NameValue(pair) => {
-            let help = "a task is unique by its arguments: say `unique` or `unique(refuse)`; a key of \
-                        your own is given when one is enqueued, by `.unique(key)`";
-            return Err(Error::new(pair.span(), help));
-        }
-    };
-    match &*word {
-        "merge" => Ok(quote!(::votive::task::OnDuplicate::Merge)),
-        "refuse" => Ok(quote!(::votive::task::OnDuplicate::Refuse)),
-        _ => Err(Error::new(
-            meta.span(),
-            "say `unique(merge)` or `unique(refuse)`",
-        )),
-    }
 }

@@ -236,6 +236,15 @@ pub(crate) struct TaskOptions {
     /// What happens if another task has the key
     #[arg(long, requires = "unique", value_enum, default_value_t)]
     pub(crate) on_duplicate: OnDuplicate,
+    /// Keep others from the key while the task runs, too
+    #[arg(long, requires = "unique")]
+    pub(crate) unique_until_ended: bool,
+    /// Keep others from the key for so long after the task was enqueued, whatever becomes of it
+    #[arg(long, value_name = "DURATION", requires = "unique", value_parser = humantime::parse_duration)]
+    pub(crate) unique_after_enqueued: Option<Duration>,
+    /// Keep others from the key until the task has ended, and for so long after that
+    #[arg(long, value_name = "DURATION", requires = "unique", value_parser = humantime::parse_duration)]
+    pub(crate) unique_after_ended: Option<Duration>,
     /// Never run at the same time as another task of this group
     #[arg(long)]
     pub(crate) group: Option<String>,

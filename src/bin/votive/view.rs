@@ -2,11 +2,12 @@
 //! renamed or removed. Instants are RFC 3339 in UTC, durations are seconds.
 
 use std::fmt::{self, Display};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use votive::store::Listed;
-use votive::task::{Failure, Format, Payload, Record};
+use votive::task::{Failure, Format, Hold, Payload, Record};
 
 /// A value that is written as the text that it displays.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,7 @@ pub(crate) struct TaskView<'a> {
     dead: Option<&'static str>,
     progress: Option<&'a str>,
     unique: Option<&'a str>,
+    hold: Option<HoldView>,
     group: Option<&'a str>,
     group_limit: Option<u32>,
     about: &'a [String],
@@ -77,6 +79,14 @@ struct FailureView<'a> {
     at: Instant,
     seconds: f64,
     chain: &'a [String],
+}
+
+/// For how long a task keeps others from its unique key.
+#[derive(Debug, Serialize)]
+struct HoldView {
+    until_ended: bool,
+    after_enqueued_seconds: Option<f64>,
+    after_ended_seconds: Option<f64>,
 }
 
 /// How far a task of many items is.
@@ -131,6 +141,7 @@ impl<'a> TaskView<'a> {
             dead: record.dead.map(votive::task::DeadReason::name),
             progress: record.progress.as_deref(),
             unique: options.unique.as_ref().map(|unique| unique.key.as_str()),
+            hold: options.unique.as_ref().map(|unique| hold(unique.hold)),
             group: options.group.as_deref(),
             group_limit: options.group_limit,
             about: &options.about,
@@ -169,6 +180,15 @@ fn failure(failure: &Failure) -> FailureView<'_> {
         at: Text(failure.at),
         seconds: failure.duration.as_secs_f64(),
         chain: &failure.chain,
+    }
+}
+
+fn hold(hold: Hold) -> HoldView {
+    let seconds = |period: Duration| period.as_secs_f64();
+    HoldView {
+        until_ended: hold.until_ended,
+        after_enqueued_seconds: hold.after_enqueued.map(seconds),
+        after_ended_seconds: hold.after_ended.map(seconds),
     }
 }
 

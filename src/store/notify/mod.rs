@@ -5,8 +5,6 @@ mod bell;
 #[cfg(any(feature = "sqlite", feature = "file"))]
 mod watcher;
 
-#[cfg(feature = "postgres")]
-pub(crate) use bell::Rest;
 pub(crate) use bell::{Bell, Look};
 #[cfg(feature = "sqlite")]
 pub(crate) use watcher::Nudges;

@@ -9,6 +9,7 @@ use super::names::Names;
 use super::row::column;
 use super::series::{done, plain_insert, take_while};
 use super::session::Session;
+use super::sweep;
 use super::tables::Tables;
 use super::tasks;
 use super::value::Value;
@@ -31,7 +32,7 @@ pub(super) fn only_ends(batch: &Batch) -> bool {
 pub(super) fn perform(mut performer: Performer<Tables<'_>>, batch: Batch) -> Result<Applied> {
     make(&mut performer, batch)?;
     let applied = performer.end()?;
-    tasks::drop_expired(performer.tables, performer.now)?;
+    sweep::drop_expired(performer.tables, performer.now)?;
     Ok(applied)
 }
 

@@ -22,7 +22,7 @@ const COMPLAINTS: [(&str, &str); 11] = [
         "SELECT s.seq::text FROM @.ready r, pg_catalog.generate_series(r.first, r.last) AS s (seq)
          WHERE NOT EXISTS (
              SELECT 1 FROM @.task t WHERE t.seq = s.seq AND t.state = 3 AND t.queue = r.queue
-                 AND t.rank = r.rank AND t.pinned IS NULL AND (t.is_plain OR r.first = r.last)
+                 AND t.rank = r.rank AND t.pinned IS NULL AND (t.hangs = 0 OR r.first = r.last)
                  AND NOT EXISTS (SELECT 1 FROM @.claim c WHERE t.seq BETWEEN c.first AND c.last
                                  AND t.fence < c.number))",
     ),

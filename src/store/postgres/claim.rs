@@ -8,26 +8,25 @@
 //! `fence`, that the claim of this number is over; so a run is written once and deleted when it is of no use.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::error::Result;
+use super::error::{Fault, Result};
 use super::keys;
-use super::line;
 use super::notify::Fronts;
-use super::reclaim::{self, departed};
-use super::row::{GIVEN, TaskRow, column, task_columns};
+use super::prompt::Steps;
+use super::reclaim;
+use super::row::{TaskRow, column};
 use super::session::Session;
+use super::take::{RunLength, TAKE, TAKE_ALONE, Take, take};
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle;
-use crate::store::{Arrival, Claim, ClaimRequest, Want};
-use crate::task::Record;
+use crate::store::{Arrival, Claim, ClaimRequest, Kind, Want};
 use crate::time::Timestamp;
 
 /// How many tasks a run of claims has at most: those of two runs of the line, one of which has but one place in
 /// the first half.
 #[cfg(test)]
-pub(super) const RUN_MAX: usize = 2 * line::RUN_MAX - 1;
+pub(super) const RUN_MAX: usize = 2 * super::line::RUN_MAX - 1;
 
 /// How many tasks one claim gives at most, so that the server can count with it.
 const CLAIM_MAX: usize = 1 << 20;
@@ -51,52 +50,6 @@ macro_rules! tasks_of_claim {
 }
 pub(super) use {claim_of_task, tasks_of_claim};
 
-/// Gives the first tasks of a queue to a consumer, unless something else has to be done before: a task is
-/// due, or somebody who holds claims has departed. It locks `$9` runs and leaves what it does not need of them;
-/// if that is much, in two halves, of which somebody else finds one while the other is being claimed.
-pub(super) const TAKE: &str = concat!(
-    "WITH taken AS (
-         DELETE FROM @.ready WHERE ctid = ANY (ARRAY(
-             SELECT r.ctid FROM @.ready r WHERE r.queue = $1 AND r.rank >= $8
-                 AND NOT EXISTS (SELECT 1 FROM @.task d WHERE d.queue = $1 AND d.state = 2
-                     AND d.not_before <= $3)
-                 AND NOT EXISTS ",
-    departed!("$3", "$7"),
-    "
-             ORDER BY r.rank, r.first LIMIT $9 FOR UPDATE OF r SKIP LOCKED))
-         RETURNING rank, first, last),
-     placed AS (
-         SELECT rank, first, last,
-             (sum(last - first + 1) OVER (ORDER BY rank, first ROWS UNBOUNDED PRECEDING))::bigint
-                 - (last - first + 1) AS place,
-             first = 1 + lag(last) OVER (ORDER BY rank, first) AS goes_on
-         FROM taken),
-     rest AS (
-         INSERT INTO @.ready (queue, rank, first, last)
-         SELECT $1, r.rank, part.first, part.last
-         FROM (SELECT rank, first + greatest($2 - place, 0) AS first, last FROM placed
-               WHERE place + last - first >= $2) AS r
-         CROSS JOIN LATERAL (VALUES
-             (r.first, CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 ELSE r.last END),
-             (CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 + 1 END, r.last)
-         ) AS part (first, last)
-         WHERE part.first IS NOT NULL),
-     given AS MATERIALIZED (
-         SELECT min(first) AS first, max(last) AS last, min(place) AS place
-         FROM (SELECT first, least(last, first + $2 - place - 1) AS last, place,
-                   count(*) FILTER (WHERE goes_on IS NOT TRUE) OVER (ORDER BY place) AS run
-               FROM placed WHERE place < $2) AS cut
-         GROUP BY run, place / 128),
-     held AS (
-         INSERT INTO @.claim (number, holder, token, first, last, claimed_at, queue, name)
-         SELECT pg_catalog.nextval('@.claim_number'), $4, $6 + place, first, last, $3, $1, $5 FROM given)
-     SELECT ",
-    task_columns!(),
-    ", t.payload, $6 + g.place + t.seq - g.first FROM given g
-     CROSS JOIN LATERAL (
-         SELECT * FROM @.task t WHERE t.seq BETWEEN g.first AND g.last ORDER BY t.seq LIMIT 256) t"
-);
-
 /// Waits until nobody else has the first run that several tasks share.
 const LEFT: &str = "\
 SELECT 1 FROM @.ready r WHERE r.queue = $1 AND r.first < r.last
@@ -105,49 +58,85 @@ ORDER BY r.rank, r.first LIMIT 1 FOR UPDATE";
 /// How often one waits who finds again and again that others were faster.
 const WAITS_MAX: usize = 8;
 
-/// How many tasks a run of the line had when somebody looked last: so many runs are locked as are needed if the
-/// next ones are as long.
-pub(super) struct RunLength(AtomicUsize);
-
-impl Default for RunLength {
-    fn default() -> Self {
-        Self(AtomicUsize::new(line::RUN_MAX))
-    }
-}
-
-impl RunLength {
-    /// How many runs are likely to hold so many tasks.
-    fn runs(&self, tasks: usize) -> usize {
-        tasks.div_ceil(self.0.load(Ordering::Relaxed)).max(1)
-    }
-
-    /// Notes the places, in their order, of tasks that were found.
-    fn found(&self, places: impl Iterator<Item = (i64, i64)>) {
-        let (mut tasks, mut runs, mut last) = (0_usize, 0, None);
-        for (rank, seq) in places {
-            tasks += 1;
-            runs += usize::from(last != Some((rank, seq - 1)));
-            last = Some((rank, seq));
-        }
-        if let Some(length) = tasks.checked_div(runs) {
-            let length = length.clamp(1, line::RUN_MAX);
-            self.0.store(length, Ordering::Relaxed);
-        }
-    }
-}
-
 /// What a store remembers of its lines.
 #[derive(Default)]
 pub(super) struct Lines {
     pub(super) fronts: Fronts,
-    pub(super) length: RunLength,
+    length: RunLength,
+    /// Whether claims may be made [by themselves](claim_alone).
+    steps: Steps,
 }
 
-/// Claims what `request` wants, taking back what the departed hold; `own` lives, whatever its lease says.
-pub(super) fn claim(
+/// What a claim that was made by itself came to.
+pub(super) enum Alone {
+    Claimed(Vec<Claim>),
+    /// What comes after these has to be claimed in a transaction.
+    Partly(Vec<Claim>),
+    /// There is nothing that could be taken so.
+    Nothing,
+    /// It has to be made in a transaction, from the beginning.
+    Impossible,
+}
+
+/// Claims by statements that are transactions by themselves.
+pub(super) fn claim_alone(
     session: &mut dyn Session,
     request: &ClaimRequest,
     (own, lines): (&Value, &Lines),
+    now: Timestamp,
+) -> Result<Alone> {
+    let [want] = &request.wants[..] else {
+        return Ok(Alone::Impossible);
+    };
+    if want.count == 0 || !lines.steps.may_skip() {
+        return Ok(Alone::Impossible);
+    }
+    let count = want.count.min(CLAIM_MAX);
+    let looking = lines.fronts.look(&want.queue);
+    let line = (want.queue.as_str(), count, looking.rank);
+    let to = (&request.consumer, own);
+    let mut found = Vec::new();
+    let taken = take_runs(
+        (session, TAKE_ALONE),
+        line,
+        (to, &lines.length),
+        now,
+        &mut found,
+    );
+    let is_all = taken.is_ok();
+    match taken {
+        Ok(()) => {}
+        Err(fault) if fault.fell_short() => lines.steps.fell_short(),
+        Err(fault) => or_less(fault, &found)?,
+    }
+    let first = found.first().map(|(task, _)| task.rank);
+    let is_over = !lines.fronts.found(&want.queue, &looking, first);
+    let claims: Vec<_> = given(found, now).collect();
+    lines.fronts.note(&claims);
+    Ok(match (claims.is_empty(), is_all) {
+        (false, true) => Alone::Claimed(claims),
+        (false, false) => Alone::Partly(claims),
+        (true, true) if is_over => Alone::Nothing,
+        (true, _) => Alone::Impossible,
+    })
+}
+
+/// Has a claim that failed be one of what it had taken before, which stays taken. If nobody knows what came of the
+/// last step, nobody knows what was taken.
+pub(super) fn or_less<T>(fault: Fault, taken: &[T]) -> Result<()> {
+    if taken.is_empty() || fault.kind == Kind::Unknown {
+        return Err(fault);
+    }
+    tracing::debug!(?fault, "a claim took less than was there");
+    Ok(())
+}
+
+/// Claims what `request` wants, taking back what the departed hold; `own` lives, whatever its lease says. The line
+/// itself is passed over if it `is_tried`.
+pub(super) fn claim(
+    session: &mut dyn Session,
+    request: &ClaimRequest,
+    (own, lines, is_tried): (&Value, &Lines, bool),
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     let mut claims = Vec::new();
@@ -157,7 +146,7 @@ pub(super) fn claim(
         let count = want.count.min(CLAIM_MAX);
         let want = &Want { queue, count };
         let mut taken = Vec::new();
-        let mut again = true;
+        let mut again = !is_tried;
         while taken.is_empty() && again {
             let looking = lines.fronts.look(&want.queue);
             let (first, claimed) =
@@ -181,29 +170,45 @@ pub(super) fn claim(
     Ok(claims)
 }
 
-/// Takes what is in the line from the rank `from` on, looking again while its runs are shorter than was to be
-/// expected. Returns the rank of the first, too.
+/// Takes what is in the line of a queue, up to so many tasks from a rank on, looking again while its runs are
+/// shorter than was to be expected.
+fn take_runs(
+    (session, how): (&mut dyn Session, Take),
+    (queue, count, from): (&str, usize, i64),
+    (to, length): ((&ConsumerId, &Value), &RunLength),
+    now: Timestamp,
+    taken: &mut Vec<(TaskRow, Token)>,
+) -> Result<()> {
+    loop {
+        let left = count - taken.len();
+        let runs = length.runs(left);
+        let found = take((&mut *session, how), (queue, left, runs), (from, to), now)?;
+        length.found(found.iter().map(|(task, _)| (task.rank, task.seq)));
+        let is_all = found.is_empty() || found.len() >= left || runs >= left;
+        taken.extend(found);
+        if is_all {
+            return Ok(());
+        }
+    }
+}
+
+fn given(found: Vec<(TaskRow, Token)>, now: Timestamp) -> impl Iterator<Item = Claim> {
+    let found = found.into_iter();
+    found.map(move |(task, token)| arrive(task, token, false, now))
+}
+
+/// Takes what is in the line from the rank `from` on, in a transaction. Returns the rank of the first, too.
 fn take_all(
     session: &mut dyn Session,
     (want, from): (&Want, i64),
     (to, length): ((&ConsumerId, &Value), &RunLength),
     now: Timestamp,
 ) -> Result<(Option<i64>, Vec<Claim>)> {
-    let (mut first, mut claims) = (None, Vec::new());
-    loop {
-        let left = want.count - claims.len();
-        let runs = length.runs(left);
-        let found = take(session, (&want.queue, left, runs), (from, to), now)?;
-        let places = found.iter().map(|(task, _)| (task.rank, task.seq));
-        length.found(places);
-        first = first.or(found.first().map(|(task, _)| task.rank));
-        let is_all = found.is_empty() || found.len() >= left || runs >= left;
-        let found = found.into_iter();
-        claims.extend(found.map(|(task, token)| arrive(task, token, false, now)));
-        if is_all {
-            break;
-        }
-    }
+    let mut found = Vec::new();
+    let line = (want.queue.as_str(), want.count, from);
+    take_runs((&mut *session, TAKE), line, (to, length), now, &mut found)?;
+    let first = found.first().map(|(task, _)| task.rank);
+    let claims: Vec<_> = given(found, now).collect();
     free_keys(session, &claims)?;
     Ok((first, claims))
 }
@@ -225,42 +230,6 @@ fn take_what_is_left(
     Ok(Vec::new())
 }
 
-/// Takes up to `count` tasks of the first so many runs, and returns them in their order.
-fn take(
-    session: &mut dyn Session,
-    (queue, count, runs): (&str, usize, usize),
-    (from, (consumer, own)): (i64, (&ConsumerId, &Value)),
-    now: Timestamp,
-) -> Result<Vec<(TaskRow, Token)>> {
-    let token = Token::next_of(consumer.incarnation, count);
-    let rows = session.query(
-        TAKE,
-        vec![
-            queue.into(),
-            Value::count(count),
-            now.into(),
-            consumer.incarnation.into(),
-            consumer.name.as_str().into(),
-            token.count.cast_signed().into(),
-            own.clone(),
-            from.into(),
-            Value::count(runs),
-        ],
-    )?;
-    let mut found = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let mut task = TaskRow::read_task(row)?;
-        lifecycle::claim(&mut task.record)?;
-        let token = Token {
-            incarnation: consumer.incarnation,
-            count: column::<i64>(row, GIVEN)?.cast_unsigned(),
-        };
-        found.push((task, token));
-    }
-    found.sort_by_key(|(task, _): &(TaskRow, _)| (task.rank, task.seq));
-    Ok(found)
-}
-
 pub(super) fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim {
     let expires_at = row.record.options.expires_at;
     let expired = expires_at.is_some_and(|at| at <= now);
@@ -279,12 +248,11 @@ pub(super) fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp
 /// A claimed task holds its key no more, unless it asked for that.
 pub(super) fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
     let records = claims.iter().map(|claim| &claim.record);
-    let is_free =
-        |record: &&Record| record.options.unique.is_some() && !lifecycle::holds_key(record);
-    for record in records.filter(is_free) {
-        keys::free_key(session, record)?;
-    }
-    Ok(())
+    let freed: Vec<_> = records
+        .filter(|record| !lifecycle::holds_key(record))
+        .filter(|record| record.options.unique.is_some())
+        .collect();
+    keys::free_all(session, &freed)
 }
 
 /// Returns the present claims of these tasks.
@@ -320,6 +288,7 @@ mod tests {
 
     use super::*;
     use crate::store::postgres::pool::{Durability, Write};
+    use crate::store::postgres::take::TAKE;
     use crate::store::postgres::{Options, PostgresStore, tasks};
 
     const WRITE: Write = Write {
@@ -350,8 +319,8 @@ mod tests {
         let filled = store.write(WRITE, |session| {
             session.execute(
                 "INSERT INTO @.task (seq, rank, enqueued_at, published_at, not_before, version, attempts,
-                     conflicts, reclaims, state, format, is_plain, id, queue, kind, options, payload)
-                 SELECT nextval('@.task_seq'), n, 0, 0, 9000000000000000 + n, 0, 0, 0, 0, s, 2, true,
+                     conflicts, reclaims, state, format, hangs, id, queue, kind, options, payload)
+                 SELECT nextval('@.task_seq'), n, 0, 0, 9000000000000000 + n, 0, 0, 0, 0, s, 2, 0,
                      decode(lpad(to_hex(10 * n + s), 32, '0'), 'hex'), 'default', 'kind', $1,
                      decode(repeat('07', 100), 'hex')
                  FROM generate_series(1, $2) n, unnest(ARRAY[2, 3, 6]) s",
@@ -369,7 +338,7 @@ mod tests {
 
     /// The blocks that a claim of ten tasks touches, as the server counts them; nothing is claimed.
     fn blocks(store: &PostgresStore) -> u64 {
-        static EXPLAIN: LazyLock<String> = LazyLock::new(|| explain(TAKE));
+        static EXPLAIN: LazyLock<String> = LazyLock::new(|| explain(TAKE.several));
         let values = vec![
             "default".into(),
             10_i64.into(),
@@ -473,21 +442,6 @@ mod tests {
             eprintln!("blocks of a lock of ten that is planned blindly: {touched}");
             assert!((10..300).contains(&touched), "{touched}");
         }
-    }
-
-    #[test]
-    fn as_many_runs_are_locked_as_are_likely_to_be_needed() {
-        let length = RunLength::default();
-        assert_eq!(
-            (length.runs(1), length.runs(100), length.runs(129)),
-            (1, 1, 2)
-        );
-        length.found([(7, 1), (7, 2), (7, 4), (8, 5)].into_iter());
-        assert_eq!(length.runs(100), 100);
-        length.found((1..=10).map(|seq| (7, seq)));
-        assert_eq!(length.runs(100), 10);
-        length.found(std::iter::empty());
-        assert_eq!(length.runs(100), 10);
     }
 
     #[test]

@@ -184,12 +184,14 @@ impl Connector {
     }
 }
 
-/// The settings of a session, which a pooler that keeps none would refuse.
+/// The settings of a session, which a pooler that keeps none would refuse. A statement by itself is a transaction
+/// like those that are begun, whatever the role or the database would have it be.
 fn session_settings(options: &Options) -> String {
     let lock_timeout = options.lock_timeout.as_millis();
     let idle_timeout = options.answer_timeout.as_millis().saturating_mul(2);
     let mut settings = format!(
-        "-c lock_timeout={lock_timeout} -c idle_in_transaction_session_timeout={idle_timeout}"
+        "-c lock_timeout={lock_timeout} -c idle_in_transaction_session_timeout={idle_timeout} \
+         -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
     );
     settings.extend(SETTINGS.map(|(name, value)| format!(" -c {name}={value}")));
     settings

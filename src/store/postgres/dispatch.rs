@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::PostgresStore;
 use super::claim;
 use super::error::Result;
-use super::pool::{Durability, Pool, Write};
+use super::pool::{Alone, Durability, Pool, Write};
 use super::presence::{self, Guard, Presences, Role};
 use super::reclaim;
 use super::value::Value;
@@ -123,15 +123,43 @@ impl PostgresStore {
             return Err(Kind::Invalid(whose).into());
         }
         let own = self.own_consumers();
-        let claims = self.write_again(CLAIM, |session| {
-            claim::claim(session, request, (&own, &self.lines), now)
-        });
-        let claims = match claims {
+        let claims = match self.claim_either(request, &own, now) {
             // Whatever there is, others have it.
             Err(fault) if fault.is_locked() => Vec::new(),
             claims => claims?,
         };
         self.waiting.claimed(claims.len());
+        Ok(claims)
+    }
+
+    /// By statements that are transactions by themselves, or by one of many.
+    fn claim_either(
+        &self,
+        request: &ClaimRequest,
+        own: &Value,
+        now: Timestamp,
+    ) -> Result<Vec<Claim>> {
+        let lines = &self.lines;
+        let in_transaction = |request: &ClaimRequest, is_tried| {
+            self.write_again(CLAIM, |session| {
+                claim::claim(session, request, (own, lines, is_tried), now)
+            })
+        };
+        let mut alone = Alone(&self.pool, CLAIM);
+        let mut claims = match claim::claim_alone(&mut alone, request, (own, lines), now)? {
+            claim::Alone::Claimed(claims) => return Ok(claims),
+            claim::Alone::Nothing => return in_transaction(request, true),
+            claim::Alone::Impossible => return in_transaction(request, false),
+            claim::Alone::Partly(claims) => claims,
+        };
+        let mut rest = request.clone();
+        for want in &mut rest.wants {
+            want.count -= claims.len().min(want.count);
+        }
+        match in_transaction(&rest, false) {
+            Ok(more) => claims.extend(more),
+            Err(fault) => claim::or_less(fault, &claims)?,
+        }
         Ok(claims)
     }
 

@@ -4,21 +4,22 @@
 //! so that ending a hundred looks for one row, and walks over the tasks.
 
 use super::error::Result;
+use super::outcome::{Alone, alone};
 use super::row::id;
 use super::session::Session;
 use super::value::Value;
 use crate::id::{TaskId, TxnId};
 use crate::store::Settlement;
 
-/// Ends claims of tasks on which nothing hangs and that leave, if nobody has pinned them or `pinned` says so.
-/// What follows sees as `ended` which it was. The parameters are [`asked`].
+/// Ends claims of tasks that leave, on which nothing hangs or only what `hangs` says, if nobody has pinned them
+/// or `pinned` says so. What follows sees as `ended` which it was. The parameters are [`asked`].
 ///
 /// A claim is over when its task has gone, or says so itself: a row of `claim` is only looked at. So whoever ends
 /// a claim in another way, or pins its task, changes the row of the task; who waited for that looks at it again.
 macro_rules! ending {
-    ($pinned:literal) => {
+    ($hangs:literal, $pinned:literal) => {
         concat!(
-            "WITH asked AS MATERIALIZED (
+            "asked AS MATERIALIZED (
                  SELECT c.number, c.holder, c.token, c.last - c.first + 1 AS length,
                      c.first + greatest(a.token - c.token, 0) AS first,
                      least(c.last, c.first + a.token + a.count - 1 - c.token) AS last,
@@ -32,11 +33,13 @@ macro_rules! ending {
                  ORDER BY c.first),
              ended AS (
                  DELETE FROM @.task t USING asked a
-                 WHERE t.seq BETWEEN a.first AND a.last AND t.fence < a.number AND t.is_plain
+                 WHERE t.seq BETWEEN a.first AND a.last AND t.fence < a.number
                      AND t.id = substr($5::bytea, (16 * (a.place + t.seq - a.first) + 1)::integer, 16)
-                     AND t.pinned ",
+                     AND t.hangs ",
+            $hangs,
+            " AND t.pinned ",
             $pinned,
-            " RETURNING t.id, a.holder, a.token, a.length),
+            " RETURNING t.id, t.hangs, a.holder, a.token, a.length),
              whole AS (
                  DELETE FROM @.claim c USING (
                      SELECT e.holder, e.token FROM ended e GROUP BY e.holder, e.token, e.length
@@ -46,20 +49,50 @@ macro_rules! ending {
     };
 }
 
+/// Removes what else led to those of the ended tasks that had a unique key, and returns all of them. The key was
+/// free since they were claimed.
+macro_rules! with_keys {
+    ($pinned:literal) => {
+        concat!(
+            "WITH ",
+            ending!("<= 1", $pinned),
+            ", alias AS (DELETE FROM @.alias a USING ended e WHERE e.hangs = 1 AND a.task = e.id)
+             SELECT id FROM ended"
+        )
+    };
+}
+
 /// Ends claims and returns of which tasks.
-const END: &str = concat!(ending!("IS NULL"), "SELECT id FROM ended");
+const END: &str = with_keys!("IS NULL");
 
 /// Does the same for claims whose tasks the transaction `$6` has pinned.
-const END_PINNED: &str = concat!(ending!("= $6::bytea"), "SELECT id FROM ended");
+const END_PINNED: &str = with_keys!("= $6::bytea");
 
-/// Ends all of the claims, or fails by a division.
+/// Whether all of the claims were ended.
+macro_rules! all_ended {
+    () => {
+        "(SELECT 16 * count(*) FROM ended) = octet_length($5::bytea)"
+    };
+}
+
+/// Ends all of the claims, of tasks on which nothing hangs, or fails by a division.
 const END_ALL: &str = concat!(
-    ending!("IS NULL"),
-    "SELECT 1 / CASE WHEN 16 * count(*) = octet_length($5::bytea) THEN 1 ELSE 0 END FROM ended"
+    "WITH ",
+    ending!("= 0", "IS NULL"),
+    "SELECT 1 / CASE WHEN ",
+    all_ended!(),
+    " THEN 1 ELSE 0 END"
 );
 
-/// Ends the claims of tasks that are done, of those on which nothing hangs; `txn` says whose pins are no
-/// hindrance. Returns which they were.
+/// Does the same in one piece with the outcome.
+pub(super) const END_ALONE: Alone = alone!(
+    ["$6", "$7", "$8", "$9"],
+    ending!("= 0", "IS NULL"),
+    all_ended!()
+);
+
+/// Ends the claims of tasks that are done, of those on which nothing hangs that is not over with the claim;
+/// `txn` says whose pins are no hindrance. Returns which they were.
 pub(super) fn end(
     session: &mut dyn Session,
     settlements: &[Settlement],
@@ -94,7 +127,7 @@ struct Series {
 }
 
 /// Series of tokens in four lists, then the ids of the tasks one behind the other.
-fn asked(settlements: &[Settlement]) -> Vec<Value> {
+pub(super) fn asked(settlements: &[Settlement]) -> Vec<Value> {
     let mut ordered: Vec<_> = settlements.iter().collect();
     ordered.sort_by_key(|each| (each.token.incarnation, each.token.count));
     let all = series(&ordered);

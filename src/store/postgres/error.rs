@@ -89,6 +89,11 @@ impl Fault {
         self.database().map(DbError::code) == Some(&SqlState::DIVISION_BY_ZERO)
     }
 
+    /// Whether there was a row of this name already.
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.database().map(DbError::code) == Some(&SqlState::UNIQUE_VIOLATION)
+    }
+
     /// Whether a lock was waited for in vain.
     pub(super) fn is_locked(&self) -> bool {
         self.database().map(DbError::code) == Some(&SqlState::LOCK_NOT_AVAILABLE)

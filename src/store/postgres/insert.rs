@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::error::{Fault, Result};
 use super::keys;
 use super::line::entering;
+use super::outcome::{Alone, alone};
 use super::row::{self, column, format_number, state_number};
 use super::session::Session;
 use super::tasks;
@@ -12,7 +13,7 @@ use super::value::Value;
 use crate::codec;
 use crate::id::TaskId;
 use crate::store::{self, Kind};
-use crate::task::{Counts, Record};
+use crate::task::{Counts, Hold, Record};
 use crate::time::Timestamp;
 
 /// Inserts new tasks, of which there is a list for each column, and places in the line for those that are
@@ -26,15 +27,15 @@ macro_rules! inserting {
                  $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
                  $13::bytea[], $14::bigint[], $15::bigint[]
              ) AS n (id, queue, kind, state, rank, not_before, enqueued_at, group_key, unique_key,
-                     options, format, version, payload, published_at, is_plain)),
+                     options, format, version, payload, published_at, hangs)),
          task AS (
              INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at,
-                 published_at, group_key, unique_key, options, format, version, payload, is_plain,
+                 published_at, group_key, unique_key, options, format, version, payload, hangs,
                  attempts, conflicts, reclaims)
              SELECT seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
-                 group_key, unique_key, options, format, version, payload, is_plain = 1, 0, 0, 0
+                 group_key, unique_key, options, format, version, payload, hangs, 0, 0, 0
              FROM new ON CONFLICT (id) DO NOTHING
-             RETURNING seq, rank, queue, state, is_plain), ",
+             RETURNING seq, rank, queue, state, hangs), ",
             entering!()
         )
     };
@@ -67,9 +68,9 @@ const INSERT: &str = concat!(
 const INSERT_AND_TELL: &str = "\
 WITH task AS (
     INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
-        options, format, version, payload, is_plain, attempts, conflicts, reclaims)
+        options, format, version, payload, hangs, attempts, conflicts, reclaims)
     SELECT pg_catalog.nextval('@.task_seq'), $1::bytea, $2::text, $3::text, $4::bigint, $5::bigint,
-        $6::bigint, $7::bigint, $8::bigint, $9::bytea, $10::bigint, $11::bigint, $12::bytea, true, 0, 0, 0
+        $6::bigint, $7::bigint, $8::bigint, $9::bytea, $10::bigint, $11::bigint, $12::bytea, 0, 0, 0, 0
     WHERE (SELECT 1 FROM @.alias a WHERE a.id = $1::bytea) IS NULL
         AND (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea) IS NULL
     ON CONFLICT (id) DO NOTHING
@@ -89,6 +90,34 @@ const INSERT_ALL: &str = concat!(
     " THEN 1 ELSE 0 END"
 );
 
+/// Inserts new tasks that are [alike](are_alike) but for their ids, payloads and the instants at which they were
+/// enqueued, and places in the line. Neither is an id that is taken passed over, which would cost another look for
+/// each and another record of the server's log: it is a duplicate.
+macro_rules! inserting_alike {
+    () => {
+        "task AS (
+             INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at,
+                 published_at, options, format, version, payload, hangs, attempts, conflicts, reclaims)
+             SELECT pg_catalog.nextval('@.task_seq'), n.id, $4::text, $5::text, $6::bigint, $7::bigint,
+                 $8::bigint, n.enqueued_at, $9::bigint, $10::bytea, $11::bigint, $12::bigint, n.payload,
+                 0, 0, 0, 0
+             FROM unnest($1::bytea[], $2::bigint[], $3::bytea[]) AS n (id, enqueued_at, payload)
+             RETURNING seq),
+         line AS (
+             INSERT INTO @.ready (queue, rank, first, last)
+             SELECT $4, $7, min(seq), max(seq) FROM (
+                 SELECT seq, row_number() OVER (ORDER BY seq) AS place FROM task) AS placed
+             WHERE $6 = 3 GROUP BY seq - place, (place - 1) / 128) "
+    };
+}
+
+/// Inserts all of the tasks, which are alike, in one piece with the outcome.
+pub(super) const INSERT_ALONE: Alone = alone!(
+    ["$13", "$14", "$15", "$16"],
+    inserting_alike!(),
+    concat!("NOT EXISTS ", taken!("ANY ($1::bytea[])"))
+);
+
 /// Whether a new task comes from elsewhere with more than a new one has.
 pub(super) fn has_history(record: &Record) -> bool {
     let has_counts = record.counts != Counts::default();
@@ -98,13 +127,23 @@ pub(super) fn has_history(record: &Record) -> bool {
 /// Whether nothing hangs on a task: no name, no object, no other task, no history, nothing that outlives
 /// it.
 pub(super) fn is_plain(record: &Record) -> bool {
+    hangs(record) == 0
+}
+
+/// How much hangs on a task, as its column has it: 1 is a unique key that its claim frees.
+pub(super) fn hangs(record: &Record) -> i64 {
     let options = &record.options;
-    options.unique.is_none()
-        && options.group.is_none()
-        && options.about.is_empty()
-        && options.waits_for.is_empty()
-        && options.retention.is_none()
-        && !has_history(record)
+    let has_more = options.group.is_some()
+        || !options.about.is_empty()
+        || !options.waits_for.is_empty()
+        || options.retention.is_some()
+        || has_history(record);
+    match &options.unique {
+        _ if has_more => 2,
+        None => 0,
+        Some(unique) if unique.hold == Hold::default() => 1,
+        Some(_) => 2,
+    }
 }
 
 pub(super) fn published_at(record: &Record) -> Timestamp {
@@ -167,6 +206,48 @@ pub(super) fn insert_all(session: &mut dyn Session, records: &[Record]) -> Resul
     session.later(INSERT_ALL, columns(records)?)
 }
 
+/// Whether new tasks have everything in common that [`INSERT_ALONE`] writes of all of them.
+pub(super) fn are_alike(records: &[Record]) -> bool {
+    let is_like = |one: &Record, other: &Record| {
+        one.queue == other.queue
+            && one.kind == other.kind
+            && one.state == other.state
+            && one.not_before == other.not_before
+            && one.published_at == other.published_at
+            && one.payload.format == other.payload.format
+            && one.payload.version == other.payload.version
+            && (Arc::ptr_eq(&one.options, &other.options) || one.options == other.options)
+    };
+    records
+        .split_first()
+        .is_some_and(|(first, rest)| rest.iter().all(|each| is_like(first, each)))
+}
+
+/// The parameters of [`INSERT_ALONE`] that come before those of the outcome: lists, and then what all have in
+/// common.
+pub(super) fn columns_alike(records: &[Record]) -> Result<Vec<Value>> {
+    let Some(first) = records.first() else {
+        return Ok(Vec::new());
+    };
+    let published_at = published_at(first);
+    let enqueued_at = |record: &Record| Some(record.enqueued_at.as_micros());
+    let payload = |record: &Record| Some(Arc::clone(&record.payload.bytes));
+    Ok(vec![
+        Value::Ids(records.iter().map(|record| record.id.to_bytes()).collect()),
+        Value::Integers(records.iter().map(enqueued_at).collect()),
+        Value::Blobs(records.iter().map(payload).collect()),
+        (&*first.queue).into(),
+        (&*first.kind).into(),
+        state_number(first.state).into(),
+        store::rank(first, published_at).into(),
+        first.not_before.into(),
+        published_at.into(),
+        codec::encode(&*first.options)?.into(),
+        format_number(first.payload.format).into(),
+        first.payload.version.into(),
+    ])
+}
+
 /// Finds the one that was there: it was published before, or earlier in the same batch.
 fn which_is_there(session: &mut dyn Session, records: &[Record]) -> Result<TaskId> {
     let ids = records.iter().map(|record| record.id.to_bytes()).collect();
@@ -219,7 +300,7 @@ fn columns(records: &[Record]) -> Result<Vec<Value>> {
                 .collect(),
         ),
         integers(&|record| micros(Some(published_at(record)))),
-        integers(&|record| Some(is_plain(record).into())),
+        integers(&|record| Some(hangs(record))),
     ])
 }
 

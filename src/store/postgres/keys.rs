@@ -7,6 +7,7 @@ use super::error::Result;
 use super::row::{TaskRow, id};
 use super::session::Session;
 use super::tasks::{find, lock};
+use super::value::Value;
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
 use crate::store::rules::Reservation;
@@ -67,6 +68,21 @@ pub(super) fn free_key(session: &mut dyn Session, record: &Record) -> Result<()>
     session.later(
         "DELETE FROM @.unique_key WHERE key = $1 AND id = $2",
         vec![unique.key.clone().into(), record.id.into()],
+    )
+}
+
+/// Frees the keys of tasks, of those that hold one.
+pub(super) fn free_all(session: &mut dyn Session, records: &[&Record]) -> Result<()> {
+    let key = |record: &&Record| Some(record.options.unique.as_ref()?.key.clone());
+    let keys: Vec<_> = records.iter().map(key).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let ids = records.iter().map(|record| record.id.to_bytes()).collect();
+    session.later(
+        "DELETE FROM @.unique_key k USING unnest($1::text[], $2::bytea[]) AS f (key, id)
+         WHERE k.key = f.key AND k.id = f.id",
+        vec![Value::Texts(keys), Value::Ids(ids)],
     )
 }
 

@@ -31,11 +31,11 @@ macro_rules! entering {
         "line AS (
              INSERT INTO @.ready (queue, rank, first, last)
              SELECT queue, rank, min(seq), max(seq) FROM (
-                 SELECT queue, rank, seq, is_plain,
+                 SELECT queue, rank, seq, hangs,
                      row_number() OVER (PARTITION BY queue, rank ORDER BY seq) AS place
                  FROM task WHERE state = 3) AS placed
              GROUP BY queue, rank, seq - place,
-                 CASE WHEN is_plain THEN (place - 1) / 128 ELSE -seq END) "
+                 CASE WHEN hangs = 0 THEN (place - 1) / 128 ELSE -seq END) "
     };
 }
 pub(super) use entering;
@@ -94,7 +94,12 @@ mod tests {
     #[test]
     fn the_statements_know_how_long_a_run_is() {
         let length = RUN_MAX.to_string();
-        for text in [run_of_task!(), entering!(), LEAVE] {
+        for text in [
+            run_of_task!(),
+            entering!(),
+            LEAVE,
+            insert::INSERT_ALONE.fresh,
+        ] {
             assert!(text.contains(&length), "{text}");
         }
     }

@@ -12,13 +12,14 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `series` `prompt` `insert` `ending` `tables` `tasks` `line` `groups` `keys` `names` | what a batch does to the tables |
-//! | `stage` `commit_point` `register` | two-phase commit, and who committed |
-//! | `dispatch` `claim` `reclaim` `notify` `presence` | claims, wake-ups, proof of life |
+//! | `batch` `series` `prompt` `insert` `ending` `sweep` `tables` `tasks` `line` `groups` `keys` `names` | what a batch does to the tables |
+//! | `stage` `apply` `outcome` `commit_point` `register` | two-phase commit, and who committed |
+//! | `dispatch` `claim` `take` `given` `reclaim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
 //! | `render` | a batch as statements for a driver that is not ours |
 
 mod address;
+mod apply;
 mod batch;
 mod check;
 mod claim;
@@ -27,6 +28,7 @@ mod connection;
 mod dispatch;
 mod ending;
 pub(crate) mod error;
+mod given;
 mod groups;
 mod insert;
 mod inspect;
@@ -35,6 +37,7 @@ mod line;
 mod names;
 mod notify;
 mod options;
+mod outcome;
 mod pool;
 pub(crate) mod presence;
 mod prompt;
@@ -46,7 +49,9 @@ pub(crate) mod schema;
 mod series;
 pub(crate) mod session;
 mod stage;
+mod sweep;
 mod tables;
+mod take;
 mod tasks;
 pub(crate) mod tls;
 pub(crate) mod value;
@@ -60,7 +65,7 @@ use tokio_postgres::Config;
 pub(crate) use connection::blocking;
 pub use options::{Options, Pooler, SCHEMA, TlsMode};
 
-use crate::id::{Incarnation, TxnId};
+use crate::id::Incarnation;
 use crate::register::Tier;
 use crate::store::notify::Bell;
 use crate::store::rules::{self, Performer};
@@ -106,8 +111,8 @@ pub struct PostgresStore {
     pool: Arc<Pool>,
     presences: Presences,
     enrolled: Mutex<Vec<Guard>>,
-    /// Outcomes that their owner knows: their records go with the next write.
-    known: Mutex<Vec<TxnId>>,
+    spent: outcome::Spent,
+    sweeps: sweep::Sweeps,
     steps: prompt::Steps,
     bell: Arc<Bell>,
     waiting: Arc<Waiting>,
@@ -173,7 +178,8 @@ impl PostgresStore {
             pool,
             presences,
             enrolled: Mutex::default(),
-            known: Mutex::default(),
+            spent: outcome::Spent::default(),
+            sweeps: sweep::Sweeps::default(),
             steps: prompt::Steps::default(),
             bell,
             waiting,

@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 
 use super::connection::{Answer, Call, Connector, Failed, Link, Text, Wants, blocking};
 use super::error::Result;
+use super::options::Pooler;
 use super::session::Session;
 use super::value::Value;
 use crate::failpoint;
@@ -109,6 +110,23 @@ impl Pool {
         })
     }
 
+    /// Executes a statement that is a transaction by itself, and returns its rows; those of one that wakes others
+    /// are not told. Whether its commit waits for the disk, the statement has to [say](deferred!) itself.
+    pub(super) fn write_alone(
+        &self,
+        write: Write,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>> {
+        if self.connector.options().pooler == Pooler::Transaction {
+            return self.write(write, |txn| txn.query(sql, values));
+        }
+        blocking(|| {
+            let mut borrowed = self.borrow()?;
+            borrowed.with(|link| alone(link, write, sql, values))
+        })
+    }
+
     /// Takes an idle connection, or opens one; waits for one if there are too many.
     fn borrow(&self) -> Result<Borrowed<'_>> {
         let options = self.connector.options();
@@ -186,6 +204,20 @@ impl Session for Look<'_> {
     }
 }
 
+/// Statements that are writes by themselves.
+pub(super) struct Alone<'p>(pub(super) &'p Pool, pub(super) Write);
+
+impl Session for Alone<'_> {
+    fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        let Self(pool, write) = self;
+        pool.write_alone(*write, sql, values)
+    }
+
+    fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        Ok(self.query(sql, values)?.len() as u64)
+    }
+}
+
 /// Executes one statement by itself.
 pub(super) fn one(
     link: &mut Link,
@@ -200,6 +232,57 @@ pub(super) fn one(
     };
     let answers = link.call(&[call]).map_err(|failed| failed.fault)?;
     Ok(answers.into_iter().next().unwrap_or_default())
+}
+
+/// What the rows of a statement are joined with so that its commit does not wait for the disk.
+macro_rules! deferred {
+    () => {
+        " CROSS JOIN LATERAL (SELECT pg_catalog.set_config('synchronous_commit', 'off', true) OFFSET 0) deferred "
+    };
+}
+pub(super) use deferred;
+
+/// Executes a statement that is a transaction by itself, and tells those who wait.
+fn alone(link: &mut Link, write: Write, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+    let [before, after] = write.failpoints;
+    failpoint::hit(before);
+    let mut calls = vec![Call {
+        text: Text::Statement(sql),
+        values,
+        wants: Wants::Rows,
+    }];
+    calls.extend(write.wakes.then(tell));
+    let rows = match link.call(&calls) {
+        Ok(answers) => answers.into_iter().next().unwrap_or_default().rows,
+        Err(failed) => {
+            untold(failed, 0)?;
+            Vec::new()
+        }
+    };
+    failpoint::hit(after);
+    Ok(rows)
+}
+
+/// The statement behind a commit that tells those who wait.
+fn tell() -> Call {
+    Call {
+        text: Text::Statement(super::notify::NOTIFY),
+        values: Vec::new(),
+        wants: Wants::Rows,
+    }
+}
+
+/// What it means that a call failed where `commit` is the one that commits: if it came after that, nothing but
+/// that some of those who wait find it out by themselves.
+fn untold(Failed { call, fault }: Failed, commit: usize) -> Result<()> {
+    if call > commit {
+        tracing::warn!(?fault, "those who wait could not be told of a commit");
+        return Ok(());
+    }
+    if fault.is_fatal {
+        return Err(fault.with_kind(Kind::Unknown));
+    }
+    Err(fault)
 }
 
 /// Executes commands by themselves.
@@ -275,26 +358,14 @@ impl<'l> Txn<'l> {
             wants: Wants::Count,
         });
         let commit = self.queued.len() - 1;
-        if write.wakes {
-            self.queued.push(Call {
-                text: Text::Statement(super::notify::NOTIFY),
-                values: Vec::new(),
-                wants: Wants::Rows,
-            });
-        }
-        match self.flush() {
-            Ok(_) => {}
-            // Committed; of those who wait some will find it out by themselves.
-            Err(Failed { call, fault }) if call > commit => {
-                tracing::warn!(?fault, "those who wait could not be told of a commit");
-            }
-            Err(Failed { fault, .. }) if fault.is_fatal => {
-                return Err(fault.with_kind(Kind::Unknown));
-            }
-            Err(Failed { fault, .. }) => {
+        self.queued.extend(write.wakes.then(tell));
+        if let Err(failed) = self.flush()
+            && let Err(fault) = untold(failed, commit)
+        {
+            if !fault.is_fatal {
                 self.roll_back();
-                return Err(fault);
             }
+            return Err(fault);
         }
         failpoint::hit(after);
         Ok(())

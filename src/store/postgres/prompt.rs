@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::ending;
 use super::error::Result;
 use super::insert;
+use super::outcome::Alone;
 use super::series::{done, plain_insert, take_while};
 use super::session::Session;
-use super::tasks;
 use super::value::Value;
 use crate::store::{Batch, Change, Verdict, lifecycle};
 use crate::time::Timestamp;
@@ -76,6 +76,29 @@ pub(super) fn is_common(batch: &Batch) -> bool {
     })
 }
 
+/// The statement that does all of a [common](is_common) batch in one piece with its outcome, and the parameters that
+/// are its own, if there is one: for claims of tasks that are done, or new tasks that are alike.
+pub(super) fn alone(batch: &Batch, now: Timestamp) -> Result<Option<(Alone, Vec<Value>)>> {
+    let settlements: Vec<_> = batch.settlements().cloned().collect();
+    if settlements.len() == batch.changes.len() {
+        return Ok(Some((ending::END_ALONE, ending::asked(&settlements))));
+    }
+    let mut records: Vec<_> = batch.inserts().cloned().collect();
+    if records.len() != batch.changes.len() {
+        return Ok(None);
+    }
+    for record in &mut records {
+        lifecycle::publish(record, false, now)?;
+    }
+    if !insert::are_alike(&records) {
+        return Ok(None);
+    }
+    Ok(Some((
+        insert::INSERT_ALONE,
+        insert::columns_alike(&records)?,
+    )))
+}
+
 /// Performs a [common](is_common) batch by statements that nobody waits for. What has to be judged, or is
 /// refused, makes one of them [fall short](super::error::Fault::fell_short).
 pub(super) fn perform(session: &mut dyn Session, batch: Batch, now: Timestamp) -> Result<()> {
@@ -93,7 +116,7 @@ pub(super) fn perform(session: &mut dyn Session, batch: Batch, now: Timestamp) -
             ending::end_all(session, &settlements)?;
         }
     }
-    tasks::drop_expired(session, now)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ fn parameters(record: &Record) -> Result<Parameters> {
         integer(format_number(record.payload.format)),
         integer(record.payload.version.into()),
         Value::Bytes(Some(record.payload.bytes.to_vec())),
-        integer(super::insert::is_plain(record).into()),
+        integer(super::insert::hangs(record)),
         integer(options.places().into()),
     ]))
 }
@@ -194,7 +194,7 @@ UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT first FROM gone))";
 const TASK: &str = "\
 new AS (
     INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
-        group_key, unique_key, options, format, version, payload, is_plain,
+        group_key, unique_key, options, format, version, payload, hangs,
         attempts, conflicts, reclaims)
     SELECT nextval('@.task_seq'), $1::bytea, $2::text, $3::text,
         CASE WHEN $4::bigint = 3 AND (
@@ -206,7 +206,7 @@ new AS (
                     AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))) THEN 1
         ELSE $4::bigint END,
         $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::text, $10::text, $11::bytea, $12::bigint,
-        $13::bigint, $14::bytea, $15::bigint = 1, 0, 0, 0
+        $13::bigint, $14::bytea, $15::bigint, 0, 0, 0
     WHERE NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)
         AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint)
         AND NOT EXISTS (SELECT 1 FROM @.reservation r WHERE r.kind = 0 AND r.name = $10::text)

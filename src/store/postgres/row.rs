@@ -44,8 +44,6 @@ pub(super) use {task_columns, tasks_with};
 
 const PAYLOAD: usize = 19;
 const HOLDER: usize = 20;
-/// Where a claim's own statement has the token that it gave.
-pub(super) const GIVEN: usize = 20;
 
 /// A visible task. Its state tells Claimed from Ready.
 pub(super) type TaskRow = rules::TaskRow<Kept>;
@@ -194,12 +192,12 @@ pub(super) fn optional_instant(row: &Row, index: usize) -> Result<Option<Timesta
 }
 
 /// What people say is kept as bytes: it may have characters that a text of Postgres must not.
-fn text(bytes: &[u8]) -> Result<String> {
+pub(super) fn text(bytes: &[u8]) -> Result<String> {
     let text = String::from_utf8(bytes.to_vec());
     text.map_err(|_| Fault::corrupt("a text that is not UTF-8"))
 }
 
-fn number(row: &Row, index: usize) -> Result<u32> {
+pub(super) fn number(row: &Row, index: usize) -> Result<u32> {
     let number = column::<i64>(row, index)?;
     u32::try_from(number).map_err(|_| Fault::corrupt(format!("{number} is out of bounds")))
 }

@@ -30,7 +30,8 @@ const IDENTIFIER_MAX: usize = 63;
 /// that come and go: `ready` has the tasks that may be claimed, in the order of claims, and `claim` those that
 /// are. A row of either is a run of tasks, from the sequence `first` to `last`. A task whose state is 3 is
 /// Claimed if a run of `claim` has it whose number is above the task's `fence`, which is that of its last claim
-/// that is over; else it is Ready, and in `ready` unless a transaction has `pinned` it.
+/// that is over; else it is Ready, and in `ready` unless a transaction has `pinned` it. What else there is of a
+/// task in other tables, `hangs` says: 0 nothing, 1 a unique key that its claim has freed, 2 more.
 const TABLES: &str = "\
 CREATE TABLE @.schema_version (version integer NOT NULL);
 
@@ -51,7 +52,7 @@ CREATE TABLE @.task (
     state        smallint NOT NULL,
     dead         smallint,
     format       smallint NOT NULL,
-    is_plain     boolean  NOT NULL,
+    hangs        smallint NOT NULL,
     id           bytea    NOT NULL,
     queue        text     NOT NULL,
     kind         text     NOT NULL,

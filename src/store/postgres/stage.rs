@@ -6,8 +6,7 @@ use super::PostgresStore;
 use super::batch;
 use super::error::{Fault, Result};
 use super::keys;
-use super::pool::{Durability, Write, again};
-use super::prompt;
+use super::pool::{Durability, Write};
 use super::register;
 use super::row::{self, column, id, instant};
 use super::session::Session;
@@ -15,7 +14,6 @@ use super::tasks;
 use super::value::Value;
 use crate::codec;
 use crate::id::{ResourceId, TaskId, TxnId};
-use crate::register::{Decision, Standing};
 use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
@@ -27,14 +25,6 @@ const STAGE: Write = Write {
         "postgres.stage.after_commit",
     ],
     wakes: false,
-};
-const APPLY: Write = Write {
-    durability: Durability::Flushed,
-    failpoints: [
-        "postgres.apply.before_commit",
-        "postgres.apply.after_commit",
-    ],
-    wakes: true,
 };
 const PUBLISH: Write = Write {
     durability: Durability::Deferred,
@@ -121,7 +111,7 @@ impl Stage for PostgresStore {
     ) -> store::Result<Applied> {
         let applied = rules::check(batch)
             .map_err(Fault::from)
-            .and_then(|()| self.apply_checked(txn, batch, prepared, now));
+            .and_then(|()| self.apply_checked((txn, prepared), batch, now));
         if batch::only_ends(batch) && applied.is_ok() {
             self.lines.fronts.forget_after_ends();
             self.bell.ring();
@@ -139,70 +129,6 @@ impl Stage for PostgresStore {
     fn in_doubt(&self, after: Option<TxnId>, limit: usize) -> store::Result<Vec<InDoubt>> {
         let listed = self.read(|session| in_doubt(session, after, limit));
         listed.map_err(|fault| fault.during("list what is in doubt"))
-    }
-}
-
-impl PostgresStore {
-    /// Nobody but its owner ever asks for an outcome that no other store has a part in, and once this
-    /// returns the owner knows it: the record goes with the next write of this process.
-    fn apply_checked(
-        &self,
-        txn: TxnId,
-        batch: &Batch,
-        prepared: &[ResourceId],
-        now: Timestamp,
-    ) -> Result<Applied> {
-        let known = std::mem::take(&mut *self.known.lock());
-        let write = |at_once| {
-            self.write(APPLY, |session| {
-                if !known.is_empty() {
-                    let known = known.iter().map(|txn| txn.to_bytes()).collect();
-                    session.later(register::FORGET, vec![Value::Ids(known)])?;
-                }
-                if at_once {
-                    prompt::commit(session, commit_record(txn, prepared))?;
-                    prompt::perform(session, batch.clone(), now)?;
-                    return Ok(Applied::default());
-                }
-                decide_here(session, txn, prepared)?;
-                batch::perform(Performer::at_once(session, now), batch.clone())
-            })
-        };
-        let at_once = prompt::is_common(batch) && self.steps.may_skip();
-        let mut applied = if at_once {
-            write(true)
-        } else {
-            again(|| write(false))
-        };
-        if at_once && applied.as_ref().is_err_and(Fault::fell_short) {
-            self.steps.fell_short();
-            applied = again(|| write(false));
-        }
-        let mut to_forget = self.known.lock();
-        match &applied {
-            Ok(_) if prepared.is_empty() => to_forget.push(txn),
-            Ok(_) => {}
-            Err(_) => to_forget.extend(known),
-        }
-        applied
-    }
-}
-
-/// Writes that a transaction committed, unless it was decided or staged before.
-const COMMIT: &str = prompt::committing!();
-
-/// The parameters of [`COMMIT`].
-fn commit_record(txn: TxnId, prepared: &[ResourceId]) -> Vec<Value> {
-    register::record(txn, Decision::Committed, prepared)
-}
-
-fn decide_here(session: &mut dyn Session, txn: TxnId, prepared: &[ResourceId]) -> Result<()> {
-    if session.execute(COMMIT, commit_record(txn, prepared))? == 1 {
-        return Ok(());
-    }
-    match register::standing(session, txn.incarnation)? {
-        Standing::Open => Err(Kind::Decided(txn).into()),
-        Standing::Closed | Standing::Gone => Err(Kind::IncarnationGone(txn.incarnation).into()),
     }
 }
 

@@ -284,19 +284,6 @@ pub(super) fn has_prerequisites(session: &mut dyn Session, task: TaskId) -> Resu
     )
 }
 
-/// Drops a few of the records whose retention has passed: none that is [pinned](pin).
-pub(super) fn drop_expired(session: &mut dyn Session, now: Timestamp) -> Result<()> {
-    session.later(
-        "WITH old AS MATERIALIZED (
-             SELECT t.seq, t.id FROM @.task t WHERE t.kept_until <= $1 AND t.pinned IS NULL
-             ORDER BY t.kept_until LIMIT 16 FOR UPDATE OF t SKIP LOCKED),
-         about AS (DELETE FROM @.about a WHERE a.seq = ANY (ARRAY(SELECT o.seq FROM old o))),
-         alias AS (DELETE FROM @.alias a WHERE a.task = ANY (ARRAY(SELECT o.id FROM old o)))
-         DELETE FROM @.task t WHERE t.seq = ANY (ARRAY(SELECT o.seq FROM old o))",
-        vec![now.into()],
-    )
-}
-
 /// Reads a mark.
 pub(super) fn mark(session: &mut dyn Session, key: &str) -> Result<Option<Vec<u8>>> {
     let row = session.first("SELECT value FROM @.mark WHERE key = $1", vec![key.into()])?;

@@ -26,7 +26,7 @@ pub(super) struct Script {
     is_read: bool,
 }
 
-/// What a script is made of, in its order; its own file is last.
+/// What a script is made of, in its order; each of its own files comes after what it needs of these.
 const PRELUDE: &str = include_str!("scripts/prelude.lua");
 const RULES: &str = include_str!("scripts/rules.lua");
 const TASKS: &str = include_str!("scripts/tasks.lua");
@@ -91,11 +91,11 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($id:ident $mode:ident $file:literal $([$($entry:literal)*])?: $($part:ident)*;)*) => {
+    ($($id:ident $mode:ident $($file:literal)+ $([$($entry:literal)*])?: $($part:ident)*;)*) => {
         $(pub(super) static $id: LazyLock<Script> = LazyLock::new(|| {
-            let own = include_str!(concat!("scripts/", $file, ".lua"));
-            let code = library::assemble(&[PRELUDE, $($part,)*], &[$($($entry,)*)?], own);
-            Script::new($file, Mode::$mode, &code)
+            let own = [$(include_str!(concat!("scripts/", $file, ".lua")),)+];
+            let code = library::assemble(&[PRELUDE, $($part,)*], &[$($($entry,)*)?], &own);
+            Script::new(concat!($($file,)+), Mode::$mode, &code)
         });)*
     };
 }
@@ -112,10 +112,10 @@ scripts! {
     APPLY Takes "apply": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY_SETTLEMENT Gives "apply": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY_INSERTS Takes "apply" ["insert"]: RULES TASKS CHANGES OUTCOMES STAGED;
-    APPLY_DONE Gives "apply" ["settle" "done"]: RULES TASKS CHANGES OUTCOMES STAGED;
+    DONE Gives "done_plain" "done" ["settle" "done"]: RULES TASKS CHANGES OUTCOMES STAGED;
     FORGETTABLE Gives "forgettable": OUTCOMES STAGED;
     IN_DOUBT Reads "in_doubt": OUTCOMES STAGED;
-    CLAIM Gives "claim": RULES TASKS;
+    CLAIM Gives "claim_plain" "claim": RULES TASKS;
     DISOWN Gives "disown": RULES TASKS;
     EXTEND Gives "extend": RULES TASKS;
     RENEW Gives "renew":;

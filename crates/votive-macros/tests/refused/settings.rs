@@ -25,6 +25,15 @@ fn keyed() {}
 #[votive::task(unique(perhaps))]
 fn undecided() {}
 
+#[votive::task(unique(merge, refuse))]
+fn torn() {}
+
+#[votive::task(unique(until_ended = true))]
+fn wordy() {}
+
+#[votive::task(unique(after_ended = "a while"))]
+fn vaguely() {}
+
 #[votive::task(upgrade = "older")]
 fn quoted() {}
 

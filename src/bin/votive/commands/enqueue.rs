@@ -8,7 +8,7 @@ use serde::Serialize;
 use votive::id::TaskId;
 use votive::queue::{EnqueueError, Queue};
 use votive::register::Tier;
-use votive::task::{OnDuplicate, Options, Payload, PayloadLimits, RetryPolicy, Unique};
+use votive::task::{Hold, OnDuplicate, Options, Payload, PayloadLimits, RetryPolicy, Uniqueness};
 use votive::txn::{CommitError, RunError};
 
 use crate::args::{self, Global, TaskOptions};
@@ -130,10 +130,6 @@ fn payload(json: &str, version: u32) -> Result<Payload, Failure> {
 
 fn options(typed: &TaskOptions) -> Options {
     let usual = Options::default();
-    let on_duplicate = match typed.on_duplicate {
-        args::OnDuplicate::Merge => OnDuplicate::Merge,
-        args::OnDuplicate::Refuse => OnDuplicate::Refuse,
-    };
     let retry = RetryPolicy::default();
     Options {
         priority: typed.priority.unwrap_or(usual.priority),
@@ -145,10 +141,7 @@ fn options(typed: &TaskOptions) -> Options {
             attempts_max: typed.attempts_max.unwrap_or(retry.attempts_max),
             ..retry
         },
-        unique: typed.unique.clone().map(|key| Unique {
-            on_duplicate,
-            ..Unique::new(key)
-        }),
+        unique: typed.unique.as_ref().map(|key| uniqueness(typed).by(key)),
         group: typed.group.clone(),
         group_limit: typed.group_limit,
         about: typed.about.clone(),
@@ -157,6 +150,19 @@ fn options(typed: &TaskOptions) -> Options {
         ghost: typed.ghost,
         ..usual
     }
+}
+
+fn uniqueness(typed: &TaskOptions) -> Uniqueness {
+    let on_duplicate = match typed.on_duplicate {
+        args::OnDuplicate::Merge => OnDuplicate::Merge,
+        args::OnDuplicate::Refuse => OnDuplicate::Refuse,
+    };
+    let hold = Hold {
+        until_ended: typed.unique_until_ended || typed.unique_after_ended.is_some(),
+        after_enqueued: typed.unique_after_enqueued,
+        after_ended: typed.unique_after_ended,
+    };
+    Uniqueness::new(on_duplicate, hold)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use votive::id::TaskId;
 use votive::store::Listed;
-use votive::task::{DeadReason, FollowUp, Payload, Position};
+use votive::task::{DeadReason, FollowUp, Hold, Payload, Position};
 use votive::time::Timestamp;
 
 use crate::exit::{Exit, Failure};
@@ -119,7 +119,10 @@ impl Report<'_> {
         let options = &self.listed.record.options;
         pairs.add("priority", options.priority);
         pairs.add_some("ageing", options.ageing.map(rough));
-        pairs.add_some("unique", options.unique.as_ref().map(|unique| &unique.key));
+        if let Some(unique) = &options.unique {
+            pairs.add("unique", &unique.key);
+            pairs.add("held", held(unique.hold));
+        }
         pairs.add_some("group", options.group.as_ref());
         pairs.add_some("group limit", options.group_limit);
         options
@@ -150,6 +153,21 @@ impl Report<'_> {
 }
 
 /// How far a task of many items is.
+/// For how long a key is kept from others.
+fn held(hold: Hold) -> String {
+    let mut parts = vec![if hold.until_ended {
+        "until it has ended".to_owned()
+    } else {
+        "while it waits".to_owned()
+    }];
+    let mut add = |period: Option<_>, since| {
+        parts.extend(period.map(|period| format!("{} after {since}", rough(period))));
+    };
+    add(hold.after_enqueued, "it was enqueued");
+    add(hold.after_ended, "it has ended");
+    parts.join(", ")
+}
+
 fn items(position: Position) -> String {
     let Position {
         done, total, size, ..

@@ -28,7 +28,7 @@ use super::session::Session;
 use super::tasks;
 use crate::id::TaskId;
 use crate::store::Interest;
-use crate::store::notify::{Look, Rest};
+use crate::store::notify::Look;
 use crate::task::StateSet;
 use crate::time::Timestamp;
 
@@ -51,7 +51,8 @@ const SLEEPER: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(10)
 /// The shortest sleep, lest rounding turns waiting into spinning.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
-/// How long one waits who was told that there is something and found nothing: what is there is locked.
+/// How long one waits who finds at once that there is something, after a claim that found nothing: what is there is
+/// locked by a transaction, and looking for it again and again would only burn time.
 const LOCKED_PAUSE: Duration = Duration::from_millis(10);
 
 const SLEEP: Write = Write {
@@ -75,6 +76,13 @@ impl Waiting {
         *self.in_vain.lock() = count == 0;
     }
 
+    /// Whether what one who waits has found by so many looks is what the last claim could not get. What was not
+    /// there when he looked first is new.
+    fn is_out_of_reach(&self, looks: u32) -> bool {
+        let in_vain = std::mem::take(&mut *self.in_vain.lock());
+        in_vain && looks == 1
+    }
+
     /// Has it said again that somebody waits: the server may have lost it.
     pub(super) fn say_again(&self) {
         *self.said.lock() = None;
@@ -90,13 +98,15 @@ impl PostgresStore {
     ) -> Result<Option<Interest>> {
         let mut rest = self.bell.rest(timeout);
         let marks = self.read(|session| marks(session, interests))?;
+        let mut looks = 0;
         let served = rest.until_served(|| {
+            looks += 1;
             self.say_waiting()?;
             let now = self.clock_now()?;
             self.read(|session| self.look(session, interests, &marks, now))
         })?;
-        if let Some(Interest::Ready(_)) = served {
-            self.pause_if_locked(&rest);
+        if matches!(served, Some(Interest::Ready(_))) && self.waiting.is_out_of_reach(looks) {
+            rest.pause(LOCKED_PAUSE);
         }
         Ok(served)
     }
@@ -129,14 +139,6 @@ impl PostgresStore {
         })?;
         *said = Some(now);
         Ok(())
-    }
-
-    /// What is ready but locked by a transaction cannot be claimed until that has ended: looking for it
-    /// again and again would only burn time.
-    fn pause_if_locked(&self, rest: &Rest<'_>) {
-        if std::mem::take(&mut *self.waiting.in_vain.lock()) {
-            rest.pause(LOCKED_PAUSE);
-        }
     }
 
     /// How long a wait goes without a look if nothing wakes it.
@@ -215,5 +217,21 @@ fn is_settled(session: &mut dyn Session, task: TaskId) -> Result<bool> {
     match state {
         Some(state) => Ok(StateSet::ENDED.contains(state)),
         None => Ok(!tasks::is_staged(session, task)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_found_at_once_after_a_claim_in_vain_is_out_of_reach() {
+        let waiting = Waiting::default();
+        let found = |claimed, looks| {
+            waiting.claimed(claimed);
+            waiting.is_out_of_reach(looks)
+        };
+        assert!(found(0, 1) && !waiting.is_out_of_reach(1));
+        assert!(!found(0, 2) && !found(1, 1));
     }
 }

@@ -1,0 +1,122 @@
+//! Batches that this store decides by itself: made visible in one step.
+//!
+//! Nobody but its owner ever asks for an outcome that no other store has a part in, and once the owner knows it the
+//! record is [spent](super::outcome::Spent).
+
+use super::PostgresStore;
+use super::batch;
+use super::error::{Fault, Result};
+use super::pool::{Durability, Write, again};
+use super::prompt;
+use super::register;
+use super::session::Session;
+use super::sweep;
+use super::value::Value;
+use crate::id::{ResourceId, TxnId};
+use crate::register::{Decision, Standing};
+use crate::store::rules::Performer;
+use crate::store::{Applied, Batch, Kind};
+use crate::time::Timestamp;
+
+const APPLY: Write = Write {
+    durability: Durability::Flushed,
+    failpoints: [
+        "postgres.apply.before_commit",
+        "postgres.apply.after_commit",
+    ],
+    wakes: true,
+};
+
+/// Writes that a transaction committed, unless it was decided or staged before.
+const COMMIT: &str = prompt::committing!();
+
+/// Who decides, and who has prepared for it.
+type Decided<'a> = (TxnId, &'a [ResourceId]);
+
+impl PostgresStore {
+    /// Makes a batch visible that was found to be possible at all.
+    pub(super) fn apply_checked(
+        &self,
+        decided: Decided<'_>,
+        batch: &Batch,
+        now: Timestamp,
+    ) -> Result<Applied> {
+        let applied = self.apply_either(decided, batch, now);
+        let (txn, prepared) = decided;
+        if applied.is_ok() && prepared.is_empty() {
+            self.spent.add([txn]);
+        }
+        applied
+    }
+
+    /// In one piece if the batch looks as if it could be; if it could not, or else, step by step.
+    fn apply_either(&self, decided: Decided<'_>, batch: &Batch, now: Timestamp) -> Result<Applied> {
+        if prompt::is_common(batch) && self.steps.may_skip() {
+            match self.apply_at_once(decided, batch, now) {
+                Err(fault) if fault.fell_short() || fault.is_duplicate() => self.steps.fell_short(),
+                applied => return applied.map(|()| Applied::default()),
+            }
+        }
+        again(|| {
+            self.with_spent(|session| {
+                decide_here(session, decided)?;
+                batch::perform(Performer::at_once(session, now), batch.clone())
+            })
+        })
+    }
+
+    /// Sends all that a batch does together with the COMMIT: as one statement, if there is one that does it.
+    fn apply_at_once(&self, decided: Decided<'_>, batch: &Batch, now: Timestamp) -> Result<()> {
+        let sweeps = self.sweeps.is_due(now);
+        let alone = prompt::alone(batch, now)?.filter(|_| !sweeps);
+        if let Some((alone, values)) = alone {
+            let spent = self.spent.take(decided.0.incarnation);
+            let (sql, values) = alone.statement(values, decided, spent);
+            let applied = self.pool.write_alone(APPLY, sql, values);
+            if applied.is_err() {
+                self.spent.add(spent);
+            }
+            return applied.map(drop);
+        }
+        self.with_spent(|session| {
+            prompt::commit(session, commit_record(decided))?;
+            prompt::perform(session, batch.clone(), now)?;
+            if sweeps {
+                sweep::drop_expired(session, now)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes, and deletes the records that are spent.
+    fn with_spent<T>(&self, write: impl FnOnce(&mut dyn Session) -> Result<T>) -> Result<T> {
+        let spent = self.spent.take_all();
+        let written = self.write(APPLY, |session| {
+            if !spent.is_empty() {
+                let ids = spent.iter().map(|txn| txn.to_bytes()).collect();
+                session.later(register::FORGET, vec![Value::Ids(ids)])?;
+            }
+            write(session)
+        });
+        if written.is_err() {
+            self.spent.add(spent);
+        }
+        written
+    }
+}
+
+/// The parameters of [`COMMIT`].
+fn commit_record((txn, prepared): Decided<'_>) -> Vec<Value> {
+    register::record(txn, Decision::Committed, prepared)
+}
+
+fn decide_here(session: &mut dyn Session, decided: Decided<'_>) -> Result<()> {
+    if session.execute(COMMIT, commit_record(decided))? == 1 {
+        return Ok(());
+    }
+    let (txn, _) = decided;
+    match register::standing(session, txn.incarnation)? {
+        Standing::Open => Err(Fault::from(Kind::Decided(txn))),
+        Standing::Closed | Standing::Gone => Err(Kind::IncarnationGone(txn.incarnation).into()),
+    }
+}

@@ -1,0 +1,252 @@
+//! The statements of a claim: the first tasks of a queue leave the line and become somebody's.
+//!
+//! A claim is a transaction by itself, of one statement, wherever nothing but the line and the claims has to be
+//! changed by it. A task with a unique key may give that up, so where there are such tasks it is a part of a larger one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio_postgres::Row;
+
+use super::error::Result;
+use super::given::{Reader, given_columns};
+use super::line;
+use super::pool::deferred;
+use super::reclaim::departed;
+use super::row::TaskRow;
+use super::session::Session;
+use super::value::Value;
+use crate::id::{ConsumerId, Token};
+use crate::time::Timestamp;
+
+/// Gives the first tasks of a queue to a consumer, unless something else has to be done before: a task is
+/// due, or somebody who holds claims has departed. It locks so many runs and leaves what it does not need of them;
+/// if that is much, in two halves, of which somebody else finds one while the other is being claimed.
+///
+/// This takes the runs out of the line, as `taken`.
+macro_rules! taking {
+    ($runs:literal) => {
+        concat!(
+            "WITH taken AS (
+         DELETE FROM @.ready WHERE ctid = ANY (ARRAY(
+             SELECT r.ctid FROM @.ready r WHERE r.queue = $1 AND r.rank >= $8
+                 AND NOT EXISTS (SELECT 1 FROM @.task d WHERE d.queue = $1 AND d.state = 2
+                     AND d.not_before <= $3)
+                 AND NOT EXISTS ",
+            departed!("$3", "$7"),
+            "
+             ORDER BY r.rank, r.first LIMIT ",
+            $runs,
+            " FOR UPDATE OF r SKIP LOCKED))
+         RETURNING rank, first, last),"
+        )
+    };
+}
+
+/// Inserts what is left of a run `r`, if that is there.
+macro_rules! rest {
+    ($left:literal) => {
+        concat!(
+            "rest AS (
+         INSERT INTO @.ready (queue, rank, first, last)
+         SELECT $1, r.rank, part.first, part.last
+         FROM (",
+            $left,
+            ") AS r
+         CROSS JOIN LATERAL (VALUES
+             (r.first, CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 ELSE r.last END),
+             (CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 + 1 END, r.last)
+         ) AS part (first, last)
+         WHERE part.first IS NOT NULL),"
+        )
+    };
+}
+
+/// Makes the runs `given` claims, and returns their tasks.
+macro_rules! giving {
+    () => {
+        concat!(
+            "held AS (
+         INSERT INTO @.claim (number, holder, token, first, last, claimed_at, queue, name)
+         SELECT pg_catalog.nextval('@.claim_number'), $4, $6 + place, first, last, $3, $1, $5 FROM given)
+     SELECT ",
+            given_columns!(),
+            ", $6 + g.place + t.seq - g.first FROM given g
+     CROSS JOIN LATERAL (
+         SELECT * FROM @.task t WHERE t.seq BETWEEN g.first AND g.last ORDER BY t.seq LIMIT 256) t"
+        )
+    };
+}
+
+/// Takes from the first `$9` runs.
+macro_rules! take {
+    () => {
+        concat!(
+            taking!("$9"),
+            "placed AS (
+         SELECT rank, first, last,
+             (sum(last - first + 1) OVER (ORDER BY rank, first ROWS UNBOUNDED PRECEDING))::bigint
+                 - (last - first + 1) AS place,
+             first = 1 + lag(last) OVER (ORDER BY rank, first) AS goes_on
+         FROM taken),",
+            rest!(
+                "SELECT rank, first + greatest($2 - place, 0) AS first, last FROM placed
+               WHERE place + last - first >= $2"
+            ),
+            "given AS MATERIALIZED (
+         SELECT min(first) AS first, max(last) AS last, min(place) AS place
+         FROM (SELECT first, least(last, first + $2 - place - 1) AS last, place,
+                   count(*) FILTER (WHERE goes_on IS NOT TRUE) OVER (ORDER BY place) AS run
+               FROM placed WHERE place < $2) AS cut
+         GROUP BY run, place / 128),",
+            giving!()
+        )
+    };
+}
+
+/// Takes from the first run. Each part of a statement takes its time to begin, and this has few.
+macro_rules! take_first {
+    () => {
+        concat!(
+            taking!("1"),
+            rest!("SELECT rank, first + $2 AS first, last FROM taken WHERE last - first >= $2"),
+            "given AS MATERIALIZED (
+         SELECT first, least(last, first + $2 - 1) AS last, 0 AS place FROM taken),",
+            giving!()
+        )
+    };
+}
+
+/// What makes a claim a transaction by itself: it need not wait for the disk, and fails by a division if a task has
+/// a unique key.
+macro_rules! by_itself {
+    () => {
+        concat!(
+            deferred!(),
+            "WHERE t.unique_key IS NULL OR 1 / (t.seq - t.seq) = 0"
+        )
+    };
+}
+
+/// The statements for runs of which several may be needed, and for one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Take {
+    pub(super) several: &'static str,
+    first: &'static str,
+    /// Whether what is taken stays so, whatever comes after it.
+    is_alone: bool,
+}
+
+/// As parts of a transaction.
+pub(super) const TAKE: Take = Take {
+    several: take!(),
+    first: take_first!(),
+    is_alone: false,
+};
+
+/// As transactions by themselves, which [fall short](super::error::Fault::fell_short) if a task has a unique key.
+pub(super) const TAKE_ALONE: Take = Take {
+    several: concat!(take!(), by_itself!()),
+    first: concat!(take_first!(), by_itself!()),
+    is_alone: true,
+};
+
+/// How many tasks a run of the line had when somebody looked last: so many runs are locked as are needed if the
+/// next ones are as long.
+pub(super) struct RunLength(AtomicUsize);
+
+impl Default for RunLength {
+    fn default() -> Self {
+        Self(AtomicUsize::new(line::RUN_MAX))
+    }
+}
+
+impl RunLength {
+    /// How many runs are likely to hold so many tasks.
+    pub(super) fn runs(&self, tasks: usize) -> usize {
+        tasks.div_ceil(self.0.load(Ordering::Relaxed)).max(1)
+    }
+
+    /// Notes the places, in their order, of tasks that were found.
+    pub(super) fn found(&self, places: impl Iterator<Item = (i64, i64)>) {
+        let (mut tasks, mut runs, mut last) = (0_usize, 0, None);
+        for (rank, seq) in places {
+            tasks += 1;
+            runs += usize::from(last != Some((rank, seq - 1)));
+            last = Some((rank, seq));
+        }
+        if let Some(length) = tasks.checked_div(runs) {
+            let length = length.clamp(1, line::RUN_MAX);
+            self.0.store(length, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes up to `count` tasks of the first so many runs, and returns them in their order.
+pub(super) fn take(
+    (session, take): (&mut dyn Session, Take),
+    (queue, count, runs): (&str, usize, usize),
+    (from, (consumer, own)): (i64, (&ConsumerId, &Value)),
+    now: Timestamp,
+) -> Result<Vec<(TaskRow, Token)>> {
+    let token = Token::next_of(consumer.incarnation, count);
+    let mut values = vec![
+        queue.into(),
+        Value::count(count),
+        now.into(),
+        consumer.incarnation.into(),
+        consumer.name.as_str().into(),
+        token.count.cast_signed().into(),
+        own.clone(),
+        from.into(),
+    ];
+    let rows = if runs == 1 {
+        session.query(take.first, values)?
+    } else {
+        values.push(Value::count(runs));
+        session.query(take.several, values)?
+    };
+    let mut found = read(&rows, Reader::new(queue, consumer), take.is_alone)?;
+    found.sort_by_key(|(task, _)| (task.rank, task.seq));
+    Ok(found)
+}
+
+/// Reads what was taken. If that cannot be taken back, one that cannot be read does not keep the others from being
+/// run: it stays claimed, which is known of it.
+fn read(rows: &[Row], mut reader: Reader<'_>, is_taken: bool) -> Result<Vec<(TaskRow, Token)>> {
+    let mut found = Vec::with_capacity(rows.len());
+    let mut unread = None;
+    for row in rows {
+        match reader.read(row) {
+            Ok(task) => found.push(task),
+            Err(fault) if is_taken => {
+                tracing::error!(?fault, "a task that cannot be read was claimed");
+                unread = Some(fault);
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    match unread {
+        Some(fault) if found.is_empty() => Err(fault),
+        _ => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_runs_are_locked_as_are_likely_to_be_needed() {
+        let length = RunLength::default();
+        assert_eq!(
+            (length.runs(1), length.runs(100), length.runs(129)),
+            (1, 1, 2)
+        );
+        length.found([(7, 1), (7, 2), (7, 4), (8, 5)].into_iter());
+        assert_eq!(length.runs(100), 100);
+        length.found((1..=10).map(|seq| (7, seq)));
+        assert_eq!(length.runs(100), 10);
+        length.found(std::iter::empty());
+        assert_eq!(length.runs(100), 10);
+    }
+}

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use votive::store::{Change, Claim, Inspect, Kind, Settlement, Verdict};
-use votive::task::{Counts, State};
+use votive::task::{Counts, Options, State, Unique};
 use votive_testbed::Redis;
 
 use crate::fixture::{Client, connect, done, eventually, insert, kind, server, tell};
@@ -39,6 +39,13 @@ fn release(claim: &Claim) -> Change {
         counts: Counts::default(),
         account: None,
     })
+}
+
+fn keyed(key: &str) -> Options {
+    Options {
+        unique: Some(Unique::new(key)),
+        ..Options::default()
+    }
 }
 
 /// Claims four of five tasks, ends two of them and pins a third; then the server is killed.
@@ -112,6 +119,32 @@ fn a_task_given_back_as_it_was_can_be_claimed_again_whatever_was_written_down_be
     let client = Client::new(server.address());
     assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
     assert_eq!(client.claim(1).unwrap()[0].record.id, task);
+}
+
+#[test]
+fn claims_that_free_a_key_outlive_the_server_and_are_ended_with_others() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    let keyed = |key: &str| client.record().with_options(keyed(key));
+    let tasks = vec![
+        insert(keyed("a")),
+        insert(client.record()),
+        insert(keyed("b")),
+    ];
+    client.apply_as(client.txn(), tasks).unwrap();
+    let claims = client.claim(3).unwrap();
+    client.apply(insert(keyed("a"))).unwrap();
+    client
+        .apply_as(client.txn(), claims.iter().map(done).collect())
+        .unwrap();
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
+    let again = client.claim(1).unwrap();
+    server.restart().unwrap();
+    let client = Client::new(server.address());
+    let found = client.store.get(again[0].record.id).unwrap().unwrap();
+    assert_eq!(found.record.state, State::Claimed);
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
+    assert_eq!(client.store.stats().unwrap().queues.len(), 1);
 }
 
 /// The file to which the server appends.

@@ -330,6 +330,23 @@ mod tests {
     }
 
     #[test]
+    fn the_first_part_of_a_script_hides_nothing_of_the_library() {
+        let parts = [PRELUDE, RULES, TASKS, CHANGES, OUTCOMES, STAGED];
+        let library: BTreeSet<_> = parts.into_iter().flat_map(library::names_defined).collect();
+        for first in [
+            include_str!("scripts/claim_plain.lua"),
+            include_str!("scripts/done_plain.lua"),
+        ] {
+            let names = library::names_defined(first);
+            let hidden: Vec<_> = names
+                .iter()
+                .filter(|name| library.contains(*name))
+                .collect();
+            assert!(hidden.is_empty(), "{hidden:?}");
+        }
+    }
+
+    #[test]
     fn the_scripts_know_the_table_of_states() {
         let mut rows = Rows::new();
         for event in Event::ALL {

@@ -2,7 +2,7 @@
 -- queues, each with how much is wanted. Returns the tasks, their bodies, and which of them were reclaimed. The
 -- first gets the first token, and so on.
 --
--- What a claim does most often: it gives out tasks of one queue that are Ready and plain, all by the same few
+-- What a claim does most often: it gives out tasks of one queue on which nothing hangs, or a key, all by the same few
 -- commands. Where there is anything else it has changed nothing, and `claim.lua` goes on.
 
 -- How much of each line is read at a time, if there are several.
@@ -41,13 +41,13 @@ local function lines_of(queue, want)
   for i, band in ipairs(bands) do
     local tail = cmsgpack.pack({ text(now), ARGV[4], queue, band })
     local glance = #bands == 1 and want or GLANCE
-    lines[i] = { key = ready_key(queue, band), tail = tail, glance = glance, taken = 0 }
+    lines[i] = { key = ready_key(queue, band), tail = tail, glance = glance, taken = 0, keyed = {} }
     read_on(lines[i])
   end
   return lines
 end
 
--- Takes from several lines in one order until there is enough. Returns members, and of each its rank and line.
+-- Takes from several lines in one order until there is enough: members, and of each its rank and line.
 local function take(lines, want)
   local members, ranks, from = {}, {}, {}
   local first, second = next_two(lines)
@@ -59,7 +59,7 @@ local function take(lines, want)
     if not first.seen[first.at] then read_on(first) end
     if not comes_before(first, second) then first, second = next_two(lines) end
   end
-  return members, ranks, from
+  return { members = members, ranks = ranks, from = from }
 end
 
 -- Whether a claim concerns more than what is Ready in one queue: another queue, an answer that was lost, what is
@@ -71,31 +71,78 @@ local function is_wider(queue)
     and (redis.call('HEXISTS', fences, ARGV[3]) == 1 or redis.call('ZCOUNT', due, '-inf', text(now)) > 0)
 end
 
--- Moves tasks from their lines to that of their holder, with tokens.
-local function move(queue, lines, members, ranks, from)
-  local holder, token_first, format = ARGV[3], tonumber(ARGV[6]), string.format
-  local held, kept = {}, {}
-  for i, member in ipairs(members) do
-    held[2 * i - 1], held[2 * i] = ranks[i], member
-    local token = format('%s%016x', holder, token_first + i - 1)
-    kept[2 * i - 1], kept[2 * i] = id_of(member), token .. string.sub(member, 1, 16) .. from[i].tail
-  end
-  for _, line in ipairs(lines) do
-    if line.taken > 0 then redis.call('ZREMRANGEBYRANK', line.key, 0, line.taken - 1) end
-  end
-  redis.call('ZADD', held_key(holder, queue), unpack(held))
-  redis.call('SADD', holds_key(holder), queue)
-  redis.call('HSET', claims, unpack(kept))
+-- Lists tasks, ranks and members in turn, as held.
+local function hold(queue, held)
+  redis.call('ZADD', held_key(ARGV[3], queue), unpack(held))
+  redis.call('SADD', holds_key(ARGV[3]), queue)
 end
 
--- The keys of tasks, and those of their bodies.
-local function keys_of(members)
-  local kept, bodies = {}, {}
-  for i, member in ipairs(members) do
-    local id = id_of(member)
-    kept[i], bodies[i] = task_key(id), body_key(id)
+local function token_of(number) return string.format('%s%016x', ARGV[3], ARGV[6] + number - 1) end
+
+-- Claims plain tasks. They are the first of their lines.
+local function give_plain(queue, found, lines)
+  local held, tokens = {}, {}
+  for i, member in ipairs(found.members) do
+    if not found.keyed[i] then
+      held[#held + 1], held[#held + 2] = found.ranks[i], member
+      tokens[#tokens + 1] = id_of(member)
+      tokens[#tokens + 1] = token_of(i) .. string.sub(member, 1, 16) .. found.from[i].tail
+    end
   end
-  return kept, bodies
+  for _, line in ipairs(lines) do
+    local count = line.taken - #line.keyed
+    if count > 0 then redis.call('ZREMRANGEBYRANK', line.key, '0', text(count - 1)) end
+  end
+  if #held > 0 then
+    hold(queue, held)
+    redis.call('HSET', claims, unpack(tokens))
+  end
+  keep_time()
+end
+
+-- Claims tasks that have a key, and frees it. Since others may take it, that is logged.
+local function give_keyed(queue, found, lines)
+  local held, writes, free = {}, {}, {}
+  for i, task in pairs(found.keyed) do
+    local member, line = found.members[i], found.from[i].keyed
+    if task.holds_key then free[#free + 1] = task.unique end
+    task.holds_key, task.state, task.holder, task.holder_name = nil, 'claimed', ARGV[3], ARGV[4]
+    task.token, task.claimed_at = token_of(i), text(now)
+    found.kept[i] = packed(task)
+    writes[#writes + 1], writes[#writes + 2] = task_key(id_of(member)), found.kept[i]
+    held[#held + 1], held[#held + 2] = found.ranks[i], member
+    line[#line + 1] = member
+  end
+  if #held == 0 then return end
+  redis.call('MSET', unpack(writes))
+  if #free > 0 then redis.call('HDEL', unique_keys, unpack(free)) end
+  for _, line in ipairs(lines) do
+    if #line.keyed > 0 then redis.call('ZREM', line.key, unpack(line.keyed)) end
+  end
+  hold(queue, held)
+  recount(queue, 'ready', -#held / 2)
+  recount(queue, 'claimed', #held / 2)
+  keep_time()
+end
+
+-- Reads the tasks that were found; returns whether all can be claimed here.
+local function read(found)
+  local task_keys, body_keys = {}, {}
+  for i, member in ipairs(found.members) do
+    local id = id_of(member)
+    task_keys[i], body_keys[i] = task_key(id), body_key(id)
+  end
+  found.kept, found.keyed = redis.call('MGET', unpack(task_keys)), {}
+  for i, kept in ipairs(found.kept) do
+    local kind = kept and string.sub(kept, 1, 1)
+    if kind == KEYED then
+      found.keyed[i] = cmsgpack.unpack(string.sub(kept, 2))
+    elseif kind ~= PLAIN then
+      return false
+    end
+  end
+  found.bodies = redis.call('MGET', unpack(body_keys))
+  return true
 end
 
 -- A claim is a sign of life. The lease is renewed when half of it is over, so that an idle claim seldom writes.
@@ -111,18 +158,12 @@ local function claim_plain(queue, want)
   if is_wider(queue) then return nil end
   live()
   local lines = lines_of(queue, want)
-  local members, ranks, from = take(lines, want)
-  if #members == 0 then return {} end
-  local task_keys, body_keys = keys_of(members)
-  local kept = redis.call('MGET', unpack(task_keys))
-  for i = 1, #members do
-    if not kept[i] or string.byte(kept[i]) ~= 46 then return nil end
-  end
-  unlogged(function()
-    move(queue, lines, members, ranks, from)
-    keep_time()
-  end)
-  return { kept, redis.call('MGET', unpack(body_keys)), {} }
+  local found = take(lines, want)
+  if #found.members == 0 then return {} end
+  if not read(found) then return nil end
+  give_keyed(queue, found, lines)
+  unlogged(function() give_plain(queue, found, lines) end)
+  return { found.kept, found.bodies, {} }
 end
 
 local claimed = claim_plain(ARGV[8], tonumber(ARGV[9]))

@@ -47,29 +47,33 @@ local function counted(state, queue) return state .. ':' .. queue end
 local function place(id, task) return string.format('%016d:%s', task.seq, id) end
 local function id_of(member) return string.sub(member, 18) end
 
--- Whether a task leaves without a trace once it is done: then neither the end of its claim nor that of the
--- task concerns anything but where it is listed.
-local function is_plain(task)
-  local hangs = task.group or task.unique or task.about or task.aliases or task.retention or task.pin
-  return task.state == 'ready' and not hangs
+-- The kinds of tasks that are claimed and ended many at a time: Ready and leaving no trace once done; the same with a
+-- unique key that nothing holds but what is pending; one of these two that is Claimed, which is logged.
+local PLAIN, KEYED, CLAIMED, OTHER = '.', ':', ';', '+'
+
+local function kind_of(task)
+  local hangs = task.group or task.about or task.aliases or task.retention or task.pin
+  if hangs or task.unique_runs or task.rest_enqueued or task.rest_ended then return OTHER end
+  if task.state == 'ready' then return task.unique and KEYED or PLAIN end
+  return task.state == 'claimed' and CLAIMED or OTHER
 end
 
--- A task as it is kept: `.` if it is plain and `+` otherwise, then its fields in MessagePack.
-local function packed(task) return (is_plain(task) and '.' or '+') .. cmsgpack.pack(task) end
+-- A task as it is kept: its kind, then its fields in MessagePack.
+local function packed(task) return kind_of(task) .. cmsgpack.pack(task) end
 
 -- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, then in
 -- MessagePack the time, the name of its holder, and the queue and priority of a task that is plain.
 local function packed_claim(logged, claim)
-  local rest = { claim.claimed_at, claim.holder_name }
-  if is_plain(logged) then rest[3], rest[4] = logged.queue, logged.priority end
-  return claim.token .. string.format('%016d', logged.seq) .. cmsgpack.pack(rest)
+  local tail = { claim.claimed_at, claim.holder_name }
+  if kind_of(logged) == PLAIN then tail[3], tail[4] = logged.queue, logged.priority end
+  return claim.token .. string.format('%016d', logged.seq) .. cmsgpack.pack(tail)
 end
 
 local function add_claim(task, claim)
-  local rest = cmsgpack.unpack(string.sub(claim, 49))
+  local tail = cmsgpack.unpack(string.sub(claim, 49))
   task.state, task.unlogged = 'claimed', '1'
   task.holder, task.token = string.sub(claim, 1, 16), string.sub(claim, 1, 32)
-  task.claimed_at, task.holder_name = rest[1], rest[2]
+  task.claimed_at, task.holder_name = tail[1], tail[2]
 end
 
 local function load(id)
@@ -148,14 +152,18 @@ local function leave_line(id, task)
   end
 end
 
--- As what a task is counted: pinned claims apart from others, which tells how many are not logged. The counts
--- are beside the clock, so that one command writes both.
-local function count(task, by)
-  local state = task.state == 'claimed' and task.pin and 'pinned' or task.state
-  local field = counted(state, task.queue)
+-- Counts so many tasks more or less of a queue in one state. The counts are beside the clock, so that one command writes
+-- both.
+local function recount(queue, state, by)
+  local field = counted(state, queue)
   if redis.call('HINCRBY', meta, field, by) > 0 then return end
   redis.call('HDEL', meta, field)
-  if state == 'ready' then redis.call('UNLINK', bands_key(task.queue)) end
+  if state == 'ready' then redis.call('UNLINK', bands_key(queue)) end
+end
+
+-- As what a task is counted: pinned claims apart from others, which tells how many are not logged.
+local function count(task, by)
+  recount(task.queue, task.state == 'claimed' and task.pin and 'pinned' or task.state, by)
 end
 
 local function counted_as(state, queue)

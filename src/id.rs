@@ -295,7 +295,7 @@ impl Token {
     }
 
     /// Mints tokens for so many claims, whose counts follow each other, and returns the first.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(crate) fn next_of(incarnation: Incarnation, claims: usize) -> Self {
         Self {
             incarnation,

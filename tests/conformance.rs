@@ -133,7 +133,8 @@ mod sqlite {
     votive::conformance!(Sqlite(tempfile::tempdir().unwrap()));
 }
 
-mod redis {
+/// Stores on a server that speaks the protocol of Redis.
+mod redis_server {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::{Arc, LazyLock};
 
@@ -141,31 +142,33 @@ mod redis {
     use votive::store::Store;
     use votive::store::redis::{Options, RedisStore};
     use votive::time::ManualClock;
-    use votive_testbed::{Redis, or_skip, redis};
+    use votive_testbed::Redis;
 
-    static SERVER: LazyLock<Option<Redis>> =
-        LazyLock::new(|| or_skip(Redis::start(redis::Options::default())));
     static CASES: AtomicU32 = AtomicU32::new(0);
 
-    /// A store of its own on the server that all cases share.
-    struct Case(String);
+    /// A store of its own on a server that all cases share.
+    pub(crate) struct Case {
+        name: String,
+        server: &'static LazyLock<Option<Redis>>,
+    }
 
     impl Case {
-        fn new() -> Self {
-            Self(format!("case-{}", CASES.fetch_add(1, Ordering::Relaxed)))
+        pub(crate) fn new(server: &'static LazyLock<Option<Redis>>) -> Self {
+            let name = format!("case-{}", CASES.fetch_add(1, Ordering::Relaxed));
+            Self { name, server }
         }
     }
 
     impl Harness for Case {
         fn is_available(&self) -> bool {
-            SERVER.is_some()
+            self.server.is_some()
         }
 
         fn open(&self, clock: &ManualClock) -> Arc<dyn Store> {
-            let server = SERVER.as_ref().unwrap().address();
+            let server = self.server.as_ref().unwrap().address();
             let options = Options::tcp(server.ip().to_string(), server.port());
             let patient = options.response_timeout(std::time::Duration::from_secs(120));
-            let options = patient.name(&self.0).clock(clock.clone());
+            let options = patient.name(&self.name).clock(clock.clone());
             Arc::new(RedisStore::open(options).unwrap())
         }
 
@@ -180,8 +183,32 @@ mod redis {
             Some(self.open(clock))
         }
     }
+}
 
-    votive::conformance!(Case::new());
+mod redis {
+    use std::sync::LazyLock;
+
+    use votive_testbed::{Redis, or_skip, redis};
+
+    use crate::redis_server::Case;
+
+    static SERVER: LazyLock<Option<Redis>> =
+        LazyLock::new(|| or_skip(Redis::start(redis::Options::default())));
+
+    votive::conformance!(Case::new(&SERVER));
+}
+
+mod valkey {
+    use std::sync::LazyLock;
+
+    use votive_testbed::{Redis, or_skip, redis};
+
+    use crate::redis_server::Case;
+
+    static SERVER: LazyLock<Option<Redis>> =
+        LazyLock::new(|| or_skip(Redis::start(redis::Options::valkey())));
+
+    votive::conformance!(Case::new(&SERVER));
 }
 
 mod postgres {

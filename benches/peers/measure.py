@@ -33,6 +33,7 @@ def peers(home):
     node_peer = lambda name: node + [home / f"node/{name}.cjs"]
     return [
         ("effectum 0.7.0", [rust / "effectum-peer"], [], "sqlite", "rollback journal, commits in groups", [one, many, *drains]),
+        ("apalis 1.0.0", [rust / "apalis-peer"], [], "memory", f"a channel; {at_most_once}", [one, *drains]),
         ("Huey 3.5.4", huey, ["sqlite"], "sqlite", f"fsync=True; {at_most_once}", [one, *drains, latency]),
         ("Huey 3.5.4", huey, ["memory"], "memory", at_most_once, [one, *drains]),
         ("Huey 3.5.4", huey, ["redis"], "redis", at_most_once, [one, *drains, latency]),

@@ -1,10 +1,12 @@
 //! What a producer says about a task beside its payload. Fixed once the task is enqueued.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{self, CodecError};
 use crate::id::TaskId;
 use crate::task::{FollowUp, RetryPolicy};
 use crate::time::Timestamp;
@@ -235,6 +237,12 @@ impl Options {
         self.group_limit.unwrap_or(1)
     }
 
+    /// Whether these are the default options, by the look of the pointer or else of all of them.
+    pub(crate) fn are_usual(self: &Arc<Self>) -> bool {
+        let usual = Self::usual();
+        Arc::ptr_eq(self, &usual) || *self == usual
+    }
+
     /// Shares the options; those that are the default ones take no room of their own.
     #[must_use]
     pub fn shared(self) -> Arc<Self> {
@@ -245,6 +253,30 @@ impl Options {
             Arc::new(self)
         }
     }
+}
+
+/// The usual options as they are encoded, if they can be.
+fn usual_bytes() -> Option<&'static [u8]> {
+    static BYTES: LazyLock<Option<Vec<u8>>> =
+        LazyLock::new(|| codec::encode(&*Options::usual()).ok());
+    BYTES.as_deref()
+}
+
+/// Encodes options; the usual ones have been already.
+pub(crate) fn encoded(options: &Arc<Options>) -> Result<Cow<'static, [u8]>, CodecError> {
+    let is_usual = Arc::ptr_eq(options, &Options::usual());
+    match usual_bytes().filter(|_| is_usual) {
+        Some(bytes) => Ok(bytes.into()),
+        None => Ok(codec::encode(&**options)?.into()),
+    }
+}
+
+/// Decodes options; the usual ones are known by their bytes.
+pub(crate) fn decoded(bytes: &[u8]) -> Result<Arc<Options>, CodecError> {
+    if usual_bytes() == Some(bytes) {
+        return Ok(Options::usual());
+    }
+    codec::decode::<Options>(bytes).map(Options::shared)
 }
 
 impl Default for Options {
@@ -295,6 +327,31 @@ pub(crate) mod shared {
     }
 }
 
+/// Options as they are encoded where most are the default ones, of which nothing is said.
+#[cfg(feature = "file")]
+pub(crate) mod unusual {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Options;
+
+    pub(crate) fn serialize<S: Serializer>(
+        options: &Arc<Options>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let said = Some(&**options).filter(|_| !options.are_usual());
+        said.serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<Options>, D::Error> {
+        let said = Option::deserialize(from)?;
+        Ok(said.map_or_else(Options::usual, Arc::new))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,5 +369,20 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(*options.clone().shared(), options);
+    }
+
+    #[test]
+    fn options_come_back_from_their_bytes_and_usual_ones_shared() {
+        let other = Arc::new(Options {
+            priority: 3,
+            ..Options::default()
+        });
+        for options in [Options::usual(), other] {
+            let bytes = encoded(&options).unwrap();
+            assert_eq!(*bytes, *codec::encode(&*options).unwrap());
+            assert_eq!(decoded(&bytes).unwrap(), options);
+        }
+        let bytes = codec::encode(&Options::default()).unwrap();
+        assert!(Arc::ptr_eq(&decoded(&bytes).unwrap(), &Options::usual()));
     }
 }

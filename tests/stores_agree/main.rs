@@ -65,7 +65,16 @@ proptest! {
 /// down is read again in the end, by a server that was killed: claims may be gone, and nothing else.
 #[test]
 fn redis_answers_as_memory_does() {
-    let Some(server) = or_skip(Redis::start(votive_testbed::redis::Options::default())) else {
+    answers_as_memory_does(votive_testbed::redis::Options::default());
+}
+
+#[test]
+fn valkey_answers_as_memory_does() {
+    answers_as_memory_does(votive_testbed::redis::Options::valkey());
+}
+
+fn answers_as_memory_does(options: votive_testbed::redis::Options) {
+    let Some(server) = or_skip(Redis::start(options)) else {
         return;
     };
     let open = |name: &str, clock: Option<&ManualClock>| {

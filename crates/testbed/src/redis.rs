@@ -12,10 +12,13 @@ use crate::program;
 use crate::server::{Kind, Server};
 use crate::tls::Certificate;
 
+/// Names the program that is taken for Redis: `valkey-server` has all tests of Redis try Valkey.
+const PROGRAM: &str = "VOTIVE_REDIS_PROGRAM";
+
 /// How a server is set up: every write on disk before its answer, unless a setting says otherwise.
 #[derive(Debug, Clone)]
 pub struct Options {
-    program: &'static str,
+    program: String,
     settings: Vec<(String, String)>,
     password: Option<String>,
     is_encrypted: bool,
@@ -24,7 +27,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            program: "redis-server",
+            program: std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned()),
             settings: Vec::new(),
             password: None,
             is_encrypted: false,
@@ -37,7 +40,7 @@ impl Options {
     #[must_use]
     pub fn valkey() -> Self {
         Self {
-            program: "valkey-server",
+            program: "valkey-server".to_owned(),
             ..Self::default()
         }
     }
@@ -80,7 +83,7 @@ impl Redis {
     /// # Errors
     /// If the program is missing, or does not start.
     pub fn start(options: Options) -> Result<Self> {
-        let path = program::require(options.program, options.program.starts_with("valkey"))?;
+        let path = program::require(&options.program, options.program.starts_with("valkey"))?;
         let folder = tempfile::Builder::new().prefix("redis-").tempdir();
         let folder = folder.map_err(Error::system("make a folder"))?.keep();
         if options.is_encrypted {
@@ -220,7 +223,7 @@ impl Program {
 
 impl Kind for Program {
     fn name(&self) -> &str {
-        self.options.program
+        &self.options.program
     }
 
     fn end(&self) -> &'static str {

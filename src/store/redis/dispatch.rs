@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redis::Value;
-use serde::Serialize;
 
 use super::error::{Fault, Result};
 use super::script::{self, Arguments, Step};
-use super::{RedisStore, reply, wire};
+use super::{RedisStore, kept, reply, wire};
 use crate::id::{Incarnation, TaskId, Token};
 use crate::store::{
     self, Arrival, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence,
@@ -22,14 +21,8 @@ const CLAIMS_MAX: usize = 256;
 
 /// A claim whose answer was lost: whatever it gave out, nobody knows of.
 pub(super) struct Disowned {
-    incarnation: Incarnation,
-    tokens: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Want<'r> {
-    queue: &'r str,
-    count: usize,
+    /// The first and the last of its tokens.
+    tokens: [Token; 2],
 }
 
 impl Dispatch for RedisStore {
@@ -97,70 +90,84 @@ impl RedisStore {
         }
         self.disown()?;
         let wants = request.wants.iter().filter(|want| want.count > 0);
-        let wants: Vec<_> = wants
-            .map(|want| Want {
-                queue: &want.queue,
-                count: want.count.min(CLAIMS_MAX),
-            })
-            .collect();
-        let count = wants.iter().map(|want| want.count).sum::<usize>();
-        let tokens = (0..count.min(CLAIMS_MAX)).map(|_| Token::next(consumer.incarnation));
-        let tokens: Vec<_> = tokens.map(wire::token_text).collect();
+        let wants = wants.map(|want| (&want.queue, want.count.min(CLAIMS_MAX)));
+        let count = wants.clone().map(|(_, count)| count).sum::<usize>();
+        let count = count.min(CLAIMS_MAX);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let first = Token::next_of(consumer.incarnation, count);
         let arguments = Arguments::default()
             .shown(consumer.incarnation)
             .with(&consumer.name)
             .shown(request.lease.as_micros())
-            .with(serde_json::to_string(&tokens)?)
-            .with(serde_json::to_string(&wants)?);
+            .shown(first.count)
+            .shown(count);
+        let arguments = wants.fold(arguments, |arguments, (queue, count)| {
+            arguments.with(queue).shown(count)
+        });
         let answer = self.link.write(&script::CLAIM, CLAIM, now, arguments);
-        if answer
-            .as_ref()
-            .is_err_and(|fault| fault.kind == Kind::Unknown)
-        {
-            self.disowned.lock().push(Disowned {
-                incarnation: consumer.incarnation,
-                tokens,
-            });
+        let is_lost = |fault: &Fault| fault.kind == Kind::Unknown;
+        if answer.as_ref().is_err_and(is_lost) {
+            let tokens = [first, nth(first, count - 1)];
+            self.disowned.lock().push(Disowned { tokens });
         }
-        let claims = reply::list(answer?)?;
-        claims
-            .into_iter()
-            .map(|claim| read_claim(claim, now))
-            .collect()
+        read_claims(answer?, first, now)
     }
 
     /// Gives back what was claimed by calls whose answers were lost. Until that is done nothing more is
     /// claimed: the tasks would be nobody's for as long as this process lives.
     fn disown(&self) -> Result<()> {
         loop {
-            let Some(lost) = self.disowned.lock().pop() else {
+            let Some(disowned) = self.disowned.lock().pop() else {
                 return Ok(());
             };
+            let [first, last] = disowned.tokens;
             let arguments = Arguments::default()
-                .shown(lost.incarnation)
-                .with(serde_json::to_string(&lost.tokens)?);
+                .shown(first.incarnation)
+                .with(wire::token_text(first))
+                .with(wire::token_text(last));
             if let Err(fault) = self.link.run(&script::DISOWN, arguments) {
-                self.disowned.lock().push(lost);
+                self.disowned.lock().push(disowned);
                 return Err(fault);
             }
         }
     }
 }
 
-fn read_claim(value: Value, now: Timestamp) -> Result<Claim> {
+/// The token that comes so many after another.
+fn nth(first: Token, after: usize) -> Token {
+    Token {
+        count: first.count + after as u64,
+        ..first
+    }
+}
+
+/// Reads what a claim gave out: tasks, their bodies, and the numbers of those that were reclaimed.
+fn read_claims(value: Value, first: Token, now: Timestamp) -> Result<Vec<Claim>> {
     let parts = reply::list(value)?;
-    let [token, is_reclaimed, fields, body, id] = &parts[..] else {
-        return Err(Fault::corrupt("a claim is incomplete"));
+    let [Value::Array(tasks), Value::Array(bodies), reclaimed] = &parts[..] else {
+        // A table without entries is an empty list.
+        return match &parts[..] {
+            [] => Ok(Vec::new()),
+            _ => Err(Fault::corrupt("a claim is incomplete")),
+        };
     };
-    let record = wire::listed(fields, body, &reply::text(id)?)?.record;
-    let arrival = match record.options.expires_at {
-        Some(at) if at <= now => Arrival::Expired,
-        _ if reply::number(is_reclaimed)? > 0 => Arrival::Reclaimed,
-        _ => Arrival::Fresh,
+    let reclaimed = reply::list(reclaimed.clone())?;
+    let reclaimed: Vec<usize> = reclaimed.iter().map(reply::parsed).collect::<Result<_>>()?;
+    let read = |(place, (task, body)): (usize, (&Value, &Value))| {
+        let record = kept::claimed(task, body)?;
+        let arrival = match record.options.expires_at {
+            Some(at) if at <= now => Arrival::Expired,
+            _ if reclaimed.contains(&(place + 1)) => Arrival::Reclaimed,
+            _ => Arrival::Fresh,
+        };
+        Ok(Claim {
+            record,
+            token: nth(first, place),
+            arrival,
+        })
     };
-    Ok(Claim {
-        token: wire::read_token(token)?,
-        arrival,
-        record,
-    })
+    let claims = tasks.iter().zip(bodies).enumerate().map(read);
+    claims.collect()
 }

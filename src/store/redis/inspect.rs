@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::error::{Fault, Result};
 use super::script::{self, Arguments};
-use super::{RedisStore, reply, wire};
+use super::{RedisStore, kept, reply};
 use crate::id::{StoreId, TaskId};
 use crate::store::{
     self, Capabilities, Cursor, Filter, Inspect, Kind, Listed, Page, QueueStats, Stats,
@@ -34,9 +34,9 @@ impl Inspect for RedisStore {
     fn get(&self, task: TaskId) -> store::Result<Option<Listed>> {
         let get = || -> Result<_> {
             let arguments = Arguments::default().shown(task);
-            match &reply::list(self.link.run(&script::GET, arguments)?)?[..] {
-                [fields, body, id] => wire::listed(fields, body, &reply::text(id)?).map(Some),
-                _ => Ok(None),
+            match self.link.run(&script::GET, arguments)? {
+                Value::Array(parts) if parts.is_empty() => Ok(None),
+                found => Ok(Some(kept::shown(found)?.1)),
             }
         };
         get().map_err(|fault| fault.during("find a task"))
@@ -146,14 +146,7 @@ impl RedisStore {
             .with(filter.about.clone().unwrap_or_default())
             .shown(LOOKS_MAX);
         let page = reply::list(self.link.run(&script::SCAN, arguments)?)?;
-        let read = |task: Value| match &reply::list(task)?[..] {
-            [fields, body, id] => {
-                let listed = wire::listed(fields, body, &reply::text(id)?)?;
-                Ok((wire::sequence(fields)?, listed))
-            }
-            _ => Err(Fault::corrupt("a task is incomplete")),
-        };
-        page.into_iter().map(read).collect()
+        page.into_iter().map(kept::shown).collect()
     }
 
     fn numbers(&self) -> Result<Stats> {

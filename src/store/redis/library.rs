@@ -31,17 +31,48 @@ impl<'l> Unit<'l> {
     }
 }
 
-/// Returns the code of a script whose own part is `own`, after what that needs of `parts`, in their order.
+/// Returns the code of a script whose own parts are `own`, each after what it needs of `parts`, in their order, and
+/// what those before it have not. So one that returns early spares the server what only the next need.
 /// Of the functions in tables it has those in `entries`, or all if none are named.
-pub(super) fn assemble(parts: &[&str], entries: &[&str], own: &str) -> String {
+pub(super) fn assemble(parts: &[&str], entries: &[&str], own: &[&str]) -> String {
     let mut left: Vec<_> = parts.iter().copied().flat_map(units).enumerate().collect();
+    let mut code = String::new();
+    for own in own {
+        let (needed, rest) = needed_by(own, entries, left);
+        code.extend(needed.into_values());
+        code.push_str(own);
+        left = rest;
+    }
+    code
+}
+
+/// The names that a part of a script defines, beside those of the library, of which none may be among them: what the next
+/// part needs of the library would take it for its own.
+#[cfg(test)]
+pub(super) fn names_defined(own: &str) -> Vec<String> {
+    let units = units(own).into_iter();
+    units
+        .flat_map(|unit| unit.names)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The units of a library, each with its place in it.
+type Units<'l> = Vec<(usize, Unit<'l>)>;
+
+/// Tells what a script needs of the library from what it does not.
+fn needed_by<'l>(
+    own: &'l str,
+    entries: &[&str],
+    mut left: Units<'l>,
+) -> (BTreeMap<usize, &'l str>, Units<'l>) {
     let mut mentioned: HashSet<_> = words(own).collect();
     let mut needed = BTreeMap::new();
     loop {
         let is_needed = |(_, unit): &(usize, Unit<'_>)| unit.is_needed(&mentioned, entries);
-        let (found, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(is_needed);
+        let (found, rest): (Units<'_>, Units<'_>) = left.into_iter().partition(is_needed);
         if found.is_empty() {
-            return needed.into_values().chain([own]).collect();
+            return (needed, rest);
         }
         for (place, unit) in found {
             mentioned.extend(words(unit.text));
@@ -93,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_script_has_what_it_mentions_and_what_that_mentions() {
-        let code = assemble(&[FILE], &[], "return outer()\n");
+        let code = assemble(&[FILE], &[], &["return outer()\n"]);
         for needed in ["local limit, other", "function inner()", "function outer()"] {
             assert!(code.contains(needed), "{code}");
         }
@@ -103,14 +134,25 @@ mod tests {
     }
 
     #[test]
+    fn what_only_the_second_part_needs_comes_after_the_first() {
+        let own = ["if inner() then return 1 end\n", "return unused(inner())\n"];
+        let code = assemble(&[FILE], &[], &own);
+        let at = |text: &str| code.find(text).unwrap();
+        assert!(
+            at("function inner()") < at("return 1") && at("return 1") < at("function unused()")
+        );
+        assert_eq!(code.matches("function inner()").count(), 1, "{code}");
+    }
+
+    #[test]
     fn what_is_in_strings_and_comments_is_not_mentioned() {
         let own = "return 'unused', outer() -- not inner, but unused\n";
-        assert!(!assemble(&[FILE], &[], own).contains("function unused()"));
+        assert!(!assemble(&[FILE], &[], &[own]).contains("function unused()"));
     }
 
     #[test]
     fn a_table_has_the_functions_that_are_named() {
-        let code = assemble(&[FILE], &["one"], "return table[ARGV[1]]()\n");
+        let code = assemble(&[FILE], &["one"], &["return table[ARGV[1]]()\n"]);
         assert!(code.contains("table.one"), "{code}");
         assert!(code.contains("function outer()"), "{code}");
         assert!(!code.contains("unused() return"), "{code}");
@@ -118,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_table_has_all_its_functions_if_none_is_named() {
-        let code = assemble(&[FILE], &[], "return table[ARGV[1]]()\n");
+        let code = assemble(&[FILE], &[], &["return table[ARGV[1]]()\n"]);
         assert!(
             code.contains("table.one") && code.contains("table.two"),
             "{code}"

@@ -19,6 +19,7 @@ mod dispatch;
 mod error;
 mod foreign;
 mod inspect;
+mod kept;
 mod library;
 mod notify;
 mod options;

@@ -1,5 +1,5 @@
-//! The commonest batch: new tasks of one queue that nothing keeps from being Ready at once. It has a script of
-//! its own, which is told no more than it needs.
+//! The commonest batches: new tasks of one queue that nothing keeps from being Ready at once, and tasks that are done.
+//! They have scripts of their own, which are told no more than they need.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,9 +8,10 @@ use redis::Value;
 
 use super::error::Result;
 use super::script::Arguments;
+use super::{kept, wire};
 use crate::codec;
-use crate::store::{Batch, Change, lifecycle};
-use crate::task::{Options, Record, State};
+use crate::store::{Batch, Change, Verdict, lifecycle};
+use crate::task::{Counts, Options, Record, State};
 
 /// The most tasks of such a batch: the script names them all in one command.
 const TASKS_MAX: usize = 1_000;
@@ -61,11 +62,31 @@ impl<'b> Plain<'b> {
             arguments = arguments
                 .shown(record.id)
                 .shown(record.options.priority)
-                .micros(record.options.retention)
+                .with(kept::new(record))
                 .with(codec::encode(record)?);
         }
         Ok(arguments)
     }
+}
+
+/// Makes the arguments of the script for tasks that are done and leave nothing to write down, after those that `head`
+/// makes; `None` if a batch has more to say, or is more than the script names in one command.
+pub(super) fn done(batch: &Batch, head: impl FnOnce() -> Arguments) -> Option<Arguments> {
+    let is_done = |change: &Change| match change {
+        Change::Settle(settlement) => {
+            let is_bare = settlement.account.is_none() && settlement.counts == Counts::default();
+            settlement.verdict == Verdict::Done && is_bare
+        }
+        _ => false,
+    };
+    let is_such = batch.changes.len() <= TASKS_MAX && batch.changes.iter().all(is_done);
+    if !is_such || batch.is_empty() {
+        return None;
+    }
+    Some(batch.settlements().fold(head(), |arguments, settlement| {
+        let token = wire::token_text(settlement.token);
+        arguments.shown(settlement.task).with(token)
+    }))
 }
 
 /// Whether the script did what it was told. Otherwise it has found something that it does not know, and has

@@ -26,7 +26,7 @@ pub(super) struct Script {
     is_read: bool,
 }
 
-/// What a script is made of, in its order; its own file is last.
+/// What a script is made of, in its order; each of its own files comes after what it needs of these.
 const PRELUDE: &str = include_str!("scripts/prelude.lua");
 const RULES: &str = include_str!("scripts/rules.lua");
 const TASKS: &str = include_str!("scripts/tasks.lua");
@@ -91,11 +91,11 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($id:ident $mode:ident $file:literal $([$($entry:literal)*])?: $($part:ident)*;)*) => {
+    ($($id:ident $mode:ident $($file:literal)+ $([$($entry:literal)*])?: $($part:ident)*;)*) => {
         $(pub(super) static $id: LazyLock<Script> = LazyLock::new(|| {
-            let own = include_str!(concat!("scripts/", $file, ".lua"));
-            let code = library::assemble(&[PRELUDE, $($part,)*], &[$($($entry,)*)?], own);
-            Script::new($file, Mode::$mode, &code)
+            let own = [$(include_str!(concat!("scripts/", $file, ".lua")),)+];
+            let code = library::assemble(&[PRELUDE, $($part,)*], &[$($($entry,)*)?], &own);
+            Script::new(concat!($($file,)+), Mode::$mode, &code)
         });)*
     };
 }
@@ -112,10 +112,10 @@ scripts! {
     APPLY Takes "apply": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY_SETTLEMENT Gives "apply": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY_INSERTS Takes "apply" ["insert"]: RULES TASKS CHANGES OUTCOMES STAGED;
-    APPLY_DONE Gives "apply" ["settle" "done"]: RULES TASKS CHANGES OUTCOMES STAGED;
+    DONE Gives "done_plain" "done" ["settle" "done"]: RULES TASKS CHANGES OUTCOMES STAGED;
     FORGETTABLE Gives "forgettable": OUTCOMES STAGED;
     IN_DOUBT Reads "in_doubt": OUTCOMES STAGED;
-    CLAIM Gives "claim": RULES TASKS;
+    CLAIM Gives "claim_plain" "claim": RULES TASKS;
     DISOWN Gives "disown": RULES TASKS;
     EXTEND Gives "extend": RULES TASKS;
     RENEW Gives "renew":;
@@ -327,6 +327,23 @@ mod tests {
             (event.to_owned(), from.to_owned(), to.to_owned())
         };
         table.lines().map(row).collect()
+    }
+
+    #[test]
+    fn the_first_part_of_a_script_hides_nothing_of_the_library() {
+        let parts = [PRELUDE, RULES, TASKS, CHANGES, OUTCOMES, STAGED];
+        let library: BTreeSet<_> = parts.into_iter().flat_map(library::names_defined).collect();
+        for first in [
+            include_str!("scripts/claim_plain.lua"),
+            include_str!("scripts/done_plain.lua"),
+        ] {
+            let names = library::names_defined(first);
+            let hidden: Vec<_> = names
+                .iter()
+                .filter(|name| library.contains(*name))
+                .collect();
+            assert!(hidden.is_empty(), "{hidden:?}");
+        }
     }
 
     #[test]

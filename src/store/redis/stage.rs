@@ -94,7 +94,7 @@ impl RedisStore {
     ) -> Result<()> {
         let batch = WireBatch::new(batch)?;
         let script = match batch.shape {
-            Shape::Done | Shape::Settlement => &script::STAGE_SETTLEMENT,
+            Shape::Settlement => &script::STAGE_SETTLEMENT,
             Shape::Inserts | Shape::Mixed => &script::STAGE,
         };
         let arguments = Arguments::default()
@@ -151,19 +151,24 @@ impl RedisStore {
         head: impl Fn() -> Arguments,
         now: Timestamp,
     ) -> Result<Applied> {
+        let timed = || head().with(self.link.clock.known().map_or("1", |_| ""));
         if let Some(plain) = Plain::of(batch)? {
-            let wants_time = self.link.clock.known().is_none();
-            let arguments = head().with(if wants_time { "1" } else { "" });
-            let arguments = plain.add_to(arguments)?;
+            let arguments = plain.add_to(timed())?;
             let answer = self.link.write(&script::INSERT, APPLY, now, arguments)?;
             if plain::is_done(&answer) {
                 return Ok(Applied::default());
             }
         }
+        if let Some(arguments) = plain::done(batch, timed) {
+            let answer = self.link.write(&script::DONE, APPLY, now, arguments)?;
+            // Such tasks merge with nothing.
+            return plain::is_done(&answer)
+                .then(Applied::default)
+                .ok_or_else(|| Fault::unexpected(&answer));
+        }
         let batch = WireBatch::new(batch)?;
         let script = match batch.shape {
             Shape::Inserts => &script::APPLY_INSERTS,
-            Shape::Done => &script::APPLY_DONE,
             Shape::Settlement => &script::APPLY_SETTLEMENT,
             Shape::Mixed => &script::APPLY,
         };

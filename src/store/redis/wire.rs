@@ -1,20 +1,17 @@
-//! The forms in which batches go to the scripts and tasks come back.
+//! The form in which batches go to the scripts.
 //!
 //! A script is told a batch as JSON; what it only keeps — the record as its producer made it, accounts,
 //! values of marks — goes beside it as numbered blobs, which it does not look into.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::Value;
 use serde::Serialize;
 
-use super::error::{Fault, Result};
-use super::reply;
+use super::error::Result;
 use super::script::Arguments;
 use crate::codec;
-use crate::id::{ConsumerId, Incarnation, Token};
-use crate::store::{Amendment, Batch, Change, Listed, Settlement, Verdict, lifecycle};
+use crate::id::Token;
+use crate::store::{Amendment, Batch, Change, Settlement, Verdict, lifecycle};
 use crate::task::{DeadReason, Hold, OnDuplicate, Record, State, StateSet};
 use crate::time::Timestamp;
 
@@ -30,8 +27,6 @@ pub(super) struct WireBatch {
 pub(super) enum Shape {
     /// New tasks and nothing else.
     Inserts,
-    /// Tasks that are done and nothing else.
-    Done,
     /// What gives more room than it takes.
     Settlement,
     /// Anything.
@@ -40,19 +35,9 @@ pub(super) enum Shape {
 
 impl Shape {
     fn of(batch: &Batch) -> Self {
-        let all = |is_such: fn(&Change) -> bool| batch.changes.iter().all(is_such);
-        if all(|change| matches!(change, Change::Insert(_))) {
+        let is_insert = |change: &Change| matches!(change, Change::Insert(_));
+        if batch.changes.iter().all(is_insert) {
             Self::Inserts
-        } else if all(|change| {
-            matches!(
-                change,
-                Change::Settle(Settlement {
-                    verdict: Verdict::Done,
-                    ..
-                })
-            )
-        }) {
-            Self::Done
         } else if batch.inserts().next().is_none() && batch.settlements().next().is_some() {
             Self::Settlement
         } else {
@@ -381,112 +366,4 @@ fn micros(at: Timestamp) -> String {
 /// The text form of a token: the texts of tokens sort as the tokens do.
 pub(super) fn token_text(token: Token) -> String {
     format!("{}{:016x}", token.incarnation, token.count)
-}
-
-fn token(text: &str) -> Option<Token> {
-    let (incarnation, count) = text.split_at_checked(16)?;
-    Some(Token {
-        incarnation: incarnation.parse().ok()?,
-        count: u64::from_str_radix(count, 16).ok()?,
-    })
-}
-
-/// The fields of a task, as a script returned them.
-struct Fields(BTreeMap<String, Vec<u8>>);
-
-impl Fields {
-    fn read(value: &Value) -> Result<Self> {
-        let Value::Array(flat) = value else {
-            return Err(Fault::unexpected(value));
-        };
-        let pairs = flat.chunks_exact(2).map(|pair| match pair {
-            [name, value] => Ok((reply::text(name)?, reply::bytes(value)?.to_vec())),
-            _ => Err(Fault::unexpected(value)),
-        });
-        Ok(Self(pairs.collect::<Result<_>>()?))
-    }
-
-    fn text(&self, name: &str) -> Result<Option<&str>> {
-        let text = self.0.get(name).map(|bytes| std::str::from_utf8(bytes));
-        text.transpose()
-            .map_err(|_| Fault::corrupt(format!("its field `{name}` is not a text")))
-    }
-
-    fn parsed<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
-        let text = self.text(name)?;
-        let unread = |text| Fault::corrupt(format!("its field `{name}` is `{text}`"));
-        text.map(|text| text.parse().map_err(|_| unread(text)))
-            .transpose()
-    }
-
-    fn at(&self, name: &str) -> Result<Option<Timestamp>> {
-        Ok(self.parsed(name)?.map(Timestamp::from_micros))
-    }
-
-    fn count(&self, name: &str) -> Result<u32> {
-        Ok(self.parsed(name)?.unwrap_or(0))
-    }
-}
-
-/// Reads a task from its fields and its body.
-pub(super) fn listed(fields: &Value, body: &Value, id: &str) -> Result<Listed> {
-    let read = || read_task(&Fields::read(fields)?, body);
-    read().map_err(|fault| fault.of_task(id))
-}
-
-fn read_task(fields: &Fields, body: &Value) -> Result<Listed> {
-    let Value::BulkString(body) = body else {
-        return Err(Fault::corrupt("its body is missing"));
-    };
-    let mut record: Record = codec::decode(body)?;
-    let state = fields.text("state")?.and_then(State::from_name);
-    record.state = state.ok_or_else(|| Fault::corrupt("its state is missing"))?;
-    if let Some(queue) = fields.text("queue")?
-        && record.queue != *queue
-    {
-        record.queue = queue.into();
-    }
-    record.published_at = fields.at("published_at")?;
-    record.not_before = fields.at("not_before")?;
-    record.counts.attempts = fields.count("attempts")?;
-    record.counts.conflicts = fields.count("conflicts")?;
-    record.counts.reclaims = fields.count("reclaims")?;
-    let account = fields.0.get("account");
-    record.account = account.map(|account| codec::decode(account)).transpose()?;
-    record.dead = fields.text("dead")?.and_then(dead_reason);
-    record.ended_at = fields.at("ended_at")?;
-    record.progress = fields.text("progress")?.map(str::to_owned);
-    Ok(Listed {
-        holder: holder(fields)?,
-        claimed_at: fields.at("claimed_at")?,
-        record,
-    })
-}
-
-fn dead_reason(name: &str) -> Option<DeadReason> {
-    let all = [
-        DeadReason::Failed,
-        DeadReason::Reclaimed,
-        DeadReason::Expired,
-    ];
-    all.into_iter().find(|reason| reason.name() == name)
-}
-
-fn holder(fields: &Fields) -> Result<Option<ConsumerId>> {
-    let Some(incarnation) = fields.parsed::<Incarnation>("holder")? else {
-        return Ok(None);
-    };
-    let name = fields.text("holder_name")?.unwrap_or_default().to_owned();
-    Ok(Some(ConsumerId { incarnation, name }))
-}
-
-/// Reads the sequence of a task in the order of publishing.
-pub(super) fn sequence(fields: &Value) -> Result<u64> {
-    let sequence = Fields::read(fields)?.parsed("seq")?;
-    sequence.ok_or_else(|| Fault::corrupt("the sequence of a task is missing"))
-}
-
-/// Reads a token that a script returned.
-pub(super) fn read_token(value: &Value) -> Result<Token> {
-    token(&reply::text(value)?).ok_or_else(|| Fault::unexpected(value))
 }

@@ -224,9 +224,9 @@ mod tests {
                  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count}),
                       s (s) AS (VALUES (1), (2), (3), (6))
                  INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts,
-                    conflicts, reclaims, enqueued_at, published_at, options, format, version, payload)
+                    conflicts, reclaims, enqueued_at, published_at, options, plain, format, version, payload)
                  SELECT CAST(printf('%016d', 10 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
-                    0, 0, 0, 0, x'{options}', 0, 0, zeroblob(100) FROM n, s",
+                    0, 0, 0, 0, x'{options}', 1, 0, 0, zeroblob(100) FROM n, s",
                 options = hex(&crate::codec::encode(&crate::task::Options::default()).unwrap()),
             ))
             .unwrap();

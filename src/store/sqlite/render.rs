@@ -124,6 +124,7 @@ fn parameters(record: &Record) -> Result<Vec<Value>> {
         integer(published_at.as_micros()),
         Value::Text(options.group.clone()),
         Value::Bytes(Some(codec::encode(&**options)?)),
+        integer(tasks::is_plain(options).into()),
         integer(format_number(record.payload.format)),
         integer(record.payload.version.into()),
         Value::Bytes(Some(record.payload.bytes.to_vec())),
@@ -176,19 +177,19 @@ AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?4 AND until > ?5)";
 /// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
 INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts, reclaims,
-    enqueued_at, published_at, group_key, options, format, version, payload)
+    enqueued_at, published_at, group_key, options, plain, format, version, payload)
 SELECT ?1, ?2, ?3,
     CASE WHEN ?4 = 3 AND (
-        (SELECT count(*) FROM votive_task WHERE group_key = ?9 AND state IN (3, 4)) >= ?15
+        (SELECT count(*) FROM votive_task WHERE group_key = ?9 AND state IN (3, 4)) >= ?16
         OR EXISTS (
             SELECT 1 FROM votive_task WHERE group_key = ?9 AND state = 1 AND rank <= ?5
                 AND pinned IS NULL
                 AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)))
     THEN 1 ELSE ?4 END,
-    ?5, ?6, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13
-WHERE NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?14)
-    AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?14 AND until > ?16)
-    AND NOT EXISTS (SELECT 1 FROM votive_reservation WHERE kind = 0 AND name = ?14)";
+    ?5, ?6, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14
+WHERE NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?15)
+    AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?15 AND until > ?17)
+    AND NOT EXISTS (SELECT 1 FROM votive_reservation WHERE kind = 0 AND name = ?15)";
 
 /// Has the key of a task rest.
 const REST: &str = "\

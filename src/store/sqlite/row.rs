@@ -1,6 +1,6 @@
 //! Rows of `votive_task`, and the forms in which values are kept.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -11,7 +11,7 @@ use crate::codec;
 use crate::id::{Incarnation, ResourceId, TaskId, Token, TxnId};
 
 use crate::store::rules::{self, ClaimColumns};
-use crate::task::{Counts, DeadReason, Format, Options, Payload, Record, State};
+use crate::task::{Counts, DeadReason, Format, Payload, Record, State, decoded_options};
 use crate::time::Timestamp;
 
 /// What [`TaskRow::read`] reads, in its order. The payload is last and may be left out.
@@ -25,13 +25,6 @@ macro_rules! columns {
 pub(super) use columns;
 
 const PAYLOAD: usize = 24;
-
-/// The options that nobody has changed, in the form in which the tables keep them.
-pub(super) fn usual_options() -> &'static [u8] {
-    static USUAL: LazyLock<Vec<u8>> =
-        LazyLock::new(|| codec::encode(&Options::default()).unwrap_or_default());
-    &USUAL
-}
 
 /// A visible task: nothing of it is in other tables.
 pub(super) type TaskRow = rules::TaskRow<()>;
@@ -66,7 +59,7 @@ impl TaskRow {
                 version: row.get(23)?,
                 bytes: payload,
             },
-            options: codec::decode::<Options>(options)?.shared(),
+            options: decoded_options(options)?,
             enqueued_at: instant(row, 19)?,
             published_at: Some(instant(row, 20)?),
             state: row.get::<_, Sql<State>>(4)?.0,

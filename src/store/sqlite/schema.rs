@@ -23,7 +23,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [TABLES];
 ///
 /// Each visible task is in one row of `votive_task` and in one of the partial indexes, so that a claim
 /// never meets a task that cannot be claimed. `payload` comes last: what comes before it is read
-/// without it.
+/// without it. `plain` is 1 if nothing but the row and what merged into it goes when the task is done.
 const TABLES: &str = "\
 CREATE TABLE votive_task (
     seq          INTEGER PRIMARY KEY,
@@ -50,6 +50,7 @@ CREATE TABLE votive_task (
     published_at INTEGER NOT NULL,
     group_key    TEXT,
     options      BLOB    NOT NULL,
+    plain        INTEGER NOT NULL,
     format       INTEGER NOT NULL,
     version      INTEGER NOT NULL,
     payload      BLOB    NOT NULL

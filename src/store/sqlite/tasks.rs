@@ -3,12 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
-use super::row::{self, Bytes, Sql, TaskRow, columns};
+use super::row::{Bytes, Sql, TaskRow, columns};
 use crate::codec;
 use crate::id::{TaskId, TxnId};
 use crate::store::rules::Reservation;
 use crate::store::{self, Kind, Settlement, lifecycle};
-use crate::task::Record;
+use crate::task::{Options, Record, Unique, encoded_options};
 use crate::time::Timestamp;
 
 /// Finds a visible task by its own id.
@@ -94,8 +94,8 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
     let inserted = connection
         .prepare_cached(
             "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
-                reclaims, enqueued_at, published_at, group_key, options, format, version, payload)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                reclaims, enqueued_at, published_at, group_key, options, plain, format, version, payload)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
@@ -111,7 +111,8 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
             record.enqueued_at.as_micros(),
             published_at.as_micros(),
             options.group,
-            codec::encode(&**options)?,
+            encoded_options(options)?,
+            is_plain(options),
             Sql(record.payload.format),
             record.payload.version,
             record.payload.bytes,
@@ -147,6 +148,17 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
         update(connection, &row)?;
     }
     Ok(())
+}
+
+/// Whether nothing but its row, and what merged into it, goes when a task is done.
+pub(super) fn is_plain(options: &Options) -> bool {
+    let keeps_key = |unique: &Unique| unique.hold.until_ended || unique.hold.after_ended.is_some();
+    let hangs_on = !options.about.is_empty() || !options.waits_for.is_empty();
+    let stays = options.retention.is_some();
+    !hangs_on
+        && !stays
+        && options.group.is_none()
+        && !options.unique.as_ref().is_some_and(keeps_key)
 }
 
 /// Whether a new task comes from elsewhere with more than a new one has.
@@ -194,9 +206,9 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a claimed task if its options are the usual ones: then it has no key, group, object or retention, and
-/// nothing of it is in other tables. `false` if they are not, if the claim is not the present one, or if it is
-/// pinned by another transaction than `txn`.
+/// Deletes a claimed task if it is plain and nothing has merged into it: then nothing of it is in other tables.
+/// `false` if it is not so, if the claim is not the present one, or if it is pinned by another transaction
+/// than `txn`.
 pub(super) fn finish_plain(
     connection: &Connection,
     settlement: &Settlement,
@@ -205,14 +217,14 @@ pub(super) fn finish_plain(
     let deleted = connection
         .prepare_cached(
             "DELETE FROM votive_task WHERE id = ?1 AND state = 4 AND holder = ?2 AND token = ?3
-                 AND (pinned IS NULL OR pinned = ?4) AND options = ?5",
+                 AND (pinned IS NULL OR pinned = ?4) AND plain = 1
+                 AND NOT EXISTS (SELECT 1 FROM votive_alias WHERE task = ?1)",
         )?
         .execute(params![
             Sql(settlement.task),
             Sql(settlement.token.incarnation),
             settlement.token.count.cast_signed(),
             txn.map(Sql),
-            row::usual_options(),
         ])?;
     Ok(deleted == 1)
 }

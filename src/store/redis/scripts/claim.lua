@@ -1,20 +1,10 @@
--- ARGV: incarnation, name, lease in microseconds, tokens, wants. Returns for each claim its token,
--- whether it was reclaimed, the fields of the task and its body.
+-- A claim of whatever there is, which `claim_plain.lua` has left.
 local incarnation, name, lease = ARGV[3], ARGV[4], tonumber(ARGV[5])
-local tokens, wants = cjson.decode(ARGV[6]), cjson.decode(ARGV[7])
+local token_first, token_count = tonumber(ARGV[6]), tonumber(ARGV[7])
 local PROMOTIONS_MAX = 1000
 local lives_at = server_time()
-local claims = {}
+local given, bodies, reclaimed = {}, {}, {}
 local is_logged = false
-
--- A claim is a sign of life. The lease is renewed when half of it is over, so that an idle claim
--- seldom writes.
-local function live()
-  local until_ = redis.call('ZSCORE', leases, incarnation)
-  if not until_ or tonumber(until_) < lives_at + lease / 2 then
-    redis.call('ZADD', leases, lives_at + lease, incarnation)
-  end
-end
 
 -- Lets go on the tasks of a queue whose time came.
 local function promote(queue)
@@ -56,14 +46,8 @@ local function candidates_of(queue, want)
   return candidates
 end
 
-local function fields_of(task)
-  local flat = {}
-  for field, value in pairs(task) do
-    flat[#flat + 1] = field
-    flat[#flat + 1] = value
-  end
-  return flat
-end
+-- Tokens of one incarnation sort as texts.
+local function token_of(number) return string.format('%s%016x', incarnation, token_first + number) end
 
 local function give(id)
   local task = copy(load(id))
@@ -71,31 +55,32 @@ local function give(id)
   if is_reclaimed then
     enter(id, task, 'Reclaim', 'ready')
     task.reclaims = text((tonumber(task.reclaims) or 0) + 1)
+    reclaimed[#reclaimed + 1] = tostring(#given + 1)
   end
   enter(id, task, 'Claim', 'claimed')
-  local token = tokens[#claims + 1]
   -- What frees a key, or counts, is logged.
   task.unlogged = not is_reclaimed and not task.unique and '1' or nil
   is_logged = is_logged or not task.unlogged
-  task.holder, task.holder_name, task.token, task.claimed_at = incarnation, name, token, text(now)
+  task.holder, task.holder_name, task.claimed_at = incarnation, name, text(now)
+  task.token = token_of(#given)
   change_to(id, task)
-  claims[#claims + 1] = {
-    token, is_reclaimed and 1 or 0, fields_of(load(id)), redis.call('GET', body_key(id)), id,
-  }
+  given[#given + 1] = redis.call('GET', task_key(id))
+  bodies[#given] = redis.call('GET', body_key(id))
 end
 
 return answer(function()
   local fence = redis.call('HGET', store .. 'fences', incarnation)
-  if fence and tokens[1] and tokens[1] <= fence then return claims end
+  if fence and token_of(0) <= fence then return { given, bodies, reclaimed } end
   live()
-  for _, want in ipairs(wants) do
-    promote(want.queue)
-    for i, candidate in ipairs(candidates_of(want.queue, want.count)) do
-      if i > want.count or #claims >= #tokens then break end
+  for i = 8, #ARGV, 2 do
+    local queue, want = ARGV[i], tonumber(ARGV[i + 1])
+    promote(queue)
+    for place, candidate in ipairs(candidates_of(queue, want)) do
+      if place > want or #given >= token_count then break end
       give(id_of(candidate.member))
     end
   end
-  if is_logged then keep_time() elseif #claims > 0 then unlogged(keep_time) end
+  if is_logged then keep_time() elseif #given > 0 then unlogged(keep_time) end
   commit()
-  return claims
+  return { given, bodies, reclaimed }
 end, undo)

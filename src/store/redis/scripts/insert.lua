@@ -7,12 +7,12 @@
 -- printed as a floating one, which costs as much again. So numbers are made texts first, and as whole ones.
 --
 -- ARGV: txn, stores, lone commits to forget, whether the time is wanted, queue, the ageing of all tasks or nothing, then
--- for each task its id, its priority, its retention or nothing, and its body. Returns a bare 1 if the time is not wanted,
--- since that is read soonest.
+-- for each task its id, its priority, what is kept of it up to when it was published, and its body. Returns a bare 1 if
+-- the time is not wanted, since that is read soonest.
 local txn, stores, spent, queue, said = ARGV[3], ARGV[4], ARGV[5], ARGV[7], ARGV[8]
 local ageing = tonumber(said) or AGEING
 local FIRST, STEP = 9, 4
-local call, format = redis.call, string.format
+local call, format, char = redis.call, string.format, string.char
 local answered_at = ARGV[6] ~= '' and text(server_time()) or ''
 local otherwise = { answered_at, 'Ok', 'Otherwise' }
 
@@ -51,23 +51,25 @@ if call('ZADD', tasks, 'NX', unpack(listed)) < #listed / 2 then
   return otherwise
 end
 
-local task, body, published_at = store .. 'task:', store .. 'body:', text(at)
-local priority, line
-local lines = {}
+-- What is kept ends with two texts in MessagePack: a short one begins with its length.
+local published_at = text(at)
+local seq_field = char(0xa0 + #published_at) .. published_at .. '\163seq'
+local task, body = store .. 'task:', store .. 'body:'
+local priority, line, offset
+local lines, kept = {}, {}
 for i = FIRST, #ARGV, STEP do
   local id, sequence = ARGV[i], listed[(i - FIRST) / 2 + 1]
-  call('HSET', task .. id, 'state', 'ready', 'queue', queue, 'priority', ARGV[i + 1],
-    'published_at', published_at, 'seq', sequence)
-  if said ~= '' then call('HSET', task .. id, 'ageing', said) end
-  if ARGV[i + 2] ~= '' then call('HSET', task .. id, 'retention', ARGV[i + 2]) end
-  call('SET', body .. id, ARGV[i + 3])
   if ARGV[i + 1] ~= priority then
-    priority = ARGV[i + 1]
+    priority, offset = ARGV[i + 1], at + ageing * ARGV[i + 1]
     line = lines[priority] or {}
     lines[priority] = line
   end
-  line[#line + 1], line[#line + 2] = format('%d', at + ageing * priority), format('%016d:%s', sequence, id)
+  local number = #kept
+  kept[number + 1], kept[number + 2] = task .. id, ARGV[i + 2] .. seq_field .. char(0xa0 + #sequence) .. sequence
+  kept[number + 3], kept[number + 4] = body .. id, ARGV[i + 3]
+  line[#line + 1], line[#line + 2] = format('%d', offset), format('%016d:%s', sequence, id)
 end
+call('MSET', unpack(kept))
 for band, places in pairs(lines) do
   call('ZADD', store .. 'ready:' .. band .. ':' .. queue, unpack(places))
   call('SADD', store .. 'bands:' .. queue, band)

@@ -5,7 +5,7 @@ local function heads(queue)
   for _, priority in ipairs(redis.call('SMEMBERS', bands_key(queue))) do
     local first = redis.call('ZRANGE', ready_key(queue, priority), 0, 0)[1]
     if first then
-      published_at[#published_at + 1] = redis.call('HGET', task_key(id_of(first)), 'published_at')
+      published_at[#published_at + 1] = load(id_of(first)).published_at
     end
   end
   return published_at

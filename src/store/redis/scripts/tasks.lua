@@ -2,14 +2,16 @@
 -- task's own fields: `enter_index` adds it, `leave_index` takes the very same away.
 --
 -- A claim need not outlive the server: a lost claim is one that never was. So it is not logged to the
--- append-only file, and does not wait for the disk; what is logged says that the task is Ready. Whoever
--- changes a claimed task first makes it Ready again, and logs what the file may not have: a rewrite of
--- the file writes down what is in memory, claims included. Counts are those of the file.
+-- append-only file, and does not wait for the disk; what is logged says that the task is Ready. Such a
+-- claim is kept apart from its task. Whoever changes a claimed task first makes it Ready again, and logs
+-- what the file may not have: a rewrite of the file writes down what is in memory, claims included.
+-- Counts are those of the file.
 --
 -- A task is never changed in place: a changed copy is `put` in its stead, and what was there before is
 -- noted, so that all of a refused batch can be undone.
 
 local tasks = store .. 'tasks'
+local claims = store .. 'claims'
 local aliases = store .. 'aliases'
 local unique_keys = store .. 'unique'
 local resting = store .. 'resting'
@@ -45,14 +47,48 @@ local function counted(state, queue) return state .. ':' .. queue end
 local function place(id, task) return string.format('%016d:%s', task.seq, id) end
 local function id_of(member) return string.sub(member, 18) end
 
+-- The kinds of tasks that are claimed and ended many at a time: Ready and leaving no trace once done; the same with a
+-- unique key that nothing holds but what is pending; one of these two that is Claimed, which is logged.
+local PLAIN, KEYED, CLAIMED, OTHER = '.', ':', ';', '+'
+
+local function kind_of(task)
+  local hangs = task.group or task.about or task.aliases or task.retention or task.pin
+  if hangs or task.unique_runs or task.rest_enqueued or task.rest_ended then return OTHER end
+  if task.state == 'ready' then return task.unique and KEYED or PLAIN end
+  return task.state == 'claimed' and CLAIMED or OTHER
+end
+
+-- A task as it is kept: its kind, then its fields in MessagePack.
+local function packed(task) return kind_of(task) .. cmsgpack.pack(task) end
+
+-- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, then in
+-- MessagePack the time, the name of its holder, and the queue and priority of a task that is plain.
+local function packed_claim(logged, claim)
+  local tail = { claim.claimed_at, claim.holder_name }
+  if kind_of(logged) == PLAIN then tail[3], tail[4] = logged.queue, logged.priority end
+  return claim.token .. string.format('%016d', logged.seq) .. cmsgpack.pack(tail)
+end
+
+local function add_claim(task, claim)
+  local tail = cmsgpack.unpack(string.sub(claim, 49))
+  task.state, task.unlogged = 'claimed', '1'
+  task.holder, task.token = string.sub(claim, 1, 16), string.sub(claim, 1, 32)
+  task.claimed_at, task.holder_name = tail[1], tail[2]
+end
+
 local function load(id)
   if known[id] == nil then
-    local flat = redis.call('HGETALL', task_key(id))
-    local task = #flat > 0 and {}
-    for i = 1, #flat, 2 do task[flat[i]] = flat[i + 1] end
-    known[id] = task
+    local kept = redis.call('GET', task_key(id))
+    local claim = kept and redis.call('HGET', claims, id)
+    known[id] = kept and cmsgpack.unpack(string.sub(kept, 2))
+    if claim then add_claim(known[id], claim) end
   end
   return known[id]
+end
+
+-- What whoever looks at a task is told: the task, its unlogged claim, its body, its id.
+local function shown(id)
+  return { redis.call('GET', task_key(id)), redis.call('HGET', claims, id), redis.call('GET', body_key(id)), id }
 end
 
 -- Finds a task by its id or by that of one that merged into it.
@@ -116,14 +152,18 @@ local function leave_line(id, task)
   end
 end
 
--- As what a task is counted: pinned claims apart from others, which tells how many are not logged. The counts
--- are beside the clock, so that one command writes both.
-local function count(task, by)
-  local state = task.state == 'claimed' and task.pin and 'pinned' or task.state
-  local field = counted(state, task.queue)
+-- Counts so many tasks more or less of a queue in one state. The counts are beside the clock, so that one command writes
+-- both.
+local function recount(queue, state, by)
+  local field = counted(state, queue)
   if redis.call('HINCRBY', meta, field, by) > 0 then return end
   redis.call('HDEL', meta, field)
-  if state == 'ready' then redis.call('UNLINK', bands_key(task.queue)) end
+  if state == 'ready' then redis.call('UNLINK', bands_key(queue)) end
+end
+
+-- As what a task is counted: pinned claims apart from others, which tells how many are not logged.
+local function count(task, by)
+  recount(task.queue, task.state == 'claimed' and task.pin and 'pinned' or task.state, by)
 end
 
 local function counted_as(state, queue)
@@ -187,22 +227,6 @@ local function delist(id, task)
   topics['settled:' .. id] = true
 end
 
--- Writes the fields in which a task differs from what is stored.
-local function write(id, before, after)
-  local set, gone = {}, {}
-  for field, value in pairs(after) do
-    if before[field] ~= value then
-      set[#set + 1] = field
-      set[#set + 1] = value
-    end
-  end
-  for field in pairs(before) do
-    if after[field] == nil then gone[#gone + 1] = field end
-  end
-  if #set > 0 then redis.call('HSET', task_key(id), unpack(set)) end
-  if #gone > 0 then redis.call('HDEL', task_key(id), unpack(gone)) end
-end
-
 local CLAIM = { 'holder', 'token', 'holder_name', 'claimed_at', 'unlogged' }
 
 -- The task as it is logged.
@@ -227,16 +251,13 @@ local function unlogged(change)
   redis.set_repl(redis.REPL_ALL)
 end
 
--- Makes a task Ready again whose claim is not logged; the fields of one that leaves go with it. What the
--- claim took away the file has still.
-local function take_back(id, task, leaves)
+-- Makes a task Ready again whose claim is not logged. What the claim took away the file has still, unless it
+-- was rewritten meanwhile: so if the task `stays` as it was logged, its place is logged again.
+local function take_back(id, task, stays)
   local logged = as_logged(task)
   leave_line(id, task)
-  if not leaves then
-    redis.call('HDEL', task_key(id), unpack(CLAIM))
-    redis.call('HSET', task_key(id), 'state', 'ready')
-  end
-  unlogged(function() enter_line(id, logged) end)
+  redis.call('HDEL', claims, id)
+  if stays then enter_line(id, logged) else unlogged(function() enter_line(id, logged) end) end
   known[id] = logged
 end
 
@@ -244,7 +265,7 @@ end
 local function give_out(id, task)
   unlogged(function()
     leave_line(id, known[id])
-    write(id, known[id], task)
+    redis.call('HSET', claims, id, packed_claim(known[id], task))
     enter_line(id, task)
   end)
   known[id] = task
@@ -261,7 +282,7 @@ local function exchange(id, after)
   end
   known[id] = after
   if not after then return end
-  write(id, before or {}, after)
+  redis.call('SET', task_key(id), packed(after))
   if not before then enlist(id, after) end
   enter_index(id, after)
 end
@@ -269,8 +290,9 @@ end
 -- Puts `after` in the place of a task.
 local function replace(id, after)
   local before = known[id]
-  if before and before.unlogged then take_back(id, before, not after) end
-  exchange(id, as_logged(after))
+  local logged = as_logged(after)
+  if before and before.unlogged then take_back(id, before, is_same(as_logged(before), logged)) end
+  exchange(id, logged)
   if not after then return end
   if after.unlogged then give_out(id, after) end
   if after.state == 'ready' or after.state == 'scheduled' then

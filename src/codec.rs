@@ -3,6 +3,7 @@
 mod bounded;
 mod depth;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -47,8 +48,50 @@ pub const VERSION: u8 = 1;
 /// # Errors
 /// [`CodecError::Malformed`] if the value refuses to be serialized.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let malformed = |error: postcard::Error| CodecError::Malformed(error.into());
-    postcard::to_extend(value, vec![VERSION]).map_err(malformed)
+    let mut bytes = Vec::with_capacity(SIZE_USUAL);
+    encode_into(value, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Encodes a value behind a version byte, at the end of what is there. After an error only that is there.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    bytes: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    let start = bytes.len();
+    bytes.push(VERSION);
+    let encoded = postcard::serialize_with_flavor(value, Appended(bytes));
+    encoded.map_err(|error| {
+        bytes.truncate(start);
+        CodecError::Malformed(error.into())
+    })
+}
+
+/// Room for what is encoded most often.
+const SIZE_USUAL: usize = 128;
+
+/// Appends what postcard writes, a block at a time.
+struct Appended<'b>(&'b mut Vec<u8>);
+
+impl Flavor for Appended<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Decodes what [`encode`] gave.

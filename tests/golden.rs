@@ -185,7 +185,8 @@ fn write_store(path: &Path) {
 /// One segment: its base, what was done, and a second one after it that says what is still true.
 fn write_folder(path: &Path) {
     let clock = ManualClock::new(NOW);
-    let store = FileStore::open(path, file::Options::default().clock(clock)).unwrap();
+    let options = file::Options::default().clock(clock).room(0);
+    let store = FileStore::open(path, options).unwrap();
     fill(&store);
     store.compact().unwrap();
     drop(store);

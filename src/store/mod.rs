@@ -29,6 +29,8 @@ mod ext;
 mod ledger;
 mod life;
 pub mod lifecycle;
+#[cfg(any(feature = "sqlite", feature = "file"))]
+pub(crate) mod line;
 #[cfg(any(feature = "sqlite", feature = "file", feature = "postgres"))]
 pub(crate) mod notify;
 #[cfg(any(feature = "sqlite", feature = "file"))]

@@ -237,6 +237,12 @@ impl Options {
         self.group_limit.unwrap_or(1)
     }
 
+    /// Whether these are the default options, by the look of the pointer or else of all of them.
+    pub(crate) fn are_usual(self: &Arc<Self>) -> bool {
+        let usual = Self::usual();
+        Arc::ptr_eq(self, &usual) || *self == usual
+    }
+
     /// Shares the options; those that are the default ones take no room of their own.
     #[must_use]
     pub fn shared(self) -> Arc<Self> {
@@ -318,6 +324,31 @@ pub(crate) mod shared {
         from: D,
     ) -> Result<Arc<Options>, D::Error> {
         Options::deserialize(from).map(Options::shared)
+    }
+}
+
+/// Options as they are encoded where most are the default ones, of which nothing is said.
+#[cfg(feature = "file")]
+pub(crate) mod unusual {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Options;
+
+    pub(crate) fn serialize<S: Serializer>(
+        options: &Arc<Options>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let said = Some(&**options).filter(|_| !options.are_usual());
+        said.serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<Options>, D::Error> {
+        let said = Option::deserialize(from)?;
+        Ok(said.map_or_else(Options::usual, Arc::new))
     }
 }
 

@@ -13,16 +13,16 @@ const LAYERS: &[(&str, &str)] = &[
     ("txn", "id time register"),
     ("store", "base task"),
     (
-        "store::ledger store::rules store::notify",
+        "store::ledger store::rules store::notify store::line",
         "base task store",
     ),
     (
         "store::memory store::file",
-        "base task store store::ledger store::notify failpoint",
+        "base task store store::ledger store::notify store::line failpoint",
     ),
     (
         "store::sqlite store::postgres",
-        "base task store store::rules store::notify failpoint",
+        "base task store store::rules store::notify store::line failpoint",
     ),
     ("store::* conformance", "base task store failpoint"),
     ("queue", "base task schedule txn store"),

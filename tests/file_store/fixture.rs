@@ -34,7 +34,7 @@ pub(crate) fn place() -> Place {
 
 impl Place {
     pub(crate) fn open(&self) -> Result<FileStore, Error> {
-        FileStore::open(&self.path, Options::default())
+        FileStore::open(&self.path, Options::default().room(0))
     }
 
     /// The segments, in order.
@@ -65,7 +65,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn open(path: &Path) -> Self {
-        Self::open_with(path, Options::default())
+        Self::open_with(path, Options::default().room(0))
     }
 
     pub(crate) fn open_with(path: &Path, options: Options) -> Self {

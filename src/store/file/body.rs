@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Fault, Result};
 use super::journal::segment::Number;
 use super::journal::{Journal, Place};
-use crate::codec::{self, CodecError};
+use crate::codec;
 use crate::store::Kind;
 use crate::store::ledger::{Cold, Entry, Keeper};
 use crate::task::{Account, Name, Options, Payload, Record};
@@ -29,6 +29,15 @@ pub(super) struct Span {
     segment: Number,
     offset: u32,
     length: u32,
+}
+
+impl Span {
+    /// Of what is not kept.
+    const NOWHERE: Self = Self {
+        segment: 0,
+        offset: 0,
+        length: 0,
+    };
 }
 
 /// Where the parts of a task are that the ledger has no use for.
@@ -68,7 +77,7 @@ struct Remarks {
 #[derive(Serialize, Deserialize)]
 struct Said {
     payload: Payload,
-    #[serde(with = "crate::task::shared_options")]
+    #[serde(with = "crate::task::unusual_options")]
     options: Arc<Options>,
 }
 
@@ -178,7 +187,11 @@ impl Shared {
         name
     }
 
+    /// Returns options of the kind that others may have: a key is one's own.
     fn options(&mut self, options: &Arc<Options>) -> Arc<Options> {
+        if options.unique.is_some() || options.are_usual() {
+            return Arc::clone(options);
+        }
         if let Some(known) = self.options.iter().find(|known| *known == options) {
             return Arc::clone(known);
         }
@@ -218,8 +231,9 @@ impl<'s> Shelf<'s> {
     /// Takes over the parts of a body.
     pub(super) fn take_over(&mut self, body: &Body, journal: &mut Journal) -> Result<Body> {
         let mut copy = |span: Span| -> Result<Span> {
-            let bytes = read(span, journal)?;
-            self.put(&bytes)
+            let start = self.blobs.len();
+            self.blobs.extend(read(span, journal)?);
+            self.span(start)
         };
         let remarks = body.remarks.as_deref().cloned().unwrap_or_default();
         let copied = Body {
@@ -235,10 +249,11 @@ impl<'s> Shelf<'s> {
         Ok(Body { remarks, ..copied })
     }
 
-    fn put(&mut self, blob: &[u8]) -> Result<Span> {
-        let offset = self.place.offset + self.blobs.len() as u64;
-        self.blobs.extend_from_slice(blob);
-        match (u32::try_from(offset), u32::try_from(blob.len())) {
+    /// Where the blob is that begins at `start` and ends the shelf.
+    fn span(&self, start: usize) -> Result<Span> {
+        let offset = self.place.offset + start as u64;
+        let length = self.blobs.len() - start;
+        match (u32::try_from(offset), u32::try_from(length)) {
             (Ok(offset), Ok(length)) => Ok(Span {
                 segment: self.place.segment,
                 offset,
@@ -249,21 +264,18 @@ impl<'s> Shelf<'s> {
     }
 
     /// Puts a value on the shelf. Where it cannot be, the whole record fails in the end.
-    fn put_encoded<T: Serialize>(&mut self, value: &T) -> Span {
-        let encoded = codec::encode(value).map(|mut bytes| {
-            bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
-            bytes
+    fn put<T: Serialize>(&mut self, value: &T) -> Span {
+        let start = self.blobs.len();
+        let encoded = codec::encode_into(value, &mut self.blobs).map_err(Fault::from);
+        let put = encoded.and_then(|()| {
+            let checksum = crc32c::crc32c(self.blobs.get(start..).unwrap_or_default());
+            self.blobs.extend_from_slice(&checksum.to_le_bytes());
+            self.span(start)
         });
-        let put = encoded.map_err(|error: CodecError| Fault::from(error));
-        put.and_then(|bytes| self.put(&bytes))
-            .unwrap_or_else(|fault| {
-                self.failed.get_or_insert(fault);
-                Span {
-                    segment: 0,
-                    offset: 0,
-                    length: 0,
-                }
-            })
+        put.unwrap_or_else(|fault| {
+            self.failed.get_or_insert(fault);
+            Span::NOWHERE
+        })
     }
 }
 
@@ -291,7 +303,7 @@ impl Keeper<Body> for Shelf<'_> {
         };
         let mut body = Body {
             kind: self.shared.name(&record.kind),
-            home: self.put_encoded(&said),
+            home: self.put(&said),
             remarks: None,
         };
         // One that comes from another store has a history.
@@ -305,16 +317,19 @@ impl Keeper<Body> for Shelf<'_> {
     }
 
     fn options(&mut self, record: &Record) -> Arc<Options> {
-        self.shared.options(&Arc::new(needed(&record.options)))
+        if record.options.are_usual() {
+            return Arc::clone(&record.options);
+        }
+        self.shared.options(&needed(&record.options).shared())
     }
 
     fn account(&mut self, body: &mut Body, account: &Account) {
-        body.remarks().account = Some(self.put_encoded(account));
+        body.remarks().account = Some(self.put(account));
     }
 
     fn progress(&mut self, body: &mut Body, progress: Option<&str>) {
         match progress {
-            Some(text) => body.remarks().progress = Some(self.put_encoded(&text)),
+            Some(text) => body.remarks().progress = Some(self.put(&text)),
             None => {
                 if let Some(remarks) = &mut body.remarks {
                     remarks.progress = None;
@@ -331,11 +346,7 @@ impl Keeper<Body> for Trial {
     fn keep(&mut self, record: &Record) -> Body {
         Body {
             kind: Arc::new(record.kind.clone()),
-            home: Span {
-                segment: 0,
-                offset: 0,
-                length: 0,
-            },
+            home: Span::NOWHERE,
             remarks: None,
         }
     }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{Body, Shared};
 use super::error::{Fault, Result};
-use super::journal::Place;
 use super::journal::frame::Frame;
+use super::journal::{Draft, Place};
 use crate::codec;
 use crate::store::Kind;
 use crate::store::ledger::{Fact, Ledger};
@@ -18,19 +18,41 @@ use crate::time::Timestamp;
 pub(super) const BASE: u8 = 1;
 
 /// A record of what an operation did.
-pub(super) const CHANGES: u8 = 2;
+const CHANGES: u8 = 2;
 
 /// The bytes before the blobs: their length.
 pub(super) const BLOBS_LENGTH: usize = 4;
 
 /// What a record says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Page {
+pub(super) struct Page<'l> {
     /// When it was written, by the clock of the store.
     pub(super) at: Timestamp,
     /// In which folder the store was made or adopted, where that is said.
     pub(super) fingerprint: Option<String>,
-    pub(super) facts: Vec<Fact<Body>>,
+    pub(super) facts: Vec<Fact<'l, Body>>,
+}
+
+impl<'l> Page<'l> {
+    /// What is so since an operation that was done at `at`.
+    pub(super) fn of(at: Timestamp, facts: Vec<Fact<'l, Body>>) -> Self {
+        Self {
+            at,
+            fingerprint: None,
+            facts,
+        }
+    }
+
+    /// Adds a record that says this to a draft, unless there is nothing to say.
+    pub(super) fn write(&self, draft: &mut Draft, blobs: &[u8]) -> Result<()> {
+        if self.facts.is_empty() {
+            return Ok(());
+        }
+        let page = codec::encode(self)?;
+        let length = u32::try_from(blobs.len()).unwrap_or(u32::MAX).to_le_bytes();
+        draft.push((CHANGES, &[&length, blobs, &page]))?;
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +82,7 @@ impl Book {
         let mut page = read(frame)?;
         for fact in &mut page.facts {
             if let Fact::Task(_, entry) = fact {
-                self.shared.share(entry);
+                self.shared.share(entry.to_mut());
             }
         }
         self.ledger.take_up(page.facts);
@@ -85,7 +107,7 @@ impl Book {
 }
 
 /// Reads what a record says.
-pub(super) fn read(frame: Frame<'_>) -> Result<Page> {
+pub(super) fn read(frame: Frame<'_>) -> Result<Page<'static>> {
     let malformed = || Fault::from(Kind::Corrupt("a record has no facts".to_owned()));
     let (length, rest) = frame.body.split_first_chunk().ok_or_else(malformed)?;
     let facts = rest.get(u32::from_le_bytes(*length) as usize..);

@@ -2,8 +2,8 @@
 
 use super::book::Book;
 use super::error::Result;
-use super::journal::Journal;
 use super::journal::folder::Folder;
+use super::journal::{Journal, New};
 use super::{FileStore, body};
 use crate::store::Kind;
 
@@ -11,7 +11,8 @@ use crate::store::Kind;
 pub(super) fn check(store: &FileStore) -> Result<Vec<String>> {
     let mut book = Book::new(String::new());
     let folder = Folder::open(&store.path, false)?;
-    let read = Journal::open(folder, &[], &mut |_, frame| book.take_up(frame));
+    let new = New { base: &[], room: 0 };
+    let read = Journal::open(folder, new, &mut |_, frame| book.take_up(frame));
     let mut journal = match read {
         Ok(journal) => journal,
         Err(fault) => return complaint(fault.kind),

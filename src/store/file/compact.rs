@@ -8,10 +8,11 @@
 //! A segment begins with all that is true but the tasks and the staged batches, so of the segments
 //! before it only those are needed.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::body::Shelf;
-use super::book::{self, BASE, Book};
+use super::book::{self, BASE, Book, Page};
 use super::error::Result;
 use super::journal::segment::Number;
 use super::journal::{Entered, Place};
@@ -135,7 +136,7 @@ fn look(entered: &mut Entered<'_>, from: Place, budget: usize) -> Result<(Said, 
 }
 
 impl Said {
-    fn add(&mut self, page: book::Page) {
+    fn add(&mut self, page: Page<'_>) {
         for fact in page.facts {
             match fact {
                 Fact::Task(sequence, _) | Fact::Moved(sequence, _) => {
@@ -162,21 +163,22 @@ fn say_again(entered: &mut Entered<'_>, book: &mut Book, said: &Said) -> Result<
         };
         let mut entry = entry.clone();
         entry.body = shelf.take_over(&entry.body, entered)?;
-        facts.push(Fact::Task(*sequence, Box::new(entry)));
+        facts.push(Fact::Task(*sequence, Cow::Owned(entry)));
     }
     for txn in &said.staged {
         let staged = book.ledger.staged(*txn);
-        facts.extend(staged.map(|staged| Fact::Staged(*txn, Box::new(staged.clone()))));
+        facts.extend(staged.map(|staged| Fact::Staged(*txn, Cow::Owned(staged.clone()))));
     }
     let blobs = shelf.blobs()?;
     if facts.is_empty() {
         return Ok(());
     }
-    book.write(&mut draft, &blobs, facts.clone())?;
+    let page = Page::of(book.latest, facts);
+    page.write(&mut draft, &blobs)?;
     failpoint::hit("file.compact.before_write");
     entered.append(&draft)?;
     failpoint::hit("file.compact.after_write");
-    book.ledger.take_up(facts);
+    book.ledger.take_up(page.facts);
     Ok(())
 }
 

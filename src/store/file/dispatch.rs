@@ -6,15 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::FileStore;
+use super::body::Body;
 use super::desk::Desk;
 use super::error::Result;
 use super::writer::{Durability, Write};
 use crate::id::{Incarnation, TaskId, Token};
-use crate::store::ledger::{Claimant, Sequence};
+use crate::store::ledger::{Claimant, Ledger, Sequence};
 use crate::store::notify::Bell;
 use crate::store::presence::{Guard, Role};
 use crate::store::{self, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence};
 use crate::time::Timestamp;
+
+/// Those who are proved dead.
+pub(super) type Departed = BTreeSet<Incarnation>;
 
 pub(super) const CLAIM: Write = Write {
     durability: Durability::Deferred,
@@ -96,13 +100,12 @@ impl FileStore {
             let whose = format!("consumer {consumer} is not attended, so it must not claim");
             return Err(Kind::Invalid(whose).into());
         }
-        let departed = self.departed_holders()?;
-        let any = self.read(|state| {
+        let wanted = |ledger: &Ledger<Body>, departed: &Departed| {
             let mut wants = request.wants.iter().filter(|want| want.count > 0);
-            let ledger = &state.book.ledger;
             let is_departed = |holder: &Incarnation| departed.contains(holder);
-            Ok(wants.any(|want| ledger.is_ready(&want.queue, is_departed, now)))
-        })?;
+            wants.any(|want| ledger.is_ready(&want.queue, is_departed, now))
+        };
+        let (any, departed) = self.look_for(wanted)?;
         if !any {
             return Ok(Vec::new());
         }
@@ -114,10 +117,31 @@ impl FileStore {
         self.write(CLAIM, move |desk| claiming.claim(desk, now))
     }
 
+    /// Looks for something that there may be, given who has departed; looks again only if anybody has. Says who.
+    pub(super) fn look_for<T: PartialEq + Default>(
+        &self,
+        look: impl Fn(&Ledger<Body>, &Departed) -> T,
+    ) -> Result<(T, Departed)> {
+        let (found, holders) = self.read(|state| {
+            let ledger = &state.book.ledger;
+            Ok((look(ledger, &Departed::new()), ledger.holders()))
+        })?;
+        let departed = self.departed_of(holders)?;
+        if departed.is_empty() || found != T::default() {
+            return Ok((found, departed));
+        }
+        let found = self.read(|state| Ok(look(&state.book.ledger, &departed)))?;
+        Ok((found, departed))
+    }
+
     /// Those who hold claims and are proved dead: their kernel locks are free.
-    pub(super) fn departed_holders(&self) -> Result<BTreeSet<Incarnation>> {
-        let mut departed = BTreeSet::new();
-        for holder in self.read(|state| Ok(state.book.ledger.holders()))? {
+    fn departed_holders(&self) -> Result<Departed> {
+        self.departed_of(self.read(|state| Ok(state.book.ledger.holders()))?)
+    }
+
+    fn departed_of(&self, holders: BTreeSet<Incarnation>) -> Result<Departed> {
+        let mut departed = Departed::new();
+        for holder in holders {
             if self.presences.is_departed(Role::Consumer, holder)? {
                 departed.insert(holder);
             }
@@ -129,7 +153,7 @@ impl FileStore {
 /// A claim under way.
 struct Claiming {
     request: ClaimRequest,
-    departed: BTreeSet<Incarnation>,
+    departed: Departed,
     visits: Arc<AtomicU64>,
 }
 

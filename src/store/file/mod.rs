@@ -52,8 +52,8 @@ use book::Book;
 use compact::Cleaning;
 use desk::Desk;
 use error::Result;
-use journal::Journal;
 use journal::folder::Folder;
+use journal::{Journal, New};
 use state::State;
 use writer::{Write, Writer};
 
@@ -111,7 +111,12 @@ impl FileStore {
         let presences = Presences::new(folder.alive())?;
         let mut book = Book::new(fingerprint.clone());
         let base = book.base()?;
-        let journal = Journal::open(folder, &base, &mut |_, frame| book.take_up(frame))?;
+        let segment_size = options.segment_size.clamp(1_000, SEGMENT_SIZE_MAX);
+        let new = New {
+            base: &base,
+            room: options.room.min(segment_size / 8),
+        };
+        let journal = Journal::open(folder, new, &mut |_, frame| book.take_up(frame))?;
         let made_in = (book.fingerprint.clone(), book.fingerprint == fingerprint);
         let clock = Arc::new(Monotonic::new(options.clock, book.latest));
         let (bell, id) = (Arc::new(Bell::default()), journal.store());
@@ -119,7 +124,7 @@ impl FileStore {
             journal,
             book,
             cleaning: Cleaning::default(),
-            segment_size: options.segment_size.clamp(1_000, SEGMENT_SIZE_MAX),
+            segment_size,
             bell: Arc::clone(&bell),
             clock: Arc::clone(&clock),
         }));

@@ -11,10 +11,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::FileStore;
+use super::body::Body;
+use super::dispatch::Departed;
 use super::error::Result;
 use super::state::State;
 use crate::id::Incarnation;
 use crate::store::Interest;
+use crate::store::ledger::Ledger;
 use crate::store::notify::{Look, Watcher, or_poll};
 use crate::time::Timestamp;
 
@@ -39,39 +42,46 @@ impl FileStore {
 
     /// Looks whether an interest may be served; `marks` has the values when the wait began.
     fn look(&self, interests: &[Interest], marks: &[Option<Vec<u8>>]) -> Result<Look> {
-        let departed = self.departed_holders()?;
-        let is_departed = |holder: &Incarnation| departed.contains(holder);
         let now = self.clock_now();
-        self.read(|state| {
+        let (served, _) = self.look_for(|ledger, departed| {
             let mut waiting = interests.iter().zip(marks);
             let served = waiting.find(|(interest, mark)| {
                 let mark = mark.as_ref();
-                state.is_served(interest, mark, (&is_departed, now))
+                is_served(ledger, interest, mark, (departed, now))
             });
-            Ok(match served {
-                Some((interest, _)) => Look::Served(interest.clone()),
-                None => Look::Quiet(state.quiet_for(now).min(self.poll_interval)),
-            })
-        })
+            served.map(|(interest, _)| interest.clone())
+        })?;
+        if let Some(served) = served {
+            return Ok(Look::Served(served));
+        }
+        let due = self.read(|state| Ok(state.book.ledger.next_due()))?;
+        Ok(Look::Quiet(quiet_until(due, now).min(self.poll_interval)))
     }
 }
 
-impl State {
-    /// Whether an interest may be served; `mark` is the value that its mark had when the wait began.
-    fn is_served(
-        &self,
-        interest: &Interest,
-        mark: Option<&Vec<u8>>,
-        (is_departed, now): (&dyn Fn(&Incarnation) -> bool, Timestamp),
-    ) -> bool {
-        let ledger = &self.book.ledger;
-        match interest {
-            Interest::Ready(queue) => ledger.is_ready(queue, is_departed, now),
-            Interest::Settled(task) => ledger.is_settled(*task),
-            Interest::Mark(key) => ledger.mark(key) != mark,
-        }
+/// Whether an interest may be served; `mark` is the value that its mark had when the wait began.
+fn is_served(
+    ledger: &Ledger<Body>,
+    interest: &Interest,
+    mark: Option<&Vec<u8>>,
+    (departed, now): (&Departed, Timestamp),
+) -> bool {
+    let is_departed = |holder: &Incarnation| departed.contains(holder);
+    match interest {
+        Interest::Ready(queue) => ledger.is_ready(queue, is_departed, now),
+        Interest::Settled(task) => ledger.is_settled(*task),
+        Interest::Mark(key) => ledger.mark(key) != mark,
     }
+}
 
+/// For how long nothing but a notification can serve anybody.
+fn quiet_until(due: Option<Timestamp>, now: Timestamp) -> Duration {
+    due.map_or(Duration::MAX, |at| {
+        at.since(now).clamp(SLEEP_MIN, SLEEP_MAX)
+    })
+}
+
+impl State {
     /// The marks that are waited for, as they are now.
     fn marks(&self, interests: &[Interest]) -> Vec<Option<Vec<u8>>> {
         let marks = interests.iter().map(|interest| match interest {
@@ -79,14 +89,6 @@ impl State {
             _ => None,
         });
         marks.collect()
-    }
-
-    /// How long nothing but a notification can serve anybody.
-    fn quiet_for(&self, now: Timestamp) -> Duration {
-        let due = self.book.ledger.next_due();
-        due.map_or(Duration::MAX, |at| {
-            at.since(now).clamp(SLEEP_MIN, SLEEP_MAX)
-        })
     }
 }
 

@@ -156,6 +156,7 @@ impl<B: Clone> Scribe<'_, B> {
             return Err(Kind::Pinned(task));
         }
         if settlement.verdict == Verdict::Done && entry.options.retention.is_none() {
+            let group = entry.options.group.clone();
             if entry.options.unique.is_some() {
                 let (mut life, options) = (entry.life, Arc::clone(&entry.options));
                 if life.settle(&options, settlement, self.now)? == Fate::Leaves {
@@ -163,7 +164,8 @@ impl<B: Clone> Scribe<'_, B> {
                 }
             }
             // It goes as it is: a copy to undo with would only be thrown away.
-            return self.follow(sequence, Fate::Leaves);
+            self.content.remove(sequence);
+            return self.pass_on(group.as_deref());
         }
         let (keeper, now) = (&mut *self.keeper, self.now);
         let fate = self.content.update(sequence, |entry| {
@@ -282,7 +284,11 @@ impl<B: Clone> Scribe<'_, B> {
         if fate == Fate::Leaves {
             self.content.remove(sequence);
         }
-        group.map_or(Ok(()), |group| self.content.pass_on(&group, self.now))
+        self.pass_on(group.as_deref())
+    }
+
+    fn pass_on(&mut self, group: Option<&str>) -> Judged<()> {
+        group.map_or(Ok(()), |group| self.content.pass_on(group, self.now))
     }
 }
 

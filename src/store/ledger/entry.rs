@@ -36,11 +36,12 @@ pub(in crate::store) trait Keeper<B> {
 }
 
 /// A visible task.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "file", derive(Serialize, Deserialize))]
 pub(in crate::store) struct Entry<B> {
     pub(in crate::store) life: Life,
     pub(in crate::store) queue: Name,
-    #[serde(with = "crate::task::shared_options")]
+    #[cfg_attr(feature = "file", serde(with = "crate::task::unusual_options"))]
     pub(in crate::store) options: Arc<Options>,
     pub(in crate::store) enqueued_at: Timestamp,
     pub(in crate::store) body: B,
@@ -171,10 +172,13 @@ impl<B> Entry<B> {
     ) -> Judged<Self> {
         let mut life = Life::of(record);
         life.publish(&record.options, is_busy, now)?;
-        let ties = Ties {
-            unmet: record.options.waits_for.iter().copied().collect(),
-            aliases: Vec::new(),
-        };
+        let waits_for = &record.options.waits_for;
+        let ties = (!waits_for.is_empty()).then(|| {
+            Box::new(Ties {
+                unmet: waits_for.iter().copied().collect(),
+                aliases: Vec::new(),
+            })
+        });
         Ok(Self {
             life,
             queue: record.queue.clone(),
@@ -184,7 +188,7 @@ impl<B> Entry<B> {
             claim: None,
             pinned: false,
             holds_key: lifecycle::wanted_key(record).is_some(),
-            ties: (!ties.unmet.is_empty()).then(|| Box::new(ties)),
+            ties,
         })
     }
 

@@ -4,8 +4,7 @@
 //! about one thing may be left out if a later one about it is there. What a fact is about need not be
 //! known: then it is of no use any more.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +19,9 @@ use crate::id::{Incarnation, TaskId, TxnId};
 
 /// What is so.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(in crate::store) enum Fact<B> {
+pub(in crate::store) enum Fact<'l, B: Clone> {
     /// There is a task.
-    Task(Sequence, Box<Entry<B>>),
+    Task(Sequence, Cow<'l, Entry<B>>),
     /// How a task stands by now.
     Moved(Sequence, Box<Moved<B>>),
     /// A task is gone.
@@ -32,7 +31,7 @@ pub(in crate::store) enum Fact<B> {
     /// The value of a mark.
     Mark(String, Option<Vec<u8>>),
     /// A batch is staged.
-    Staged(TxnId, Box<Staged>),
+    Staged(TxnId, Cow<'l, Staged>),
     /// It is not any more.
     Unstaged(TxnId),
     /// How a transaction ended.
@@ -94,12 +93,12 @@ impl<B: Clone + PartialEq> Ledger<B> {
     }
 
     /// Tells what was done since so much had been noted.
-    pub(in crate::store) fn facts_since(&self, noted: Noted) -> Vec<Fact<B>> {
+    pub(in crate::store) fn facts_since(&self, noted: Noted) -> Vec<Fact<'_, B>> {
         let mut facts = Vec::new();
         self.add_content(noted.content, &mut facts);
         for txn in self.staged.changed_since(noted.staged) {
             facts.push(match self.staged.get(txn) {
-                Some(staged) => Fact::Staged(*txn, Box::new(staged.clone())),
+                Some(staged) => Fact::Staged(*txn, Cow::Borrowed(staged)),
                 None => Fact::Unstaged(*txn),
             });
         }
@@ -118,8 +117,8 @@ impl<B: Clone + PartialEq> Ledger<B> {
         facts
     }
 
-    fn add_content(&self, since: usize, facts: &mut Vec<Fact<B>>) {
-        let mut before = BTreeMap::new();
+    fn add_content<'l>(&'l self, since: usize, facts: &mut Vec<Fact<'l, B>>) {
+        let mut before = Vec::new();
         let notes = self.content.noted().get(since..).unwrap_or_default();
         for note in notes {
             let (sequence, entry) = match note {
@@ -140,10 +139,11 @@ impl<B: Clone + PartialEq> Ledger<B> {
                     continue;
                 }
             };
-            if let Slot::Vacant(slot) = before.entry(*sequence) {
-                slot.insert(entry);
-            }
+            before.push((*sequence, entry));
         }
+        // Of what was changed several times, what it was at first.
+        before.sort_by_key(|(sequence, _)| *sequence);
+        before.dedup_by_key(|(sequence, _)| *sequence);
         // What there was before an alias was given to it must be there first.
         let aliases = std::mem::take(facts);
         let changed = before.into_iter();
@@ -151,10 +151,10 @@ impl<B: Clone + PartialEq> Ledger<B> {
         facts.extend(aliases);
     }
 
-    fn change(&self, sequence: Sequence, before: Option<&Entry<B>>) -> Option<Fact<B>> {
+    fn change(&self, sequence: Sequence, before: Option<&Entry<B>>) -> Option<Fact<'_, B>> {
         match (before, self.content.entries.get(sequence)) {
             (None, None) => None,
-            (None, Some(entry)) => Some(Fact::Task(sequence, Box::new(entry.clone()))),
+            (None, Some(entry)) => Some(Fact::Task(sequence, Cow::Borrowed(entry))),
             (Some(_), None) => Some(Fact::Gone(sequence)),
             (Some(before), Some(entry)) => {
                 let moved = Moved::between(before, entry);
@@ -179,7 +179,7 @@ impl<B: Clone + PartialEq> Ledger<B> {
     }
 
     /// Tells of all but the tasks and the staged batches.
-    pub(in crate::store) fn rest(&self) -> Vec<Fact<B>> {
+    pub(in crate::store) fn rest(&self) -> Vec<Fact<'_, B>> {
         let mut facts = vec![Fact::LastSequence(self.content.last_sequence)];
         let marks = self.content.marks.iter();
         facts.extend(marks.map(|(key, value)| Fact::Mark(key.clone(), Some(value.clone()))));
@@ -199,14 +199,14 @@ impl<B: Clone + PartialEq> Ledger<B> {
     ///
     /// Tasks are taken out of the index before any is put in again, so that it does not matter which of
     /// them a key or a group went to first.
-    pub(in crate::store) fn take_up(&mut self, facts: Vec<Fact<B>>) {
+    pub(in crate::store) fn take_up(&mut self, facts: Vec<Fact<'_, B>>) {
         let mut tasks = Vec::new();
         for fact in facts {
             match fact {
                 Fact::Task(sequence, entry) => {
                     self.content.take(sequence);
                     self.content.last_sequence = self.content.last_sequence.max(sequence);
-                    tasks.push((sequence, *entry));
+                    tasks.push((sequence, entry.into_owned()));
                 }
                 Fact::Moved(sequence, moved) => {
                     if let Some(mut entry) = self.content.take(sequence) {
@@ -231,14 +231,14 @@ impl<B: Clone + PartialEq> Ledger<B> {
         self.settle();
     }
 
-    fn take_up_rest(&mut self, fact: Fact<B>) {
+    fn take_up_rest(&mut self, fact: Fact<'_, B>) {
         match fact {
             Fact::Mark(key, value) => drop(self.content.set(key, value)),
             Fact::Rest(key, rest) => drop(self.content.resting.set(&key, rest)),
             Fact::Staged(txn, staged) => {
                 self.unstage(txn);
                 self.content.reserved.add(&staged.batch);
-                self.staged.insert(txn, *staged);
+                self.staged.insert(txn, staged.into_owned());
             }
             Fact::Unstaged(txn) => self.unstage(txn),
             Fact::Ended(txn, end) => self.ended.insert(txn, end),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::entry::Entry;
+use super::kept::{Kept, Set};
 use super::row::Row;
 use crate::id::Incarnation;
 use crate::task::{Name, Options, State, StateSet};
@@ -18,7 +19,7 @@ pub(super) type Place = (i64, Sequence);
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Index {
     /// By queue.
-    pub(super) lines: BTreeMap<Name, Line>,
+    pub(super) lines: Kept<Name, Line>,
     pub(super) groups: HashMap<String, Group>,
     /// Who holds a unique key.
     pub(super) keys: HashMap<String, Sequence>,
@@ -75,11 +76,11 @@ enum Role {
 pub(super) struct Line {
     counts: [u64; State::ALL.len()],
     /// Ready tasks by priority, because the first of each priority is the one that waits longest.
-    ready: BTreeMap<u8, Row<Place>>,
+    ready: Kept<u8, Row<Place>>,
     /// Scheduled tasks by their time.
     pub(super) due: BTreeSet<(Timestamp, Sequence)>,
     /// Claimed tasks by their holder.
-    pub(super) held: BTreeMap<Incarnation, Row<Place>>,
+    pub(super) held: Kept<Incarnation, Row<Place>>,
 }
 
 impl Line {
@@ -108,10 +109,6 @@ impl Line {
             .counts()
             .filter(|(state, _)| StateSet::PENDING.contains(*state));
         pending.map(|(_, count)| count).sum()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.counts.iter().all(|count| *count == 0)
     }
 
     /// Returns a scheduled task whose time came.
@@ -237,8 +234,29 @@ impl Index {
             {
                 turn_set(&mut self.leaving, (kept_until, spots.at.1), way);
             }
-            if is_new(|spots, other| spots.line != other.line) {
-                self.turn_line(&spots.line, way);
+        }
+        self.shift_line(
+            before.map(|spots| &spots.line),
+            after.map(|spots| &spots.line),
+        );
+    }
+
+    /// Takes an entry from its place in a line to another, most often in the same line.
+    fn shift_line(&mut self, before: Option<&Spot>, after: Option<&Spot>) {
+        match (before, after) {
+            (Some(before), Some(after)) if before == after => {}
+            (Some(before), Some(after)) if before.queue == after.queue => {
+                self.lines.change(&after.queue, |line| {
+                    line.turn(before, Way::Out);
+                    line.turn(after, Way::In);
+                });
+            }
+            _ => {
+                for (spot, way) in [(before, Way::Out), (after, Way::In)] {
+                    if let Some(spot) = spot {
+                        self.lines.change(&spot.queue, |line| line.turn(spot, way));
+                    }
+                }
             }
         }
     }
@@ -265,19 +283,6 @@ impl Index {
             group.turn(role, spots.at, way);
         }
     }
-
-    fn turn_line(&mut self, spot: &Spot, way: Way) {
-        if let Some(line) = self.lines.get_mut(&spot.queue) {
-            line.turn(spot, way);
-            if line.is_empty() {
-                self.lines.remove(&spot.queue);
-            }
-        } else {
-            let mut line = Line::default();
-            line.turn(spot, way);
-            self.lines.insert(spot.queue.clone(), line);
-        }
-    }
 }
 
 impl Line {
@@ -290,8 +295,12 @@ impl Line {
             }
         }
         match spot.listed {
-            Some(Listed::Ready(priority, at)) => turn_in(&mut self.ready, &priority, at, way),
-            Some(Listed::Held(holder, at)) => turn_in(&mut self.held, &holder, at, way),
+            Some(Listed::Ready(priority, at)) => {
+                self.ready.change(&priority, |row| turn_set(row, at, way));
+            }
+            Some(Listed::Held(holder, at)) => {
+                self.held.change(&holder, |row| turn_set(row, at, way));
+            }
             Some(Listed::Due(due_at, sequence)) => {
                 turn_set(&mut self.due, (due_at, sequence), way);
             }
@@ -301,10 +310,9 @@ impl Line {
 }
 
 /// A sorted set, of either sort.
-trait Sorted<V>: Default {
+trait Sorted<V> {
     fn insert(&mut self, value: V);
     fn remove(&mut self, value: &V);
-    fn is_empty(&self) -> bool;
 }
 
 impl<V: Ord> Sorted<V> for BTreeSet<V> {
@@ -314,10 +322,6 @@ impl<V: Ord> Sorted<V> for BTreeSet<V> {
 
     fn remove(&mut self, value: &V) {
         self.remove(value);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.is_empty()
     }
 }
 
@@ -329,9 +333,17 @@ impl<V: Ord + Copy> Sorted<V> for Row<V> {
     fn remove(&mut self, value: &V) {
         self.remove(value);
     }
+}
 
+impl<V: Ord + Copy> Set for Row<V> {
     fn is_empty(&self) -> bool {
         self.is_empty()
+    }
+}
+
+impl Set for Line {
+    fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
     }
 }
 
@@ -343,19 +355,13 @@ fn turn_set<V>(set: &mut impl Sorted<V>, value: V, way: Way) {
 }
 
 /// Turns `value` in or out of the set at `key`; a set that became empty goes.
-fn turn_in<K, V, S>(map: &mut BTreeMap<K, S>, key: &K, value: V, way: Way)
-where
-    K: Ord + Clone,
-    S: Sorted<V>,
-{
+fn turn_in<V: Ord>(map: &mut BTreeMap<String, BTreeSet<V>>, key: &str, value: V, way: Way) {
     if let Some(set) = map.get_mut(key) {
         turn_set(set, value, way);
         if set.is_empty() {
             map.remove(key);
         }
     } else if way == Way::In {
-        let mut set = S::default();
-        set.insert(value);
-        map.insert(key.clone(), set);
+        map.insert(key.to_owned(), BTreeSet::from([value]));
     }
 }

@@ -22,7 +22,7 @@
 //! | `entry.rs` | what is known of a task |
 //! | `entries.rs` | tasks by their sequence |
 //! | `content.rs` | the tasks and marks, and the list that undoes |
-//! | `index.rs`, `row.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
+//! | `index.rs`, `row.rs`, `kept.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
 //! | `reserved.rs` `resting.rs` | what staged batches keep from others; keys that rest |
 //! | `change.rs` | what each change does |
 //! | `tracked.rs` `facts.rs` | what was done, for a backend that writes it down |
@@ -37,6 +37,7 @@ mod entry;
 mod facts;
 mod hash;
 mod index;
+mod kept;
 mod look;
 mod outcomes;
 mod reserved;

@@ -1,16 +1,12 @@
-//! Group commit: writes that arrive together share one transaction, and so one wait for the disk.
-//!
-//! There is no thread of its own. Callers line up; the first one leads: it takes who is there, does their
-//! work, commits once, and only then hands out the results, refusals too, since a refusal may be due to
-//! another member that was not yet committed. Only where a member was refused is all of it done again, with a
-//! savepoint for each: savepoints cost more than the work of a small write. A lone write waits for nobody.
+//! Group commit, by the [line](crate::store::line) of those who write: who leads does everybody's work in one
+//! transaction, and commits it once. Only where a member was refused is all of it done again, with a savepoint for
+//! each: savepoints cost more than the work of a small write.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::connection::set_synchronous;
@@ -18,9 +14,7 @@ use super::error::{Fault, Result};
 use super::gate::Gate;
 use crate::failpoint;
 use crate::store::Kind;
-
-/// How many writes share a transaction at most.
-const MEMBERS_MAX: usize = 256;
+use crate::store::line::{self, Line};
 
 /// Whether a write waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,20 +35,22 @@ pub(super) struct Write {
 
 /// The writing side of a store.
 pub(super) struct Writer {
-    line: Mutex<Line>,
-    moved: Condvar,
+    line: Line<Job, Fault>,
     connection: Mutex<WriteConnection>,
     gate: Arc<Gate>,
     busy_timeout: Duration,
     commits: AtomicU64,
 }
 
-#[derive(Default)]
-struct Line {
-    members: VecDeque<Box<dyn Member>>,
-    /// How many are being led; nobody else leads meanwhile.
-    led: usize,
+type Member = line::Member<Job, Fault>;
+
+/// A write that has lined up. It keeps its result where its caller finds it.
+struct Job {
+    write: Write,
+    operation: Operation,
 }
+
+type Operation = Box<dyn FnMut(&Connection) -> Result<()> + Send>;
 
 struct WriteConnection {
     connection: Connection,
@@ -65,8 +61,7 @@ impl Writer {
     /// Takes a connection whose `synchronous` is FULL.
     pub(super) fn new(connection: Connection, gate: Arc<Gate>, busy_timeout: Duration) -> Self {
         Self {
-            line: Mutex::default(),
-            moved: Condvar::new(),
+            line: Line::default(),
             connection: Mutex::new(WriteConnection {
                 connection,
                 durability: Durability::Flushed,
@@ -84,8 +79,7 @@ impl Writer {
 
     /// How many writes have lined up and are not done.
     pub(super) fn waiting(&self) -> usize {
-        let line = self.line.lock();
-        line.members.len() + line.led
+        self.line.waiting()
     }
 
     /// Runs `operation` in a write transaction, all of it or nothing, and commits.
@@ -95,48 +89,31 @@ impl Writer {
     pub(super) fn run<T: Send + 'static>(
         &self,
         write: Write,
-        operation: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+        mut operation: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let slot = Arc::new(Mutex::new(None));
-        let job = Box::new(Job {
+        let kept = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&kept);
+        let operation = move |connection: &Connection| {
+            *keep.lock() = Some(operation(connection)?);
+            Ok(())
+        };
+        let job = Job {
             write,
-            operation,
-            result: None,
-            slot: Arc::clone(&slot),
-        });
-        let mut line = self.line.lock();
-        line.members.push_back(job);
-        loop {
-            if let Some(result) = slot.lock().take() {
-                return result;
-            }
-            if line.led > 0 {
-                self.moved.wait(&mut line);
-                continue;
-            }
-            let count = line.members.len().min(MEMBERS_MAX);
-            let members = line.members.drain(..count).collect();
-            line.led = count;
-            drop(line);
-            let lead = Lead(self);
-            self.lead(members);
-            drop(lead);
-            line = self.line.lock();
-        }
+            operation: Box::new(operation),
+        };
+        self.line.run(job, |members| self.transact(members))?;
+        let result = kept.lock().take();
+        result.ok_or(Kind::Unknown.into())
     }
 
-    fn lead(&self, mut members: Vec<Box<dyn Member>>) {
-        let ended = self.transact(&mut members);
-        for member in members {
-            member.end(&ended);
-        }
-    }
-
-    fn transact(&self, members: &mut [Box<dyn Member>]) -> Result<()> {
+    fn transact(&self, members: &mut [Member]) -> Result<()> {
         let pass = self.gate.pass(self.busy_timeout);
         let _pass = pass.ok_or(Kind::Unavailable)?;
         let mut writer = self.connection.lock();
-        writer.be(members.iter().map(|member| member.write().durability).max())?;
+        writer.be(members
+            .iter()
+            .map(|member| member.job.write.durability)
+            .max())?;
         let connection = &writer.connection;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let _rollback = RollBack(connection);
@@ -145,7 +122,7 @@ impl Writer {
         }
         let hit = |when: fn([&'static str; 2]) -> &'static str| {
             for member in members.iter() {
-                failpoint::hit(when(member.write().failpoints));
+                failpoint::hit(when(member.job.write.failpoints));
             }
         };
         hit(|[before, _]| before);
@@ -157,7 +134,7 @@ impl Writer {
 }
 
 /// Does the members' work; `false` if none of it succeeded.
-fn work(connection: &Connection, members: &mut [Box<dyn Member>]) -> Result<bool> {
+fn work(connection: &Connection, members: &mut [Member]) -> Result<bool> {
     let mut all = members.iter_mut();
     if all.all(|member| member.work(connection).is_ok()) {
         return Ok(true);
@@ -174,12 +151,12 @@ fn work(connection: &Connection, members: &mut [Box<dyn Member>]) -> Result<bool
 }
 
 /// The same with a savepoint for each member.
-fn work_apart(connection: &Connection, members: &mut [Box<dyn Member>]) -> Result<bool> {
+fn work_apart(connection: &Connection, members: &mut [Member]) -> Result<bool> {
     let mut any = false;
     for member in members {
         connection.prepare_cached("SAVEPOINT member")?.execute([])?;
         let done = member.work(connection);
-        if let Err(fault) = &done {
+        if let Err(fault) = done {
             // A full disk, for one, may have rolled back all members together.
             if connection.is_autocommit() {
                 return Err(fault.clone());
@@ -221,16 +198,6 @@ impl WriteConnection {
     }
 }
 
-/// Lets the next one lead, even if this one panics.
-struct Lead<'w>(&'w Writer);
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        self.0.line.lock().led = 0;
-        self.0.moved.notify_all();
-    }
-}
-
 /// Leaves no transaction open behind, whatever happens.
 struct RollBack<'c>(&'c Connection);
 
@@ -245,53 +212,11 @@ impl Drop for RollBack<'_> {
     }
 }
 
-/// One write in the line, whatever it returns.
-trait Member: Send {
-    fn write(&self) -> Write;
-    /// Does the work, perhaps again, and keeps the result.
-    fn work(&mut self, connection: &Connection) -> std::result::Result<(), Fault>;
-    /// Hands out the result, or the failure of the whole group.
-    fn end(self: Box<Self>, ended: &Result<()>);
-}
-
-struct Job<T, F> {
-    write: Write,
-    operation: F,
-    result: Option<Result<T>>,
-    slot: Arc<Mutex<Option<Result<T>>>>,
-}
-
-impl<T, F> Member for Job<T, F>
-where
-    T: Send,
-    F: FnMut(&Connection) -> Result<T> + Send,
-{
-    fn write(&self) -> Write {
-        self.write
-    }
-
-    fn work(&mut self, connection: &Connection) -> std::result::Result<(), Fault> {
-        let result = (self.operation)(connection);
-        let done = result.as_ref().map(drop).map_err(Fault::clone);
-        self.result = Some(result);
-        done
-    }
-
-    fn end(mut self: Box<Self>, ended: &Result<()>) {
-        let result = match ended {
-            Ok(()) => self.result.take(),
-            Err(fault) => Some(Err(fault.clone())),
-        };
-        *self.slot.lock() = result;
-    }
-}
-
-/// A job that ends without a result had a leader that panicked: nobody is left waiting for it.
-impl<T, F> Drop for Job<T, F> {
-    fn drop(&mut self) {
-        self.slot
-            .lock()
-            .get_or_insert_with(|| Err(Kind::Unknown.into()));
+impl Member {
+    /// Does the work, perhaps again, and keeps what became of it.
+    fn work(&mut self, connection: &Connection) -> std::result::Result<(), &Fault> {
+        self.result = (self.job.operation)(connection);
+        self.result.as_ref().copied()
     }
 }
 
@@ -372,32 +297,6 @@ mod tests {
             assert_eq!(last.join().unwrap().unwrap(), 2);
         });
         assert_eq!(writer.run(WRITE, count).unwrap(), 2);
-    }
-
-    #[test]
-    fn nobody_is_left_waiting_for_a_leader_that_panics() {
-        let folder = tempfile::tempdir().unwrap();
-        let writer = writer(&folder);
-        std::thread::scope(|threads| {
-            let (started, start) = mpsc::channel();
-            let (go, gone) = mpsc::channel::<()>();
-            let leader = threads.spawn(|| {
-                writer.run(WRITE, move |_| -> Result<()> {
-                    started.send(()).unwrap();
-                    gone.recv().unwrap();
-                    panic!("on purpose");
-                })
-            });
-            start.recv().unwrap();
-            let follower = threads.spawn(|| writer.run(WRITE, count_up));
-            while writer.waiting() < 2 {
-                std::thread::yield_now();
-            }
-            go.send(()).unwrap();
-            assert!(leader.join().is_err());
-            assert_eq!(follower.join().unwrap().unwrap(), 1);
-        });
-        assert_eq!(writer.run(WRITE, count).unwrap(), 1);
     }
 
     #[test]

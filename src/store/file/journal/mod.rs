@@ -26,7 +26,8 @@ use crate::id::StoreId;
 use crate::store::Kind;
 pub(crate) use append::{Draft, Entered};
 use folder::Folder;
-use frame::{Frame, Label};
+use frame::{Frame, HEAD_LENGTH, Label};
+pub(crate) use open::New;
 use open::{acquire, open_segment, read_header};
 use scan::{Scanner, Step};
 use segment::{HEADER_LENGTH, Header, Number};
@@ -55,6 +56,8 @@ pub(crate) struct Journal {
     oldest: Number,
     tail: Tail,
     files: BTreeMap<Number, Arc<File>>,
+    /// How much room is made at a time for what is to be appended.
+    room: u64,
     flush_count: u64,
     /// Whether a flush failed: then nobody knows what is on disk.
     is_poisoned: bool,
@@ -65,6 +68,8 @@ struct Tail {
     number: Number,
     file: Arc<File>,
     length: u64,
+    /// Up to where there is room: zeros, which take less of a flush to overwrite than a longer file does.
+    room_end: u64,
     /// The id of the last record, and of the last one that is known to be on disk.
     last: u64,
     flushed: u64,
@@ -107,8 +112,7 @@ impl Journal {
     /// Whether others have appended since.
     pub(crate) fn is_behind(&self) -> Result<bool> {
         self.refuse_poisoned()?;
-        let length = self.tail.file.metadata()?.len();
-        Ok(length != self.tail.length || self.is_followed()? || self.is_lost()?)
+        Ok(self.tail.has_more()? || self.is_followed()? || !self.has_tail()?)
     }
 
     fn is_followed(&self) -> Result<bool> {
@@ -118,7 +122,21 @@ impl Journal {
     /// Whether so much was appended and given up since that nothing leads from here to the end: then the
     /// journal must be opened anew.
     pub(crate) fn is_lost(&self) -> Result<bool> {
-        Ok(!self.folder.has(self.tail.number)? && !self.is_followed()?)
+        Ok(!self.has_tail()? && !self.is_followed()?)
+    }
+
+    /// Whether the segment that was read last is still in the folder: a file that was opened tells by itself
+    /// where it can, without a look for its name.
+    #[cfg(unix)]
+    pub(super) fn has_tail(&self) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(self.tail.file.metadata()?.nlink() > 0)
+    }
+
+    /// Whether the segment that was read last is still in the folder.
+    #[cfg(not(unix))]
+    pub(super) fn has_tail(&self) -> io::Result<bool> {
+        self.folder.has(self.tail.number)
     }
 
     /// Waits until nobody else appends, and keeps everybody else from it.
@@ -130,7 +148,11 @@ impl Journal {
 
     /// Opens the journal anew and reads all of it.
     pub(crate) fn open_again(&mut self, base: &[u8], visit: &mut Visit<'_>) -> Result<()> {
-        *self = Self::open(self.folder.clone(), base, visit)?;
+        let new = New {
+            base,
+            room: self.room,
+        };
+        *self = Self::open(self.folder.clone(), new, visit)?;
         Ok(())
     }
 
@@ -154,7 +176,7 @@ impl Journal {
     ) -> Result<Option<u64>> {
         let file = self.file(from.segment)?;
         let at = from.offset.max(HEADER_LENGTH as u64);
-        let mut scanner = Scanner::new(&file, (at, file.metadata()?.len()), scan::CHUNK_SMALL);
+        let mut scanner = Scanner::new(&file, (at, file.metadata()?.len()));
         loop {
             let goes_on = match scanner.next()? {
                 Step::End => return Ok(None),
@@ -206,7 +228,10 @@ impl Journal {
         if end < self.tail.length {
             return Err(self.corrupt(self.end(), "the segment was cut short"));
         }
-        let mut scanner = Scanner::new(&file, (self.tail.length, end), scan::CHUNK);
+        if !self.tail.has_more()? {
+            return Ok(None);
+        }
+        let mut scanner = Scanner::new(&file, (self.tail.length, end));
         loop {
             match scanner.next()? {
                 Step::End => return Ok(None),
@@ -217,6 +242,16 @@ impl Journal {
                 }
             }
         }
+    }
+
+    /// The same where the power may have failed: then there may be something after what looks like room.
+    pub(super) fn read_all_to(&mut self, end: u64, visit: &mut Visit<'_>) -> Result<Option<u64>> {
+        let broken = self.read_to(end, visit)?;
+        let rest = (self.tail.length, end);
+        if broken.is_none() && !scan::is_all_room(&self.tail.file, rest)? {
+            return Ok(Some(self.tail.length));
+        }
+        Ok(broken)
     }
 
     fn take(&mut self, offset: u64, frame: Frame<'_>, visit: &mut Visit<'_>) -> Result<()> {
@@ -274,11 +309,19 @@ impl Tail {
             number: header.number,
             file,
             length: HEADER_LENGTH as u64,
+            room_end: 0,
             last: header.first - 1,
             // A segment gets its name when its first record is on disk.
             flushed: header.first,
             unflushed: VecDeque::new(),
         }
+    }
+
+    /// Whether something was appended that was not read.
+    fn has_more(&self) -> io::Result<bool> {
+        let mut head = [0; HEAD_LENGTH];
+        scan::read_some_at(&self.file, &mut head, self.length)?;
+        Ok(!scan::is_room(&head))
     }
 
     fn saw(&mut self, label: Label, offset: u64) {
@@ -298,6 +341,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::ops::Range;
     use std::path::Path;
 
     use super::*;
@@ -317,9 +361,17 @@ mod tests {
 
     impl Reader {
         fn try_open(path: &Path) -> Result<Self> {
+            Self::try_open_with(path, 0)
+        }
+
+        fn try_open_with(path: &Path, room: u64) -> Result<Self> {
             let mut seen = Vec::new();
             let folder = Folder::open(path, true)?;
-            let journal = Journal::open(folder, b"base", &mut see(&mut seen))?;
+            let new = New {
+                base: b"base",
+                room,
+            };
+            let journal = Journal::open(folder, new, &mut see(&mut seen))?;
             Ok(Self { journal, seen })
         }
 
@@ -357,6 +409,14 @@ mod tests {
         let mut byte = [0];
         scan::read_at(&file, &mut byte, offset).unwrap();
         scan::write_at(&file, &[!byte[0]], offset).unwrap();
+    }
+
+    /// Makes zeros of some bytes of the first segment.
+    fn erase(path: &Path, bytes: Range<u64>) {
+        let path = path.join(segment::name(1));
+        let file = File::options().write(true).open(path).unwrap();
+        let length = usize::try_from(bytes.end - bytes.start).unwrap();
+        scan::write_at(&file, &vec![0; length], bytes.start).unwrap();
     }
 
     fn add_to_end(path: &Path, bytes: &[u8]) {
@@ -477,6 +537,46 @@ mod tests {
         fs::remove_file(folder.path().join(segment::name(1))).unwrap();
         let fault = Reader::try_open(folder.path()).map(drop).unwrap_err();
         assert!(matches!(fault.kind, Kind::Corrupt(text) if text.contains("0000000001.journal")));
+    }
+
+    #[test]
+    fn what_is_appended_into_room_is_read_by_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut one = Reader::try_open_with(folder.path(), 100).unwrap();
+        let mut other = Reader::try_open_with(folder.path(), 1_000).unwrap();
+        one.append("a", true);
+        assert!(other.journal.is_behind().unwrap());
+        other.append("b", false);
+        one.append(&"c".repeat(2_000), true);
+        one.roll();
+        other.append("d", true);
+        let seen = Reader::open(folder.path()).seen;
+        assert_eq!(seen.concat(), format!("baseab{}based", "c".repeat(2_000)));
+    }
+
+    #[test]
+    fn what_a_power_failure_left_behind_room_does_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut one = Reader::try_open_with(folder.path(), 1_000).unwrap();
+        let lost = one.append("b", false);
+        let kept = one.append("c", false);
+        erase(folder.path(), lost.offset..kept.offset);
+        let mut two = Reader::try_open_with(folder.path(), 1_000).unwrap();
+        two.append("d", true);
+        assert_eq!(two.seen, ["base"]);
+        assert_eq!(Reader::open(folder.path()).seen, ["base", "d"]);
+    }
+
+    #[test]
+    fn a_record_that_was_on_disk_and_looks_like_room_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut one = Reader::try_open_with(folder.path(), 1_000).unwrap();
+        let at = one.append("a", true);
+        let next = one.append("b", true);
+        erase(folder.path(), at.offset..next.offset);
+        let fault = Reader::try_open(folder.path()).map(drop).unwrap_err();
+        let named = format!("0000000001.journal at offset {}", at.offset);
+        assert!(matches!(fault.kind, Kind::Corrupt(text) if text.contains(&named)));
     }
 
     #[test]

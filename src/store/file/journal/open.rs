@@ -13,22 +13,32 @@ use crate::id::StoreId;
 use crate::store::Kind;
 use crate::store::file::error::{Fault, Result};
 
+/// What whoever opens a journal adds to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New<'b> {
+    /// The first record, if there is no journal yet.
+    pub(crate) base: &'b [u8],
+    /// How much room is made at a time for what is to be appended.
+    pub(crate) room: u64,
+}
+
 impl Journal {
     /// Opens the journal in a folder, makes it if there is none, and reads it.
     ///
     /// # Blocking
     /// Waits for those who append. Others go on while it is read.
-    pub(crate) fn open(folder: Folder, base: &[u8], visit: &mut Visit<'_>) -> Result<Self> {
+    pub(crate) fn open(folder: Folder, new: New<'_>, visit: &mut Visit<'_>) -> Result<Self> {
         let lock = folder.lock_file()?;
         acquire(&lock)?;
-        let listed = first(&folder, base).and_then(|()| Listed::read(&folder));
+        let listed = first(&folder, new.base).and_then(|()| Listed::read(&folder));
         lock.unlock()?;
         let listed = listed?;
         let (oldest, end) = (listed.header.number, listed.end);
         let mut journal = listed.into_journal(folder, lock)?;
+        journal.room = new.room;
         journal.read_unlocked(end, visit)?;
         let mut entered = journal.enter()?;
-        entered.catch_up(visit)?;
+        entered.follow(Journal::read_all_to, visit)?;
         entered.settle()?;
         entered.clear_away(oldest)?;
         drop(entered);
@@ -40,7 +50,7 @@ impl Journal {
     fn read_unlocked(&mut self, end: u64, visit: &mut Visit<'_>) -> Result<()> {
         while let Some(file) = self.files.remove(&(self.tail.number + 1)) {
             let end = self.tail.file.metadata()?.len();
-            if let Some(offset) = self.read_to(end, visit)? {
+            if let Some(offset) = self.read_all_to(end, visit)? {
                 return Err(self.damaged(offset));
             }
             self.go_on_to(self.tail.number + 1, file)?;
@@ -88,6 +98,7 @@ impl Listed {
             oldest: self.header.oldest,
             tail: Tail::new(&self.header, file),
             files: self.files,
+            room: 0,
             flush_count: 0,
             is_poisoned: false,
         })

@@ -5,16 +5,16 @@ use std::io;
 
 use super::frame::{self, Frame, HEAD_LENGTH};
 
-/// How much is read at once where all is read, and where only a bit is.
-pub(crate) const CHUNK: usize = 1 << 20;
-pub(crate) const CHUNK_SMALL: usize = 128 << 10;
+/// How much is read at once: at first, since there may be little, and at most.
+const CHUNK_MIN: usize = 16 << 10;
+const CHUNK_MAX: usize = 1 << 20;
 
 /// What comes next in a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'b> {
     /// A record, and where it begins.
     Record(u64, Frame<'b>),
-    /// Nothing more.
+    /// Nothing more, or room for what is still to come.
     End,
     /// What begins here is no whole record.
     Broken(u64),
@@ -34,12 +34,12 @@ pub(crate) struct Scanner<'f> {
 
 impl<'f> Scanner<'f> {
     /// Reads from one offset to another, a chunk at a time.
-    pub(crate) fn new(file: &'f File, (at, end): (u64, u64), chunk: usize) -> Self {
+    pub(crate) fn new(file: &'f File, (at, end): (u64, u64)) -> Self {
         Self {
             file,
             at,
             end,
-            chunk,
+            chunk: CHUNK_MIN,
             buffer: Vec::new(),
             start: 0,
         }
@@ -55,7 +55,11 @@ impl<'f> Scanner<'f> {
         if left == 0 {
             return Ok(Step::End);
         }
-        if !self.fill(HEAD_LENGTH)? {
+        let has_head = self.fill(HEAD_LENGTH)?;
+        if is_room(self.rest().get(..HEAD_LENGTH.min(left)).unwrap_or_default()) {
+            return Ok(Step::End);
+        }
+        if !has_head {
             return Ok(Step::Broken(at));
         }
         let length = frame::length(self.rest()).filter(|length| *length <= left);
@@ -81,14 +85,11 @@ impl<'f> Scanner<'f> {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Has at least `length` bytes in the buffer; `false` if there are fewer in the file.
+    /// Has at least `length` bytes in the buffer, or all that there are; says which.
     fn fill(&mut self, length: usize) -> io::Result<bool> {
         let have = self.rest().len();
         if have >= length {
             return Ok(true);
-        }
-        if length > self.left() {
-            return Ok(false);
         }
         self.buffer.drain(..self.start);
         self.start = 0;
@@ -96,8 +97,30 @@ impl<'f> Scanner<'f> {
         self.buffer.resize(wanted, 0);
         let free = self.buffer.get_mut(have..).unwrap_or_default();
         read_at(self.file, free, self.at + have as u64)?;
-        Ok(true)
+        self.chunk = CHUNK_MAX.min(2 * self.chunk);
+        Ok(wanted >= length)
     }
+}
+
+/// Whether nothing was written here yet: no record begins with so many zeros.
+pub(crate) fn is_room(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+/// Whether there is nothing but room between two offsets.
+pub(crate) fn is_all_room(file: &File, (mut at, end): (u64, u64)) -> io::Result<bool> {
+    let mut chunk = vec![0; CHUNK_MAX];
+    while at < end {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let length = left.min(CHUNK_MAX);
+        let chunk = chunk.get_mut(..length).unwrap_or_default();
+        read_at(file, chunk, at)?;
+        if !is_room(chunk) {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
 }
 
 /// Looks for whole records with ids above `id` after a record that is not whole, and returns the id of
@@ -121,6 +144,14 @@ pub(crate) fn flushed_after(file: &File, broken: u64, end: u64, id: u64) -> io::
 #[cfg(unix)]
 pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+/// Reads what there is at an offset, which may be less than fills `bytes`, or nothing.
+pub(crate) fn read_some_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    match read_at(file, bytes, offset) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        read => read,
+    }
 }
 
 /// Writes all of `bytes` at an offset.

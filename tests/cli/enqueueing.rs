@@ -94,8 +94,8 @@ fn a_key_is_held_for_as_long_as_is_said() {
     assert_eq!(hold["after_enqueued_seconds"], 3_600.0);
     assert_eq!(hold["after_ended_seconds"], 600.0);
     let shown = desk.run(&["show", &task]).text;
-    let held = "until it has ended, 1h after it was enqueued, 10m after it has ended";
-    assert!(shown.contains(held), "{shown}");
+    let periods = "until it has ended, 1h after it was enqueued, 10m after it has ended";
+    assert!(shown.contains(periods), "{shown}");
     let without_key = desk.run(&["enqueue", "index", "{}", "--unique-until-ended"]);
     assert_eq!(without_key.exit, 2, "{}", without_key.error);
 }

@@ -1,13 +1,15 @@
 //! What ought to be in one store: a list of tasks, looked through from end to end.
 #![cfg(test)]
 
+mod keys;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use votive::id::{ConsumerId, Incarnation, TaskId, Token, TxnId};
 use votive::store::{Amendment, Arrival, Change, Settlement, Verdict};
-use votive::task::{Counts, OnDuplicate, Record, State, StateSet, Unique};
+use votive::task::{Counts, Record, State, StateSet};
 use votive::time::Timestamp;
 
 use crate::program::QUEUES;
@@ -161,52 +163,6 @@ impl Shelf {
         Some(())
     }
 
-    /// Says into which task one that wants this key merges, which may be gone, unless it is refused.
-    fn judge_key(&self, unique: &Unique, mode: Mode, now: Timestamp) -> Option<Option<TaskId>> {
-        let holder = self.holder(&unique.key);
-        let rester = self
-            .rests
-            .get(&unique.key)
-            .filter(|(_, until)| *until > now);
-        let found = match holder {
-            Some(number) => Some(self.tasks[number].record.id),
-            None => rester.map(|(task, _)| *task),
-        };
-        let is_judged = mode == Mode::Make;
-        match (found, unique.on_duplicate) {
-            (_, OnDuplicate::Refuse) if is_judged => Some(None),
-            (Some(_), OnDuplicate::Refuse) => None,
-            (Some(_), _) if !is_judged && holder.is_some_and(|number| self.is_pinned(number)) => {
-                None
-            }
-            (Some(task), _) => Some(Some(task)),
-            (None, _) if !is_judged && self.is_reserved(&unique.key) => None,
-            (None, _) => Some(None),
-        }
-    }
-
-    /// Has the key of a task rest from when it became visible, and from when it ended.
-    fn rest(&mut self, record: &Record, now: Timestamp) {
-        let Some(Unique { key, hold, .. }) = &record.options.unique else {
-            return;
-        };
-        let after = |at: Option<Timestamp>, period: Option<Duration>| {
-            Some(at?.saturating_add(period?)).filter(|until| *until > now)
-        };
-        let enqueued = after(record.published_at, hold.after_enqueued);
-        let until = enqueued.max(after(record.ended_at, hold.after_ended));
-        let known = self.rests.get(key).map(|(_, until)| *until);
-        if let Some(until) = until.filter(|until| Some(*until) > known) {
-            self.rests.insert(key.clone(), (record.id, until));
-        }
-    }
-
-    /// Lets others have a key that rests for the sake of a task that nobody wants any more.
-    fn end_rest(&mut self, number: usize) {
-        let record = &self.tasks[number].record;
-        self.rests.retain(|_, (task, _)| *task != record.id);
-    }
-
     fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Option<()> {
         let number = self.find(settlement.task)?;
         let is_pinned = self.is_pinned(number);
@@ -285,24 +241,6 @@ impl Shelf {
         }
         self.follow(number, *amendment == Amendment::Remove, now);
         Some(())
-    }
-
-    /// A task holds its key while it waits to be run, and perhaps while it runs; one that comes back takes it
-    /// if it is free.
-    fn see_to_key(&mut self, number: usize, before: State) {
-        let task = &self.tasks[number];
-        let unique = task.record.options.unique.as_ref();
-        let is_holding = |state| {
-            let runs_with_it = unique.is_some_and(|unique| unique.hold.until_ended);
-            StateSet::PENDING.contains(state) || (state == State::Claimed && runs_with_it)
-        };
-        let comes_back = !is_holding(before);
-        let holds_key = is_holding(task.record.state)
-            && unique.is_some_and(|unique| {
-                let is_free = self.holder(&unique.key).is_none() && !self.is_reserved(&unique.key);
-                task.holds_key || (comes_back && is_free)
-            });
-        self.tasks[number].holds_key = holds_key;
     }
 
     /// Has a task that leaves be gone, and lets the next of its group go on.
@@ -398,26 +336,6 @@ impl Shelf {
     fn find(&self, id: TaskId) -> Option<usize> {
         let is_it = |task: &Task| task.record.id == id || task.aliases.contains(&id);
         self.tasks.iter().position(is_it)
-    }
-
-    fn held_key(&self, number: usize) -> Option<&str> {
-        let task = &self.tasks[number];
-        let unique = task.record.options.unique.as_ref();
-        unique.filter(|_| task.holds_key).map(|unique| &*unique.key)
-    }
-
-    fn holder(&self, key: &str) -> Option<usize> {
-        (0..self.tasks.len()).find(|number| self.held_key(*number) == Some(key))
-    }
-
-    fn is_reserved(&self, key: &str) -> bool {
-        self.staged.values().flatten().any(|change| match change {
-            Change::Insert(record) => {
-                let unique = record.options.unique.as_ref();
-                unique.is_some_and(|unique| unique.key == key)
-            }
-            _ => false,
-        })
     }
 
     /// Whether what becomes of the task is staged.

@@ -39,8 +39,9 @@ struct Said {
     /// `merge` or `refuse`, as tokens of `OnDuplicate`.
     on_duplicate: Option<TokenStream>,
     until_ended: bool,
-    /// The periods of `Hold`, as tokens.
-    periods: Vec<TokenStream>,
+    /// Durations, as tokens.
+    after_enqueued: Option<TokenStream>,
+    after_ended: Option<TokenStream>,
 }
 
 impl Said {
@@ -53,11 +54,15 @@ impl Said {
                 self.until_ended = true;
                 word.require_path_only().map(drop)
             }
-            "after_enqueued" => self.rest(word, &quote!(after_enqueued)),
+            "after_enqueued" => {
+                self.after_enqueued = Some(duration(word)?);
+                Ok(())
+            }
             // Who rests after the end has held the key until then.
             "after_ended" => {
                 self.until_ended = true;
-                self.rest(word, &quote!(after_ended))
+                self.after_ended = Some(duration(word)?);
+                Ok(())
             }
             _ => Err(Error::new(word.span(), format!("say {WORDS}"))),
         }
@@ -74,26 +79,26 @@ impl Said {
         }
     }
 
-    fn rest(&mut self, word: &Meta, field: &TokenStream) -> Result<()> {
-        let period = duration(word)?;
-        self.periods
-            .push(quote!(#field: ::core::option::Option::Some(#period)));
-        Ok(())
-    }
-
     fn into_tokens(self) -> TokenStream {
         let merge = || quote!(::votive::task::OnDuplicate::Merge);
         let on_duplicate = self.on_duplicate.unwrap_or_else(merge);
-        let (until_ended, periods) = (self.until_ended, self.periods);
+        let until_ended = self.until_ended;
+        let after_enqueued = optional(self.after_enqueued);
+        let after_ended = optional(self.after_ended);
         quote! {
             ::votive::task::Uniqueness::new(
                 #on_duplicate,
                 ::votive::task::Hold {
                     until_ended: #until_ended,
-                    #(#periods,)*
-                    ..::votive::task::Hold::WHILE_WAITING
+                    after_enqueued: #after_enqueued,
+                    after_ended: #after_ended,
                 },
             )
         }
     }
+}
+
+fn optional(value: Option<TokenStream>) -> TokenStream {
+    let none = quote!(::core::option::Option::None);
+    value.map_or(none, |value| quote!(::core::option::Option::Some(#value)))
 }

@@ -180,15 +180,14 @@ mod tests {
     type Ended = Result<(), Kind>;
 
     /// Refuses odd numbers.
-    fn judge(members: &mut [Member<u32, Kind>]) -> Ended {
-        for member in members {
-            member.result = if member.job % 2 == 0 {
-                Ok(())
-            } else {
-                Err(Kind::Conflict)
+    fn all(members: &mut [Member<u32, Kind>]) -> Ended {
+        members.iter_mut().try_for_each(|member| {
+            member.result = match member.job % 2 {
+                0 => Ok(()),
+                _ => Err(Kind::Conflict),
             };
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Has those with these jobs wait for somebody, and one of them do all by `work`; returns how they fared. `None` is
@@ -226,7 +225,7 @@ mod tests {
 
     #[test]
     fn each_is_told_what_became_of_its_own_job() {
-        let ends = behind(&Numbers::default(), &[2, 3, 4], judge);
+        let ends = behind(&Numbers::default(), &[2, 3, 4], all);
         assert_eq!(ends, [Ok(()), Err(Kind::Conflict), Ok(())].map(Some));
     }
 
@@ -240,11 +239,11 @@ mod tests {
     #[test]
     fn those_who_wait_together_are_led_together() {
         let (line, groups) = (Numbers::default(), Mutex::new(Vec::new()));
-        let judge = |members: &mut [Member<u32, Kind>]| {
+        let count = |members: &mut [Member<u32, Kind>]| {
             groups.lock().push(members.len());
-            judge(members)
+            all(members)
         };
-        behind(&line, &[2, 4, 6], judge);
+        behind(&line, &[2, 4, 6], count);
         assert_eq!(*groups.lock(), [3]);
     }
 
@@ -253,6 +252,6 @@ mod tests {
         let line = Numbers::default();
         let ends = behind(&line, &[2, 4], |_| panic!("on purpose"));
         assert_eq!(ends, [None, Some(Err(Kind::Unknown))]);
-        assert_eq!(line.run(2, judge), Ok(()));
+        assert_eq!(line.run(2, all), Ok(()));
     }
 }

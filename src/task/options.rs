@@ -355,7 +355,6 @@ pub(crate) mod unusual {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::Format;
 
     #[test]
     fn default_options_are_shared() {

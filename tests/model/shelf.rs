@@ -12,6 +12,7 @@ use votive::store::{Amendment, Arrival, Change, Settlement, Verdict};
 use votive::task::{Counts, Record, State, StateSet};
 use votive::time::Timestamp;
 
+use self::keys::Want;
 use crate::program::QUEUES;
 
 /// What one step of priority is worth to a task that says nothing of it.
@@ -143,13 +144,16 @@ impl Shelf {
         record.not_before = record.not_before.max(delayed);
         record.published_at = Some(now);
         record.state = pending(record.not_before, self.is_busy(&record), now);
-        if let Some(unique) = &record.options.unique
-            && let Some(into) = self.judge_key(unique, mode, now)?
-        {
-            if let Some(number) = self.find(into) {
-                self.tasks[number].aliases.push(record.id);
+        let unique = record.options.unique.as_ref();
+        match unique.map(|unique| self.judge_key(unique, mode, now)) {
+            None | Some(Want::Granted) => {}
+            Some(Want::Refused) => return None,
+            Some(Want::Merges(into)) => {
+                if let Some(number) = self.find(into) {
+                    self.tasks[number].aliases.push(record.id);
+                }
+                return Some(());
             }
-            return Some(());
         }
         self.rest(&record, now);
         let group = record.options.group.clone();

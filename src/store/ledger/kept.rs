@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn add(map: &mut Kept<u32, BTreeSet<u8>>, key: u32) {
-        map.change(&key, |set| drop(set.insert(1)));
+        map.change(&key, |set| set.extend([1]));
     }
 
     #[test]

@@ -10,14 +10,17 @@ use votive::time::Timestamp;
 
 use super::{Mode, Shelf};
 
+/// What becomes of a task that wants a key.
+pub(super) enum Want {
+    Granted,
+    /// Into this one, which may be gone.
+    Merges(TaskId),
+    Refused,
+}
+
 impl Shelf {
-    /// Says into which task one that wants this key merges, which may be gone, unless it is refused.
-    pub(super) fn judge_key(
-        &self,
-        unique: &Unique,
-        mode: Mode,
-        now: Timestamp,
-    ) -> Option<Option<TaskId>> {
+    /// Judges what a new task says of its key.
+    pub(super) fn judge_key(&self, unique: &Unique, mode: Mode, now: Timestamp) -> Want {
         let holder = self.holder(&unique.key);
         let rester = self
             .rests
@@ -29,14 +32,14 @@ impl Shelf {
         };
         let is_judged = mode == Mode::Make;
         match (found, unique.on_duplicate) {
-            (_, OnDuplicate::Refuse) if is_judged => Some(None),
-            (Some(_), OnDuplicate::Refuse) => None,
+            (_, OnDuplicate::Refuse) if is_judged => Want::Granted,
+            (Some(_), OnDuplicate::Refuse) => Want::Refused,
             (Some(_), _) if !is_judged && holder.is_some_and(|number| self.is_pinned(number)) => {
-                None
+                Want::Refused
             }
-            (Some(task), _) => Some(Some(task)),
-            (None, _) if !is_judged && self.is_reserved(&unique.key) => None,
-            (None, _) => Some(None),
+            (Some(task), _) => Want::Merges(task),
+            (None, _) if !is_judged && self.is_reserved(&unique.key) => Want::Refused,
+            (None, _) => Want::Granted,
         }
     }
 

@@ -17,12 +17,13 @@ pub use account::{Account, FAILURES_MAX, Failure, Position};
 pub use follow_up::FollowUp;
 pub use key::kind_key;
 pub use name::Name;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use options::coded::{decoded as decoded_options, encoded as encoded_options};
 #[cfg(feature = "file")]
 pub(crate) use options::unusual as unusual_options;
 pub use options::{
     AGEING_DEFAULT, AGEING_MAX, GROUP_LIMIT_MAX, Hold, OnDuplicate, Options, Unique, Uniqueness,
 };
-pub(crate) use options::{decoded as decoded_options, encoded as encoded_options};
 pub use payload::{Format, Payload, PayloadError, PayloadLimits};
 pub use record::{Counts, Record};
 pub use retry::RetryPolicy;

@@ -1,12 +1,13 @@
 //! What a producer says about a task beside its payload. Fixed once the task is enqueued.
 
-use std::borrow::Cow;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) mod coded;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, CodecError};
 use crate::id::TaskId;
 use crate::task::{FollowUp, RetryPolicy};
 use crate::time::Timestamp;
@@ -238,6 +239,7 @@ impl Options {
     }
 
     /// Whether these are the default options, by the look of the pointer or else of all of them.
+    #[cfg(any(feature = "file", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn are_usual(self: &Arc<Self>) -> bool {
         let usual = Self::usual();
         Arc::ptr_eq(self, &usual) || *self == usual
@@ -253,30 +255,6 @@ impl Options {
             Arc::new(self)
         }
     }
-}
-
-/// The usual options as they are encoded, if they can be.
-fn usual_bytes() -> Option<&'static [u8]> {
-    static BYTES: LazyLock<Option<Vec<u8>>> =
-        LazyLock::new(|| codec::encode(&*Options::usual()).ok());
-    BYTES.as_deref()
-}
-
-/// Encodes options; the usual ones have been already.
-pub(crate) fn encoded(options: &Arc<Options>) -> Result<Cow<'static, [u8]>, CodecError> {
-    let is_usual = Arc::ptr_eq(options, &Options::usual());
-    match usual_bytes().filter(|_| is_usual) {
-        Some(bytes) => Ok(bytes.into()),
-        None => Ok(codec::encode(&**options)?.into()),
-    }
-}
-
-/// Decodes options; the usual ones are known by their bytes.
-pub(crate) fn decoded(bytes: &[u8]) -> Result<Arc<Options>, CodecError> {
-    if usual_bytes() == Some(bytes) {
-        return Ok(Options::usual());
-    }
-    codec::decode::<Options>(bytes).map(Options::shared)
 }
 
 impl Default for Options {
@@ -368,20 +346,5 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(*options.clone().shared(), options);
-    }
-
-    #[test]
-    fn options_come_back_from_their_bytes_and_usual_ones_shared() {
-        let other = Arc::new(Options {
-            priority: 3,
-            ..Options::default()
-        });
-        for options in [Options::usual(), other] {
-            let bytes = encoded(&options).unwrap();
-            assert_eq!(*bytes, *codec::encode(&*options).unwrap());
-            assert_eq!(decoded(&bytes).unwrap(), options);
-        }
-        let bytes = codec::encode(&Options::default()).unwrap();
-        assert!(Arc::ptr_eq(&decoded(&bytes).unwrap(), &Options::usual()));
     }
 }

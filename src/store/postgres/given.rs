@@ -10,7 +10,7 @@ use super::row::{self, TaskRow, column, instant, number};
 use crate::codec;
 use crate::id::{ConsumerId, TaskId, Token};
 use crate::store::lifecycle;
-use crate::task::{Counts, Name, Options, Payload, Record, State};
+use crate::task::{Counts, Name, Options, Payload, Record, State, decoded_options};
 use crate::time::Timestamp;
 
 /// What [`Reader::read`] reads of a task `t` in the line, behind which comes the token that it got. What only one
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         match &self.options {
             Some((last, options)) if last == bytes => Ok(Arc::clone(options)),
             _ => {
-                let options = codec::decode::<Options>(bytes)?.shared();
+                let options = decoded_options(bytes)?;
                 self.options = Some((bytes.to_vec(), Arc::clone(&options)));
                 Ok(options)
             }

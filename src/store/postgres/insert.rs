@@ -13,7 +13,7 @@ use super::value::Value;
 use crate::codec;
 use crate::id::TaskId;
 use crate::store::{self, Kind};
-use crate::task::{Counts, Hold, Record};
+use crate::task::{Counts, Hold, Record, encoded_options};
 use crate::time::Timestamp;
 
 /// Inserts new tasks, of which there is a list for each column, and places in the line for those that are
@@ -189,7 +189,7 @@ pub(super) fn insert_and_tell(session: &mut dyn Session, record: &Record) -> Res
         record.not_before.into(),
         record.enqueued_at.into(),
         published_at.into(),
-        codec::encode(&*record.options)?.into(),
+        encoded_options(&record.options)?.into_owned().into(),
         format_number(record.payload.format).into(),
         record.payload.version.into(),
         record.payload.bytes.to_vec().into(),
@@ -270,7 +270,7 @@ fn columns(records: &[Record]) -> Result<Vec<Value>> {
         |text: &dyn Fn(&Record) -> Option<String>| Value::Texts(records.iter().map(text).collect());
     let mut options = Vec::with_capacity(records.len());
     for record in records {
-        options.push(Some(Arc::from(codec::encode(&*record.options)?)));
+        options.push(Some(Arc::from(&*encoded_options(&record.options)?)));
     }
     let unique = |record: &Record| {
         record

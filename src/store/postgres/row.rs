@@ -9,7 +9,7 @@ use super::error::{Fault, Result};
 use crate::codec;
 use crate::id::{Incarnation, TaskId, Token, TxnId};
 use crate::store::rules::{self, ClaimColumns};
-use crate::task::{Counts, DeadReason, Format, Name, Options, Payload, Record, State};
+use crate::task::{Counts, DeadReason, Format, Name, Payload, Record, State, decoded_options};
 use crate::time::Timestamp;
 
 /// What [`TaskRow::read`] reads of a task, in its order.
@@ -114,7 +114,7 @@ impl TaskRow {
                 version: number(row, 18)?,
                 bytes: Arc::from(column::<&[u8]>(row, PAYLOAD)?),
             },
-            options: codec::decode::<Options>(column(row, 16)?)?.shared(),
+            options: decoded_options(column(row, 16)?)?,
             enqueued_at: instant(row, 14)?,
             published_at: Some(instant(row, 15)?),
             state: state(column(row, 4)?)?,

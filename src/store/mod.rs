@@ -26,6 +26,13 @@ mod capabilities;
 mod change;
 mod error;
 mod ext;
+#[cfg(any(
+    feature = "sqlite",
+    feature = "file",
+    feature = "redis",
+    feature = "postgres"
+))]
+mod fault;
 mod ledger;
 mod life;
 pub mod lifecycle;

@@ -6,11 +6,23 @@ use std::sync::Arc;
 
 use super::{Error, Kind};
 use crate::codec::CodecError;
+use crate::id::ResourceId;
+use crate::register::{RegisterError, RegisterErrorKind};
 
 /// A backend, and what its own code has to know of an error beside the kind.
 pub(crate) trait Backend: Default {
     /// What errors call it.
     const NAME: &'static str;
+
+    /// Says what an error means to those who ask the store as a register. Defaults to what it means where nothing
+    /// is out of reach but what somebody else has locked.
+    fn register_kind(fault: &Fault<Self>) -> RegisterErrorKind {
+        match &fault.kind {
+            Kind::Unavailable => RegisterErrorKind::Locked,
+            Kind::Foreign(_) | Kind::Corrupt(_) => RegisterErrorKind::Unusable,
+            _ => RegisterErrorKind::Failed,
+        }
+    }
 }
 
 /// What went wrong in a backend. Cheap to clone, because one failing write is the failure of all who share it.
@@ -45,6 +57,16 @@ impl<B: Backend> Fault<B> {
         Kind::Corrupt(what.into()).into()
     }
 
+    /// Of a store and its copy only one may answer for the decisions that were made in it.
+    #[cfg(any(feature = "sqlite", feature = "file", feature = "postgres"))]
+    pub(super) fn copied(made_in: impl Display) -> Self {
+        Kind::Foreign(format!(
+            "a copy, or moved, of the store that was made in {made_in}: if it has taken its place, run \
+             `votive migrate --adopt`"
+        ))
+        .into()
+    }
+
     /// The same failure, taken for another kind.
     pub(crate) fn with_kind(self, kind: Kind) -> Self {
         Self { kind, ..self }
@@ -68,6 +90,21 @@ impl<B: Backend> Fault<B> {
             Some(source) => error.with_source(Shared(source)),
             None => error,
         }
+    }
+
+    /// What it means to those who ask a register.
+    pub(crate) fn register_kind(&self) -> RegisterErrorKind {
+        B::register_kind(self)
+    }
+
+    /// Names the operation of the store as the register `resource`.
+    pub(super) fn in_register(
+        self,
+        resource: ResourceId,
+        operation: &'static str,
+    ) -> RegisterError {
+        RegisterError::new(self.register_kind(), resource, operation)
+            .with_source(self.during(operation))
     }
 }
 

@@ -14,6 +14,18 @@ pub(crate) struct Server {
 
 impl Backend for Server {
     const NAME: &'static str = super::BACKEND;
+
+    fn register_kind(fault: &Fault) -> RegisterErrorKind {
+        match &fault.kind {
+            _ if fault.is_locked() => RegisterErrorKind::Locked,
+            Kind::Conflict => RegisterErrorKind::Locked,
+            Kind::Unavailable => RegisterErrorKind::Unreachable,
+            Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NewerVersion { .. } => {
+                RegisterErrorKind::Unusable
+            }
+            _ => RegisterErrorKind::Failed,
+        }
+    }
 }
 
 pub(crate) type Fault = fault::Fault<Server>;
@@ -60,19 +72,6 @@ impl Fault {
 
     fn code(&self) -> Option<&SqlState> {
         self.driver().and_then(tokio_postgres::Error::code)
-    }
-
-    /// What the failure means for a register.
-    pub(crate) fn register_kind(&self) -> RegisterErrorKind {
-        match &self.kind {
-            _ if self.is_locked() => RegisterErrorKind::Locked,
-            Kind::Conflict => RegisterErrorKind::Locked,
-            Kind::Unavailable => RegisterErrorKind::Unreachable,
-            Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NewerVersion { .. } => {
-                RegisterErrorKind::Unusable
-            }
-            _ => RegisterErrorKind::Failed,
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::register::RegisterErrorKind;
 use crate::store::Kind;
 use crate::store::fault::{self, Backend};
 
@@ -13,6 +14,16 @@ pub(crate) struct Server;
 
 impl Backend for Server {
     const NAME: &'static str = super::BACKEND;
+
+    fn register_kind(fault: &Fault) -> RegisterErrorKind {
+        match &fault.kind {
+            Kind::Unavailable | Kind::Unknown => RegisterErrorKind::Unreachable,
+            Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NotDurable(_) => {
+                RegisterErrorKind::Unusable
+            }
+            _ => RegisterErrorKind::Failed,
+        }
+    }
 }
 
 pub(super) type Fault = fault::Fault<Server>;

@@ -95,7 +95,10 @@ impl Side {
             let ended = Some(record.state).filter(|state| state.is_ended());
             (record.id, record.queue, ended, record.progress)
         });
-        tasks.collect()
+        // Those of one transaction come in whatever order the store likes.
+        let mut tasks: Vec<_> = tasks.collect();
+        tasks.sort_by_key(|(id, ..)| *id);
+        tasks
     }
 }
 

@@ -41,6 +41,8 @@ struct Producer {
     queue: Queue,
     manager: TransactionManager,
     acknowledged: BTreeSet<u32>,
+    /// What may or may not have been committed.
+    undecided: BTreeSet<u32>,
     refused: Vec<Kind>,
 }
 
@@ -50,6 +52,7 @@ impl Producer {
             queue: Queue::new(votive::open(url).unwrap(), "default").unwrap(),
             manager: TransactionManager::new(),
             acknowledged: BTreeSet::new(),
+            undecided: BTreeSet::new(),
             refused: Vec::new(),
         }
     }
@@ -57,6 +60,7 @@ impl Producer {
     fn produce(&mut self, number: u32) {
         match self.commit(number) {
             Ok(()) => assert!(self.acknowledged.insert(number)),
+            Err(error) if is_undecided(&*error) => assert!(self.undecided.insert(number)),
             Err(error) => self.refused.push(kind(&*error)),
         }
     }
@@ -70,12 +74,14 @@ impl Producer {
             .map(|letter| char::from(b'0' + (letter >> 26) as u8))
             .collect();
         self.queue.enqueue(&mut txn, &Large { number, ballast })?;
-        match txn.commit() {
-            Ok(_) => Ok(()),
-            Err(error @ CommitError::Undecided { .. }) => panic!("{error:?}"),
-            Err(error) => Err(error.into()),
-        }
+        txn.commit()?;
+        Ok(())
     }
+}
+
+fn is_undecided(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref();
+    matches!(error, Some(CommitError::Undecided { .. }))
 }
 
 /// What the store said that refused.
@@ -109,6 +115,7 @@ fn survives(url: &str, disk: &SmallDisk) {
         "{:?}",
         producer.refused
     );
+    assert_eq!(producer.undecided, BTreeSet::new());
     disk.free().unwrap();
     (TASKS..TASKS + 5).for_each(|number| producer.produce(number));
     assert_eq!(
@@ -177,4 +184,62 @@ fn postgres_outlives_a_full_disk() {
         .batch_execute("DROP DATABASE queue WITH (FORCE)")
         .unwrap();
     client.batch_execute("DROP TABLESPACE small").unwrap();
+}
+
+/// Without room for its log the server ends, perhaps in the middle of a commit of which nobody hears then how it ended.
+#[test]
+fn postgres_outlives_a_full_disk_under_its_log() {
+    /// More than fit in what is left, and in the segments that the server has made ahead.
+    const MANY: u32 = 500;
+    let Some(disk) = or_skip(SmallDisk::mount(32 * MEGABYTE)) else {
+        return;
+    };
+    let folder = disk.path().join("log");
+    std::fs::create_dir(&folder).unwrap();
+    let options = postgres::Options::default()
+        .log_in(&folder)
+        .setting("min_wal_size", "2MB")
+        .setting("max_wal_size", "1GB");
+    let Some(server) = or_skip(Postgres::start(options)) else {
+        return;
+    };
+    let mut producer = Producer::new(&server.url());
+    (0..5).for_each(|number| producer.produce(number));
+    assert_eq!(producer.refused, []);
+    disk.fill(LEFT).unwrap();
+    (5..MANY).for_each(|number| producer.produce(number));
+    let said = std::fs::read_to_string(server.log()).unwrap();
+    assert!(
+        said.contains("PANIC"),
+        "the server has room for its log: {said}"
+    );
+    disk.free().unwrap();
+    server.restart().unwrap();
+    (MANY..MANY + 5).for_each(|number| producer.produce(number));
+    assert!((MANY..MANY + 5).all(|number| producer.acknowledged.contains(&number)));
+    ends_as_told(&server.url(), &producer);
+}
+
+/// How many tasks are there.
+fn visible(url: &str) -> u64 {
+    let stats = votive::open(url).unwrap().stats().unwrap();
+    let counts = stats.queues.iter().flat_map(|queue| &queue.counts);
+    counts.map(|(_, count)| count).sum()
+}
+
+/// Has all tasks run: those that were acknowledged once, those that were refused never.
+fn ends_as_told(url: &str, producer: &Producer) {
+    assert_eq!(producer.manager.settle_undecided(), 0);
+    let visible = visible(url);
+    let (running, runs) = consume(url);
+    let ran: Vec<u32> = (0..visible)
+        .map(|_| runs.recv_timeout(LONG).unwrap())
+        .collect();
+    running.stop();
+    assert!(runs.is_empty());
+    let once: BTreeSet<u32> = ran.iter().copied().collect();
+    assert_eq!(once.len(), ran.len(), "a task ran twice");
+    assert!(once.is_superset(&producer.acknowledged));
+    let told: BTreeSet<u32> = &producer.acknowledged | &producer.undecided;
+    assert!(once.is_subset(&told), "a task ran that was refused");
 }

@@ -127,7 +127,7 @@ impl Setting {
             backlogs: (size(1_000, 50), size(100_000, 300), size(1_000_000, 1_000)),
             unwaited: size(200_000, 400),
             weighed: size(200_000, 400),
-            timed: size(60, 5),
+            timed: size(200, 5),
             idle: Duration::from_secs(size(4, 1)),
             rounds: arguments
                 .rounds
@@ -140,8 +140,7 @@ impl Setting {
     /// Returns how often a kind of work is measured: what takes seconds to be told, less often.
     pub(crate) fn rounds_of(&self, work: Work) -> usize {
         match work {
-            Work::W4 => self.rounds.min(3),
-            Work::W6 | Work::W8 => self.rounds.min(2),
+            Work::W4 | Work::W6 | Work::W8 => self.rounds.min(2),
             _ => self.rounds,
         }
     }

@@ -91,12 +91,21 @@ impl Backlog {
         let Some(lane) = state.lanes.get_mut(lane).filter(|_| !closed) else {
             return claims;
         };
-        let since = instant();
+        let (since, count) = (instant(), claims.len());
         let waiting = claims.into_iter().map(|claim| Waiting { claim, since });
         lane.waiting.extend(waiting);
         drop(state);
-        self.startable.notify_all();
+        self.wake(count);
         Vec::new()
+    }
+
+    /// Wakes a worker for each of so many tasks, if so many sleep: more would only be in each other's way.
+    fn wake(&self, count: usize) {
+        for _ in 0..count {
+            if !self.startable.notify_one() {
+                break;
+            }
+        }
     }
 
     /// Waits for a task that may be started, and counts it as running; `None` once it is closed.

@@ -26,6 +26,13 @@ mod capabilities;
 mod change;
 mod error;
 mod ext;
+#[cfg(any(
+    feature = "sqlite",
+    feature = "file",
+    feature = "redis",
+    feature = "postgres"
+))]
+mod fault;
 mod ledger;
 mod life;
 pub mod lifecycle;
@@ -214,8 +221,8 @@ pub trait Inspect: Send + Sync {
     /// Nothing changed; [`Kind::Corrupt`] names what cannot be read.
     fn get(&self, task: TaskId) -> Result<Option<Listed>>;
 
-    /// Lists visible tasks in the order of their enqueueing, at most `limit`, from `cursor`. A page may be
-    /// short, or empty, although there is a next one.
+    /// Lists visible tasks in the order of their enqueueing, at most `limit`, from `cursor`; of those that came in
+    /// one batch, some stores list first what goes first. A page may be short, or empty, although there is a next one.
     ///
     /// # Errors
     /// Nothing changed.

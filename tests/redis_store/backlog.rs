@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use votive::store::{Batch, Stage};
+use votive::store::{Batch, Inspect, Stage};
 use votive::task::Options;
 use votive_testbed::Redis;
 
-use crate::fixture::{Client, connect, insert, server};
+use crate::fixture::{Client, connect, done, insert, server};
 
 /// How many tasks one batch enqueues.
 const BATCH: usize = 1_000;
@@ -36,7 +36,7 @@ fn fill(client: &Client, count: usize) {
         fill(count / BATCH - half);
     });
     let staged = (0..BATCH / 10).map(|_| insert(client.record()));
-    let now = votive::store::Inspect::now(&client.store).unwrap();
+    let now = client.store.now().unwrap();
     let batch = Batch::new(staged.collect());
     let register = votive::id::ResourceId::random();
     client
@@ -61,20 +61,26 @@ fn commands(server: &Redis) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// What something has the server do.
+fn cost_of(server: &Redis, act: impl FnOnce()) -> BTreeMap<String, u64> {
+    let before = commands(server);
+    act();
+    let mut after = commands(server);
+    for (name, count) in &mut after {
+        *count -= before.get(name).copied().unwrap_or(0);
+    }
+    after.retain(|_, count| *count > 0);
+    after
+}
+
 /// What a claim of ten tasks has the server do, at a backlog of so many.
 fn cost(count: usize) -> Option<BTreeMap<String, u64>> {
     let server = server()?;
     let client = Client::new(server.address());
     fill(&client, count);
     client.claim(1).unwrap();
-    let before = commands(&server);
-    assert_eq!(client.claim(10).unwrap().len(), 10);
-    let mut after = commands(&server);
-    for (name, count) in &mut after {
-        *count -= before.get(name).copied().unwrap_or(0);
-    }
-    after.retain(|_, count| *count > 0);
-    Some(after)
+    let claim = || assert_eq!(client.claim(10).unwrap().len(), 10);
+    Some(cost_of(&server, claim))
 }
 
 /// The ranges that a claim reads are bounded by what it takes, so as many commands visit as many members.
@@ -85,4 +91,35 @@ fn a_claim_takes_the_same_commands_whatever_the_backlog() {
     };
     assert_eq!(few, many);
     assert!(few.values().sum::<u64>() < 250, "{few:?}");
+}
+
+/// Tasks of which two of each group of four may run at once.
+fn enqueue_grouped(client: &Client, count: usize) {
+    let options = |number: usize| Options {
+        group: Some(format!("group/{}", number / 4)),
+        group_limit: Some(2),
+        ..Options::default()
+    };
+    let tasks = (0..count).map(|number| insert(client.record().with_options(options(number))));
+    client.apply_as(client.txn(), tasks.collect()).unwrap();
+}
+
+#[test]
+fn tasks_of_groups_are_claimed_and_ended_together() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    enqueue_grouped(&client, 40);
+    client.claim(1).unwrap();
+    let mut claims = Vec::new();
+    let few = cost_of(&server, || claims = client.claim(2).unwrap());
+    let many = cost_of(&server, || claims.extend(client.claim(16).unwrap()));
+    assert_eq!((few, claims.len()), (many, 18));
+    let done = claims.iter().map(done).collect();
+    let ended = cost_of(&server, || {
+        drop(client.apply_as(client.txn(), done).unwrap())
+    });
+    // Six commands for each of ten groups, and as many as for plain tasks: the rules take thirty for each task.
+    assert!(ended.values().sum::<u64>() < 100, "{ended:?}");
+    assert_eq!(client.claim(40).unwrap().len(), 19);
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
 }

@@ -12,7 +12,7 @@ use votive::store::{
     Published, Settlement, Store, Verdict, Want,
 };
 use votive::task::{
-    Account, DeadReason, Failure, Format, Name, Options, Payload, Record, State, StateSet,
+    Account, Counts, DeadReason, Failure, Format, Name, Options, Payload, Record, State, StateSet,
 };
 use votive::time::{ManualClock, Timestamp};
 
@@ -78,6 +78,15 @@ impl Side {
         answer
     }
 
+    /// Takes so many of the latest claims, as tasks that are done.
+    fn finish(&mut self, count: usize) -> Batch {
+        let stays = self.claims.len().saturating_sub(count);
+        self.claims
+            .drain(stays..)
+            .map(|claim| done(&claim))
+            .collect()
+    }
+
     /// The tasks, with those that are not ended told apart only by their holders and records.
     fn tasks(&self) -> Vec<(TaskId, Name, Option<State>, Option<String>)> {
         let page = self.store.scan(&Filter::default(), None, 1_000).unwrap();
@@ -86,7 +95,10 @@ impl Side {
             let ended = Some(record.state).filter(|state| state.is_ended());
             (record.id, record.queue, ended, record.progress)
         });
-        tasks.collect()
+        // Those of one transaction come in whatever order the store likes.
+        let mut tasks: Vec<_> = tasks.collect();
+        tasks.sort_by_key(|(id, ..)| *id);
+        tasks
     }
 }
 
@@ -171,6 +183,14 @@ impl Pair {
                 queue,
                 count,
             } => self.both(|_, side| side.claim(*worker, *queue, *count, now)),
+            Step::Finish(count) => {
+                let txn = self.txn();
+                self.both(|_, side| {
+                    let batch = side.finish(*count);
+                    let applied = side.store.apply(txn, &batch, &[], now);
+                    Answer::Applied(applied.map_err(|error| error.kind))
+                })
+            }
             Step::Die(worker) => {
                 let incarnation = Incarnation::random();
                 self.both(|_, side| {
@@ -336,6 +356,17 @@ fn settle(claim: &Claim, verdict: Verdict) -> Change {
         verdict,
         counts: claim.record.counts,
         account: account(claim, verdict),
+    })
+}
+
+/// A task that is done, with nothing to be said of it.
+fn done(claim: &Claim) -> Change {
+    Change::Settle(Settlement {
+        task: claim.record.id,
+        token: claim.token,
+        verdict: Verdict::Done,
+        counts: Counts::default(),
+        account: None,
     })
 }
 

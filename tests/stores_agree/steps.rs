@@ -22,6 +22,8 @@ pub(crate) enum Step {
         queue: usize,
         count: usize,
     },
+    /// Ends so many of the latest claims at once, with nothing to be said of them.
+    Finish(usize),
     Die(usize),
     Advance(u64),
 }
@@ -130,6 +132,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => number().prop_map(Step::Discard),
         4 => (0..WORKERS, 0..2_usize, 1..4_usize)
             .prop_map(|(worker, queue, count)| Step::Claim { worker, queue, count }),
+        4 => (1_usize..8).prop_map(Step::Finish),
         1 => (0..WORKERS).prop_map(Step::Die),
         2 => (0_u64..40).prop_map(Step::Advance),
     ]

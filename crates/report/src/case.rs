@@ -95,11 +95,13 @@ impl Case {
                 flushes? - self.median_of(|round| round.raw?.flushes)? <= most
             }
             Goal::Below(most) => self.median_of(|round| Some(round.own.value))? < most,
-            Goal::P99(most) => {
-                self.median_of(|round| round.own.p99)? / self.median_of(|round| round.raw?.p99)?
-                    <= most
-            }
+            Goal::P99(most) => self.p99_ratio()? <= most,
         })
+    }
+
+    /// How many times the raw limit's 99th percentile ours is.
+    fn p99_ratio(&self) -> Option<f64> {
+        Some(self.median_of(|round| round.own.p99)? / self.median_of(|round| round.raw?.p99)?)
     }
 
     /// The case as a line of a table in a terminal.
@@ -156,7 +158,7 @@ impl Case {
             Goal::Flushes(most) => format!("flushes ≤ {most}"),
             Goal::ExtraFlushes(most) => format!("flushes ≤ raw + {most}"),
             Goal::Below(most) => format!("< {most} {}", self.work.unit().name()),
-            Goal::P99(most) => format!("p99 ≤ {most} × raw"),
+            Goal::P99(most) => format!("p99 ≤ {most} × raw, is {} ×", figure(self.p99_ratio())),
         };
         format!("{asked}: {verdict}")
     }

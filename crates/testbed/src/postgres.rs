@@ -23,6 +23,7 @@ pub(crate) const USER: &str = "postgres";
 pub struct Options {
     settings: BTreeMap<String, String>,
     is_encrypted: bool,
+    log_folder: Option<PathBuf>,
 }
 
 impl Options {
@@ -35,6 +36,14 @@ impl Options {
 }
 
 impl Options {
+    /// Has the server keep its write-ahead log in a folder elsewhere, which must be empty, in segments of a
+    /// megabyte.
+    #[must_use]
+    pub fn log_in(mut self, folder: &Path) -> Self {
+        self.log_folder = Some(folder.to_owned());
+        self
+    }
+
     /// Has the server offer encrypted connections, with a certificate of an authority of its own.
     #[must_use]
     pub fn tls(mut self) -> Self {
@@ -136,10 +145,7 @@ impl Postgres {
     /// # Errors
     /// If the system refuses.
     pub fn give(&self, folder: &Path) -> Result<()> {
-        if self.0.kind().is_root {
-            program::output(Command::new("chown").arg(USER).arg(folder))?;
-        }
-        Ok(())
+        self.0.kind().give(folder)
     }
 
     /// What it wrote to its log since it was last started.
@@ -167,9 +173,7 @@ impl Postgres {
 
 impl Program {
     fn make_cluster(&self, initdb: &Path, folder: &Path) -> Result<()> {
-        if self.is_root {
-            program::output(Command::new("chown").arg(USER).arg(folder))?;
-        }
+        self.give(folder)?;
         let mut command = as_user(initdb, self.is_root);
         command.args([
             "--auth=trust",
@@ -181,7 +185,19 @@ impl Program {
         command
             .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
             .arg(data(folder));
+        if let Some(log) = &self.options.log_folder {
+            self.give(log)?;
+            command.args(["--wal-segsize=1", "--waldir"]).arg(log);
+        }
         program::output(command.current_dir(folder)).map(drop)
+    }
+
+    /// Makes a folder the server's own.
+    fn give(&self, folder: &Path) -> Result<()> {
+        if self.is_root {
+            program::output(Command::new("chown").arg(USER).arg(folder))?;
+        }
+        Ok(())
     }
 
     fn make_certificate(&self, folder: &Path) -> Result<()> {

@@ -5,9 +5,7 @@ use super::desk::Desk;
 use super::error::{Fault, Result};
 use super::writer::{Durability, Write};
 use crate::id::{Incarnation, ResourceId, TxnId};
-use crate::register::{
-    Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError, RegisterErrorKind,
-};
+use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError};
 use crate::store::Kind;
 use crate::store::presence::Role;
 use crate::time::Timestamp;
@@ -32,7 +30,7 @@ impl Register for FileStore {
         let operation = "enrol an incarnation";
         // Before anybody can look whether it is alive.
         self.prove_alive(incarnation)
-            .map_err(|fault| self.register_error(operation, fault))?;
+            .map_err(|fault| fault.in_register(self.id, operation))?;
         let host = self.host.clone();
         self.ask(DECIDE, operation, move |desk| {
             if desk.ledger.outcomes.enroll(incarnation, &host, now) {
@@ -69,7 +67,7 @@ impl Register for FileStore {
                 Ok(false) => {}
                 Err(error) => {
                     let fault = Fault::from(error);
-                    return Err(self.register_error("look who has departed", fault));
+                    return Err(fault.in_register(self.id, "look who has departed"));
                 }
             }
         }
@@ -108,7 +106,7 @@ impl FileStore {
     ) -> Answered<T> {
         self.refuse_clone()
             .and_then(|()| self.write(write, ask))
-            .map_err(|fault| self.register_error(operation, fault))
+            .map_err(|fault| fault.in_register(self.id, operation))
     }
 
     /// While the store is open its process's incarnations are not departed.
@@ -129,24 +127,6 @@ impl FileStore {
         if *is_here {
             return Ok(());
         }
-        let what = format!(
-            "a copy, or moved, of the store that was made in {made_in}: if it has taken its place, run \
-             `votive migrate --adopt`"
-        );
-        Err(Kind::Foreign(what).into())
-    }
-
-    fn register_error(&self, operation: &'static str, fault: Fault) -> RegisterError {
-        let kind = match &fault.kind {
-            Kind::Unavailable => RegisterErrorKind::Locked,
-            Kind::Foreign(_) | Kind::Corrupt(_) => RegisterErrorKind::Unusable,
-            _ => RegisterErrorKind::Failed,
-        };
-        RegisterError {
-            kind,
-            resource: self.id,
-            operation,
-            source: Some(fault.during(operation).into()),
-        }
+        Err(Fault::copied(made_in))
     }
 }

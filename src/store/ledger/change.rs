@@ -119,8 +119,7 @@ impl<B: Clone> Scribe<'_, B> {
         };
         let content = &*self.content;
         let key = &unique.key;
-        let holder = content.index.keys.get(key);
-        let holder = holder.and_then(|sequence| content.entries.get(*sequence));
+        let holder = content.holder_of(key);
         let found = holder
             .map(Entry::id)
             .or_else(|| content.resting.at(key, self.now));
@@ -156,16 +155,16 @@ impl<B: Clone> Scribe<'_, B> {
             return Err(Kind::Pinned(task));
         }
         if settlement.verdict == Verdict::Done && entry.options.retention.is_none() {
-            let group = entry.options.group.clone();
-            if entry.options.unique.is_some() {
-                let (mut life, options) = (entry.life, Arc::clone(&entry.options));
-                if life.settle(&options, settlement, self.now)? == Fate::Leaves {
-                    self.rest(&life, &options);
-                }
+            let mut life = entry.life;
+            let limits = has_limits(entry).then(|| Arc::clone(&entry.options));
+            if let Some(options) = limits.as_ref().filter(|options| options.unique.is_some())
+                && life.settle(options, settlement, self.now)? == Fate::Leaves
+            {
+                self.rest(&life, options);
             }
             // It goes as it is: a copy to undo with would only be thrown away.
             self.content.remove(sequence);
-            return self.pass_on(group.as_deref());
+            return limits.map_or(Ok(()), |options| self.pass_on(&options));
         }
         let (keeper, now) = (&mut *self.keeper, self.now);
         let fate = self.content.update(sequence, |entry| {
@@ -280,16 +279,23 @@ impl<B: Clone> Scribe<'_, B> {
     /// Does what follows from a change of a task: deletes it if it leaves, and passes its group on.
     fn follow(&mut self, sequence: Sequence, fate: Fate) -> Judged<()> {
         let entry = self.content.entries.get(sequence);
-        let group = entry.and_then(|entry| entry.options.group.clone());
+        let limits = entry.filter(|entry| has_limits(entry));
+        let limits = limits.map(|entry| Arc::clone(&entry.options));
         if fate == Fate::Leaves {
             self.content.remove(sequence);
         }
-        self.pass_on(group.as_deref())
+        limits.map_or(Ok(()), |options| self.pass_on(&options))
     }
 
-    fn pass_on(&mut self, group: Option<&str>) -> Judged<()> {
+    fn pass_on(&mut self, options: &Options) -> Judged<()> {
+        let group = options.group.as_ref();
         group.map_or(Ok(()), |group| self.content.pass_on(group, self.now))
     }
+}
+
+/// Whether others may be kept from something while there is the task.
+fn has_limits<B>(entry: &Entry<B>) -> bool {
+    entry.options.group.is_some() || entry.options.unique.is_some()
 }
 
 /// What happens when a place of a group is passed on.
@@ -343,14 +349,15 @@ impl<B: Clone> Content<B> {
         let Some(entry) = self.entries.get(sequence) else {
             return Ok(());
         };
-        let group = entry.options.group.clone();
-        match group {
-            Some(group) => self.pass_on(&group, now),
-            None if entry.waits_for_nothing() => {
-                self.update(sequence, |entry| entry.life.unblock(now))
-            }
-            None => Ok(()),
+        if entry.options.group.is_some() {
+            let options = Arc::clone(&entry.options);
+            let group = options.group.as_ref();
+            return group.map_or(Ok(()), |group| self.pass_on(group, now));
         }
+        if entry.waits_for_nothing() {
+            return self.update(sequence, |entry| entry.life.unblock(now));
+        }
+        Ok(())
     }
 
     /// Drops some of the tasks that are past their retention.

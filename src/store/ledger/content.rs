@@ -155,18 +155,35 @@ impl<B: Clone> Content<B> {
         let held = entry.life.holds_key(&entry.options);
         let result = change(entry);
         let may_hold = entry.life.holds_key(&entry.options);
-        let comes_back = may_hold && !held;
-        entry.holds_key = (may_hold && entry.holds_key)
-            || entry.key().is_some_and(|key| {
-                let is_free = || !self.index.keys.contains_key(key);
-                comes_back && is_free() && !self.reserved.keys.contains_key(key)
-            });
+        entry.holds_key &= may_hold;
+        if may_hold && !held {
+            self.take_key(sequence);
+        }
+        let entry = self.entries.get(sequence).ok_or(Kind::Other)?;
         let after = Spots::of(sequence, entry);
         self.index.shift(&entry.options, Some(&spots), Some(&after));
         if let Some(before) = before {
             self.note(|| Undo::Restore(sequence, before));
         }
         result
+    }
+
+    /// Gives its unique key to a task that has come back, if nobody has it; the index is not told.
+    fn take_key(&mut self, sequence: Sequence) {
+        let key = self.entries.get(sequence).and_then(Entry::key);
+        let is_free = key.is_some_and(|key| {
+            self.holder_of(key).is_none() && !self.reserved.keys.contains_key(key)
+        });
+        if let Some(entry) = self.entries.get_mut(sequence) {
+            entry.holds_key |= is_free;
+        }
+    }
+
+    /// Finds the task that holds a unique key.
+    pub(super) fn holder_of(&self, key: &str) -> Option<&Entry<B>> {
+        let candidates = self.index.keys.candidates(key);
+        let mut holders = candidates.filter_map(|sequence| self.entries.get(sequence));
+        holders.find(|holder| holder.held_key().is_some_and(|held| held == key))
     }
 
     /// Changes an entry in a way that is not refused and is not part of a batch.

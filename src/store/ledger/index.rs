@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::entry::Entry;
 use super::kept::{Kept, Set};
+use super::keys::Keys;
 use super::row::Row;
 use crate::id::Incarnation;
 use crate::task::{Name, Options, State, StateSet};
@@ -22,7 +23,7 @@ pub(super) struct Index {
     pub(super) lines: Kept<Name, Line>,
     pub(super) groups: HashMap<String, Group>,
     /// Who holds a unique key.
-    pub(super) keys: HashMap<String, Sequence>,
+    pub(super) keys: Keys,
     /// The tasks about an object.
     pub(super) about: BTreeMap<String, BTreeSet<Sequence>>,
     /// Done tasks by the time at which they leave.
@@ -35,7 +36,7 @@ pub(super) struct Group {
     /// Those that are Ready or Claimed, in order: few, since their number is limited.
     pub(super) holders: Vec<Place>,
     /// Those that nothing but the group holds back, and that may be moved.
-    pub(super) waiting: BTreeSet<Place>,
+    pub(super) waiting: Row<Place>,
 }
 
 impl Group {
@@ -185,6 +186,14 @@ impl Spots {
 }
 
 impl Index {
+    /// Returns the same without tasks, to be compared with this.
+    pub(super) fn emptied(&self) -> Self {
+        Self {
+            keys: self.keys.emptied(),
+            ..Self::default()
+        }
+    }
+
     /// Whether a task that goes on now has to wait for its group; it may be there already, as `own`.
     pub(super) fn is_busy(&self, own: Option<Sequence>, options: &Options) -> bool {
         let group = options.group.as_ref();
@@ -263,8 +272,8 @@ impl Index {
 
     fn turn_key(&mut self, options: &Options, sequence: Sequence, way: Way) {
         match (&options.unique, way) {
-            (Some(unique), Way::In) => drop(self.keys.insert(unique.key.clone(), sequence)),
-            (Some(unique), Way::Out) => drop(self.keys.remove(&unique.key)),
+            (Some(unique), Way::In) => self.keys.insert(&unique.key, sequence),
+            (Some(unique), Way::Out) => self.keys.remove(&unique.key, sequence),
             (None, _) => {}
         }
     }

@@ -175,7 +175,7 @@ impl<B> Content<B> {
     }
 
     fn rebuilt_index(&self) -> Index {
-        let mut index = Index::default();
+        let mut index = self.index.emptied();
         for (sequence, entry) in self.entries.after(0) {
             index.add(sequence, entry);
         }

@@ -22,7 +22,7 @@
 //! | `entry.rs` | what is known of a task |
 //! | `entries.rs` | tasks by their sequence |
 //! | `content.rs` | the tasks and marks, and the list that undoes |
-//! | `index.rs`, `row.rs`, `kept.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
+//! | `index.rs`, `row.rs`, `kept.rs`, `keys.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
 //! | `reserved.rs` `resting.rs` | what staged batches keep from others; keys that rest |
 //! | `change.rs` | what each change does |
 //! | `tracked.rs` `facts.rs` | what was done, for a backend that writes it down |
@@ -38,6 +38,7 @@ mod facts;
 mod hash;
 mod index;
 mod kept;
+mod keys;
 mod look;
 mod outcomes;
 mod reserved;

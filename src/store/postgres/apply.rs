@@ -6,6 +6,7 @@
 use super::PostgresStore;
 use super::batch;
 use super::error::{Fault, Result};
+use super::passing;
 use super::pool::{Durability, Write, again};
 use super::prompt;
 use super::register;
@@ -57,6 +58,14 @@ impl PostgresStore {
                 applied => return applied.map(|()| Applied::default()),
             }
         }
+        if batch::only_ends(batch) && self.passing.may_skip() {
+            match self.end_and_pass_on(decided, batch, now) {
+                Err(fault) if fault.fell_short() || fault.is_duplicate() => {
+                    self.passing.fell_short();
+                }
+                applied => return applied.map(|()| Applied::default()),
+            }
+        }
         again(|| {
             self.with_spent(|session| {
                 decide_here(session, decided)?;
@@ -86,6 +95,23 @@ impl PostgresStore {
             }
             Ok(())
         })
+    }
+
+    /// Ends claims of tasks that may have keys and groups: two statements, sent together with the COMMIT.
+    fn end_and_pass_on(&self, decided: Decided<'_>, batch: &Batch, now: Timestamp) -> Result<()> {
+        let settlements: Vec<_> = batch.settlements().cloned().collect();
+        let spent = self.spent.take(decided.0.incarnation);
+        let applied = self.write(APPLY, |session| {
+            passing::end(session, &settlements, (decided, spent), now)?;
+            if self.sweeps.is_due(now) {
+                sweep::drop_expired(session, now)?;
+            }
+            Ok(())
+        });
+        if applied.is_err() {
+            self.spent.add(spent);
+        }
+        applied
     }
 
     /// Writes, and deletes the records that are spent.

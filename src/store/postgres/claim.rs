@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 
 use super::error::{Fault, Result};
+use super::insert;
 use super::keys;
 use super::notify::Fronts;
 use super::prompt::Steps;
 use super::reclaim;
 use super::row::{TaskRow, column};
 use super::session::Session;
-use super::take::{RunLength, TAKE, TAKE_ALONE, Take, take};
+use super::take::{RunLength, TAKE, TAKE_ALONE, TAKE_FREEING, Take, take};
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle;
@@ -63,8 +64,8 @@ const WAITS_MAX: usize = 8;
 pub(super) struct Lines {
     pub(super) fronts: Fronts,
     length: RunLength,
-    /// Whether claims may be made [by themselves](claim_alone).
-    steps: Steps,
+    /// Whether claims may be made by a statement that looks for no unique keys.
+    keyless: Steps,
 }
 
 /// What a claim that was made by itself came to.
@@ -88,7 +89,7 @@ pub(super) fn claim_alone(
     let [want] = &request.wants[..] else {
         return Ok(Alone::Impossible);
     };
-    if want.count == 0 || !lines.steps.may_skip() {
+    if want.count == 0 {
         return Ok(Alone::Impossible);
     }
     let count = want.count.min(CLAIM_MAX);
@@ -96,18 +97,10 @@ pub(super) fn claim_alone(
     let line = (want.queue.as_str(), count, looking.rank);
     let to = (&request.consumer, own);
     let mut found = Vec::new();
-    let taken = take_runs(
-        (session, TAKE_ALONE),
-        line,
-        (to, &lines.length),
-        now,
-        &mut found,
-    );
+    let taken = take_alone(session, line, (to, lines), now, &mut found);
     let is_all = taken.is_ok();
-    match taken {
-        Ok(()) => {}
-        Err(fault) if fault.fell_short() => lines.steps.fell_short(),
-        Err(fault) => or_less(fault, &found)?,
+    if let Err(fault) = taken {
+        or_less(fault, &found)?;
     }
     let first = found.first().map(|(task, _)| task.rank);
     let is_over = !lines.fronts.found(&want.queue, &looking, first);
@@ -119,6 +112,24 @@ pub(super) fn claim_alone(
         (true, true) if is_over => Alone::Nothing,
         (true, _) => Alone::Impossible,
     })
+}
+
+/// Takes by statements that are transactions by themselves: by one that frees keys only where there are any.
+fn take_alone(
+    session: &mut dyn Session,
+    line: (&str, usize, i64),
+    (to, lines): ((&ConsumerId, &Value), &Lines),
+    now: Timestamp,
+    taken: &mut Vec<(TaskRow, Token)>,
+) -> Result<()> {
+    let to = (to, &lines.length);
+    if lines.keyless.may_skip() {
+        match take_runs((&mut *session, TAKE_ALONE), line, to, now, taken) {
+            Err(fault) if fault.fell_short() => lines.keyless.fell_short(),
+            took => return took,
+        }
+    }
+    take_runs((session, TAKE_FREEING), line, to, now, taken)
 }
 
 /// Has a claim that failed be one of what it had taken before, which stays taken. If nobody knows what came of the
@@ -183,7 +194,10 @@ fn take_runs(
         let left = count - taken.len();
         let runs = length.runs(left);
         let found = take((&mut *session, how), (queue, left, runs), (from, to), now)?;
-        length.found(found.iter().map(|(task, _)| (task.rank, task.seq)));
+        length.found(found.iter().map(|(task, _)| {
+            let shares = insert::is_plain(&task.record);
+            (task.rank, task.seq, shares)
+        }));
         let is_all = found.is_empty() || found.len() >= left || runs >= left;
         taken.extend(found);
         if is_all {
@@ -208,9 +222,7 @@ fn take_all(
     let line = (want.queue.as_str(), want.count, from);
     take_runs((&mut *session, TAKE), line, (to, length), now, &mut found)?;
     let first = found.first().map(|(task, _)| task.rank);
-    let claims: Vec<_> = given(found, now).collect();
-    free_keys(session, &claims)?;
-    Ok((first, claims))
+    Ok((first, given(found, now).collect()))
 }
 
 /// Waits for others who claim, each of whom takes a part of a run and leaves the rest, and takes of that.

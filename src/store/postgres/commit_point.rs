@@ -9,7 +9,6 @@ use super::presence::Role;
 use super::register;
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError};
-use crate::store::Kind;
 use crate::time::Timestamp;
 
 const DECIDE: Write = Write {
@@ -74,7 +73,7 @@ impl Register for PostgresStore {
     fn departed(&self) -> Answered<Vec<Incarnation>> {
         let operation = "look who has departed";
         let now = self.clock_now();
-        let now = now.map_err(|fault| self.register_error(operation, fault))?;
+        let now = now.map_err(|fault| fault.in_register(self.identity.id, operation))?;
         let mut departed = self.ask(DECIDE, operation, |session| {
             register::departed(session, now)
         })?;
@@ -111,7 +110,7 @@ impl PostgresStore {
     ) -> Answered<T> {
         self.refuse_clone()
             .and_then(|()| self.write(write, ask))
-            .map_err(|fault| self.register_error(operation, fault))
+            .map_err(|fault| fault.in_register(self.identity.id, operation))
     }
 
     /// Of a store and its copy only one may answer for the decisions that were made in it.
@@ -120,17 +119,6 @@ impl PostgresStore {
             return Ok(());
         }
         let made_in = &self.identity.fingerprint;
-        let what = format!(
-            "a copy, or moved, of the store that was made in {made_in}: if it has taken its place, run \
-             `votive migrate --adopt`"
-        );
-        Err(Kind::Foreign(what).into())
-    }
-
-    fn register_error(&self, operation: &'static str, fault: Fault) -> RegisterError {
-        let kind = fault.register_kind();
-        let mut error = RegisterError::new(kind, self.identity.id, operation);
-        error.source = Some(fault.during(operation).into());
-        error
+        Err(Fault::copied(made_in))
     }
 }

@@ -252,7 +252,7 @@ impl Link {
             }),
         };
         if let Err(failed) = &outcome {
-            self.broken |= failed.fault.is_fatal;
+            self.broken |= failed.fault.is_fatal();
         }
         outcome
     }
@@ -283,7 +283,7 @@ impl Link {
             self.answer_timeout,
             async { Ok(self.client.prepare_typed(&text, &types).await?) },
         );
-        self.broken |= prepared.as_ref().is_err_and(|fault| fault.is_fatal);
+        self.broken |= prepared.as_ref().is_err_and(Fault::is_fatal);
         let statement = prepared?;
         self.statements.insert(sql, statement.clone());
         Ok(statement)

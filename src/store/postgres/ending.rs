@@ -11,6 +11,24 @@ use super::value::Value;
 use crate::id::{TaskId, TxnId};
 use crate::store::Settlement;
 
+/// The runs of claims, and which part of each is asked for. The parameters are [`asked`].
+macro_rules! runs {
+    () => {
+        "asked AS MATERIALIZED (
+             SELECT c.number, c.holder, c.token, c.last - c.first + 1 AS length,
+                 c.first + greatest(a.token - c.token, 0) AS first,
+                 least(c.last, c.first + a.token + a.count - 1 - c.token) AS last,
+                 a.place + greatest(c.token - a.token, 0) AS place
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                 AS a (holder, token, count, place)
+             CROSS JOIN LATERAL (
+                 SELECT * FROM @.claim c WHERE c.holder = a.holder AND c.token > a.token - 256
+                     AND c.token < a.token + a.count AND c.token + c.last - c.first >= a.token
+                 ORDER BY c.token LIMIT a.count) c
+             ORDER BY c.first)"
+    };
+}
+
 /// Ends claims of tasks that leave, on which nothing hangs or only what `hangs` says, if nobody has pinned them
 /// or `pinned` says so. What follows sees as `ended` which it was. The parameters are [`asked`].
 ///
@@ -19,18 +37,8 @@ use crate::store::Settlement;
 macro_rules! ending {
     ($hangs:literal, $pinned:literal) => {
         concat!(
-            "asked AS MATERIALIZED (
-                 SELECT c.number, c.holder, c.token, c.last - c.first + 1 AS length,
-                     c.first + greatest(a.token - c.token, 0) AS first,
-                     least(c.last, c.first + a.token + a.count - 1 - c.token) AS last,
-                     a.place + greatest(c.token - a.token, 0) AS place
-                 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-                     AS a (holder, token, count, place)
-                 CROSS JOIN LATERAL (
-                     SELECT * FROM @.claim c WHERE c.holder = a.holder AND c.token > a.token - 256
-                         AND c.token < a.token + a.count AND c.token + c.last - c.first >= a.token
-                     ORDER BY c.token LIMIT a.count) c
-                 ORDER BY c.first),
+            $crate::store::postgres::ending::runs!(),
+            ",
              ended AS (
                  DELETE FROM @.task t USING asked a
                  WHERE t.seq BETWEEN a.first AND a.last AND t.fence < a.number
@@ -39,7 +47,7 @@ macro_rules! ending {
             $hangs,
             " AND t.pinned ",
             $pinned,
-            " RETURNING t.id, t.hangs, a.holder, a.token, a.length),
+            " RETURNING t.id, t.hangs, t.group_key, a.holder, a.token, a.length),
              whole AS (
                  DELETE FROM @.claim c USING (
                      SELECT e.holder, e.token FROM ended e GROUP BY e.holder, e.token, e.length
@@ -49,15 +57,22 @@ macro_rules! ending {
     };
 }
 
-/// Removes what else led to those of the ended tasks that had a unique key, and returns all of them. The key was
-/// free since they were claimed.
+/// Removes what else led to those of the ended tasks that had a unique key, which was free since they were claimed.
+macro_rules! aliases {
+    () => {
+        "alias AS (DELETE FROM @.alias a USING ended e WHERE e.hangs & 1 = 1 AND a.task = e.id)"
+    };
+}
+
+/// Ends claims of tasks that may have a unique key, and returns those tasks.
 macro_rules! with_keys {
     ($pinned:literal) => {
         concat!(
             "WITH ",
             ending!("<= 1", $pinned),
-            ", alias AS (DELETE FROM @.alias a USING ended e WHERE e.hangs = 1 AND a.task = e.id)
-             SELECT id FROM ended"
+            ", ",
+            aliases!(),
+            " SELECT id FROM ended"
         )
     };
 }
@@ -74,6 +89,7 @@ macro_rules! all_ended {
         "(SELECT 16 * count(*) FROM ended) = octet_length($5::bytea)"
     };
 }
+pub(super) use {aliases, all_ended, ending, runs};
 
 /// Ends all of the claims, of tasks on which nothing hangs, or fails by a division.
 const END_ALL: &str = concat!(

@@ -1,115 +1,23 @@
 //! What the driver's errors mean for a store.
 
-use std::sync::Arc;
-
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::codec::CodecError;
-use crate::id::TaskId;
 use crate::register::RegisterErrorKind;
-use crate::store::{Error, Kind};
+use crate::store::Kind;
+use crate::store::fault::{self, Backend};
 
-/// An error before it is known during which operation of the contract it happened.
-#[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    pub(crate) kind: Kind,
-    /// Whether the connection can be used again.
-    pub(super) is_fatal: bool,
-    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+/// A Postgres server, and whether the connection on which something failed is of no use any more.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Server {
+    is_fatal: bool,
 }
 
-/// Result inside the backend.
-pub(crate) type Result<T> = std::result::Result<T, Fault>;
+impl Backend for Server {
+    const NAME: &'static str = super::BACKEND;
 
-/// No answer came in time.
-#[derive(Debug, thiserror::Error)]
-#[error("no answer came in {0:?}")]
-pub(super) struct NoAnswer(pub(super) std::time::Duration);
-
-/// An error that a fault lends for as long as it is needed.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct Shared(Arc<dyn std::error::Error + Send + Sync>);
-
-impl Fault {
-    /// The same failure, taken for another kind.
-    pub(crate) fn with_kind(self, kind: Kind) -> Self {
-        Self { kind, ..self }
-    }
-
-    /// Says what is damaged.
-    pub(super) fn corrupt(what: impl Into<String>) -> Self {
-        Kind::Corrupt(what.into()).into()
-    }
-
-    /// The connection is gone, and what was asked last may or may not have been heard.
-    pub(super) fn lost(source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self {
-            kind: Kind::Unavailable,
-            is_fatal: true,
-            source: Some(Arc::new(source)),
-        }
-    }
-
-    /// The same failure, after which the connection is of no use.
-    pub(super) fn fatal(self) -> Self {
-        Self {
-            is_fatal: true,
-            ..self
-        }
-    }
-
-    /// Adds which task it is that cannot be read.
-    pub(super) fn of_task(self, task: TaskId) -> Self {
-        match &self.kind {
-            Kind::Corrupt(what) => {
-                let kind = Kind::Corrupt(format!("task {task}: {what}"));
-                self.with_kind(kind)
-            }
-            _ => self,
-        }
-    }
-
-    /// Names the operation.
-    pub(crate) fn during(self, operation: &'static str) -> Error {
-        let error = Error::new(self.kind, super::BACKEND, operation);
-        match self.source {
-            Some(source) => error.with_source(Shared(source)),
-            None => error,
-        }
-    }
-
-    /// Whether it was judged here and not by the server, so that the transaction can go on.
-    pub(super) fn is_verdict(&self) -> bool {
-        self.source.is_none()
-    }
-
-    /// Whether a statement that is to do all or to fail could not do all.
-    pub(super) fn fell_short(&self) -> bool {
-        self.database().map(DbError::code) == Some(&SqlState::DIVISION_BY_ZERO)
-    }
-
-    /// Whether there was a row of this name already.
-    pub(super) fn is_duplicate(&self) -> bool {
-        self.database().map(DbError::code) == Some(&SqlState::UNIQUE_VIOLATION)
-    }
-
-    /// Whether a lock was waited for in vain.
-    pub(super) fn is_locked(&self) -> bool {
-        self.database().map(DbError::code) == Some(&SqlState::LOCK_NOT_AVAILABLE)
-    }
-
-    fn database(&self) -> Option<&DbError> {
-        let driver = self.source.as_deref()?;
-        driver
-            .downcast_ref::<tokio_postgres::Error>()?
-            .as_db_error()
-    }
-
-    /// What the failure means for a register.
-    pub(crate) fn register_kind(&self) -> RegisterErrorKind {
-        match &self.kind {
-            _ if self.is_locked() => RegisterErrorKind::Locked,
+    fn register_kind(fault: &Fault) -> RegisterErrorKind {
+        match &fault.kind {
+            _ if fault.is_locked() => RegisterErrorKind::Locked,
             Kind::Conflict => RegisterErrorKind::Locked,
             Kind::Unavailable => RegisterErrorKind::Unreachable,
             Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NewerVersion { .. } => {
@@ -120,13 +28,50 @@ impl Fault {
     }
 }
 
-impl From<Kind> for Fault {
-    fn from(kind: Kind) -> Self {
-        Self {
-            kind,
-            is_fatal: false,
-            source: None,
-        }
+pub(crate) type Fault = fault::Fault<Server>;
+
+/// Result inside the backend.
+pub(crate) type Result<T> = std::result::Result<T, Fault>;
+
+/// No answer came in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer came in {0:?}")]
+pub(super) struct NoAnswer(pub(super) std::time::Duration);
+
+impl Fault {
+    /// The connection is gone, and what was asked last may or may not have been heard.
+    pub(super) fn lost(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Unavailable, source).fatal()
+    }
+
+    /// The same failure, after which the connection is of no use.
+    pub(super) fn fatal(mut self) -> Self {
+        self.backend.is_fatal = true;
+        self
+    }
+
+    /// Whether the connection is of no use any more.
+    pub(super) fn is_fatal(&self) -> bool {
+        self.backend.is_fatal
+    }
+
+    /// Whether a statement that is to do all or to fail could not do all.
+    pub(super) fn fell_short(&self) -> bool {
+        self.code() == Some(&SqlState::DIVISION_BY_ZERO)
+    }
+
+    /// Whether there was a row of this name already.
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.code() == Some(&SqlState::UNIQUE_VIOLATION)
+    }
+
+    /// Whether a lock was waited for in vain.
+    pub(super) fn is_locked(&self) -> bool {
+        self.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
+    fn code(&self) -> Option<&SqlState> {
+        self.driver().and_then(tokio_postgres::Error::code)
     }
 }
 
@@ -137,21 +82,9 @@ impl From<tokio_postgres::Error> for Fault {
             // What the driver cannot make sense of may be half read: the connection is of no use.
             None => (distrust(&error).unwrap_or(Kind::Unavailable), true),
         };
-        Self {
-            kind,
-            is_fatal,
-            source: Some(Arc::new(error)),
-        }
-    }
-}
-
-impl From<CodecError> for Fault {
-    fn from(error: CodecError) -> Self {
-        Self {
-            kind: Kind::Corrupt("a stored value cannot be read".to_owned()),
-            is_fatal: false,
-            source: Some(Arc::new(error)),
-        }
+        let mut fault = Self::new(kind, error);
+        fault.backend.is_fatal = is_fatal;
+        fault
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::error::{Fault, Result};
 use super::keys;
 use super::line::entering;
+use super::names;
 use super::outcome::{Alone, alone};
 use super::row::{self, column, format_number, state_number};
 use super::session::Session;
@@ -25,15 +26,16 @@ macro_rules! inserting {
              SELECT pg_catalog.nextval('@.task_seq') AS seq, n.* FROM unnest(
                  $1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
                  $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::bigint[],
-                 $13::bytea[], $14::bigint[], $15::bigint[]
+                 $13::bytea[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[]
              ) AS n (id, queue, kind, state, rank, not_before, enqueued_at, group_key, unique_key,
-                     options, format, version, payload, published_at, hangs)),
+                     options, format, version, payload, published_at, hangs, places, group_lock)),
          task AS (
              INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at,
                  published_at, group_key, unique_key, options, format, version, payload, hangs,
-                 attempts, conflicts, reclaims)
+                 places, group_lock, attempts, conflicts, reclaims)
              SELECT seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
-                 group_key, unique_key, options, format, version, payload, hangs, 0, 0, 0
+                 group_key, unique_key, options, format, version, payload, hangs,
+                 places, group_lock, 0, 0, 0
              FROM new ON CONFLICT (id) DO NOTHING
              RETURNING seq, rank, queue, state, hangs), ",
             entering!()
@@ -130,20 +132,28 @@ pub(super) fn is_plain(record: &Record) -> bool {
     hangs(record) == 0
 }
 
-/// How much hangs on a task, as its column has it: 1 is a unique key that its claim frees.
+/// What hangs on a task, as the bits of its column have it: a unique key that its claim frees, a group, or more.
 pub(super) fn hangs(record: &Record) -> i64 {
     let options = &record.options;
-    let has_more = options.group.is_some()
+    let hold = options.unique.as_ref().map(|unique| unique.hold);
+    let is_freed = hold.is_some_and(|hold| !hold.until_ended);
+    let has_more = hold.is_some_and(|hold| hold != Hold::default())
         || !options.about.is_empty()
         || !options.waits_for.is_empty()
         || options.retention.is_some()
         || has_history(record);
-    match &options.unique {
-        _ if has_more => 2,
-        None => 0,
-        Some(unique) if unique.hold == Hold::default() => 1,
-        Some(_) => 2,
-    }
+    i64::from(is_freed) | i64::from(options.group.is_some()) << 1 | i64::from(has_more) << 2
+}
+
+/// How many tasks of its group may run at once, as a task with a group has it.
+fn places(record: &Record) -> Option<i64> {
+    let group = record.options.group.as_ref();
+    group.map(|_| record.options.places().into())
+}
+
+/// The lock of the name of a task's group.
+pub(super) fn group_lock(record: &Record) -> Option<i64> {
+    record.options.group.as_deref().map(names::group)
 }
 
 pub(super) fn published_at(record: &Record) -> Timestamp {
@@ -261,15 +271,28 @@ fn which_is_there(session: &mut dyn Session, records: &[Record]) -> Result<TaskI
     }
 }
 
+/// In the order of their places in the line: tasks of the same rank get sequences that follow each other, and so
+/// they are a run of it, whatever came between them.
+fn in_line(records: &[Record]) -> Vec<&Record> {
+    let mut ordered: Vec<_> = records.iter().collect();
+    ordered.sort_by_cached_key(|record| {
+        let rank = store::rank(record, published_at(record));
+        (record.queue.clone(), rank)
+    });
+    ordered
+}
+
 /// The parameters of [`INSERT`]: a list for each column.
 fn columns(records: &[Record]) -> Result<Vec<Value>> {
+    let records = in_line(records);
     let integers = |number: &dyn Fn(&Record) -> Option<i64>| {
-        Value::Integers(records.iter().map(number).collect())
+        Value::Integers(records.iter().copied().map(number).collect())
     };
-    let texts =
-        |text: &dyn Fn(&Record) -> Option<String>| Value::Texts(records.iter().map(text).collect());
+    let texts = |text: &dyn Fn(&Record) -> Option<String>| {
+        Value::Texts(records.iter().copied().map(text).collect())
+    };
     let mut options = Vec::with_capacity(records.len());
-    for record in records {
+    for record in &records {
         options.push(Some(Arc::from(&*encoded_options(&record.options)?)));
     }
     let unique = |record: &Record| {
@@ -301,6 +324,8 @@ fn columns(records: &[Record]) -> Result<Vec<Value>> {
         ),
         integers(&|record| micros(Some(published_at(record)))),
         integers(&|record| Some(hangs(record))),
+        integers(&places),
+        integers(&group_lock),
     ])
 }
 

@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `address` `options` `tls` `connection` `pool` `schema` | connecting, and leaving other programs' tables alone |
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
-//! | `batch` `series` `prompt` `insert` `ending` `sweep` `tables` `tasks` `line` `groups` `keys` `names` | what a batch does to the tables |
+//! | `batch` `series` `prompt` `insert` `ending` `passing` `sweep` `tables` `tasks` `line` `groups` `keys` `names` | what a batch does to the tables |
 //! | `stage` `apply` `outcome` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `take` `given` `reclaim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -38,6 +38,7 @@ mod names;
 mod notify;
 mod options;
 mod outcome;
+mod passing;
 mod pool;
 pub(crate) mod presence;
 mod prompt;
@@ -113,7 +114,9 @@ pub struct PostgresStore {
     enrolled: Mutex<Vec<Guard>>,
     spent: outcome::Spent,
     sweeps: sweep::Sweeps,
+    /// Whether batches may be made in one piece, and ends of claims with their groups.
     steps: prompt::Steps,
+    passing: prompt::Steps,
     bell: Arc<Bell>,
     waiting: Arc<Waiting>,
     lines: claim::Lines,
@@ -181,6 +184,7 @@ impl PostgresStore {
             spent: outcome::Spent::default(),
             sweeps: sweep::Sweeps::default(),
             steps: prompt::Steps::default(),
+            passing: prompt::Steps::default(),
             bell,
             waiting,
             lines: claim::Lines::default(),

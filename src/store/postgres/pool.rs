@@ -279,7 +279,7 @@ fn untold(Failed { call, fault }: Failed, commit: usize) -> Result<()> {
         tracing::warn!(?fault, "those who wait could not be told of a commit");
         return Ok(());
     }
-    if fault.is_fatal {
+    if fault.is_fatal() {
         return Err(fault.with_kind(Kind::Unknown));
     }
     Err(fault)
@@ -362,7 +362,7 @@ impl<'l> Txn<'l> {
         if let Err(failed) = self.flush()
             && let Err(fault) = untold(failed, commit)
         {
-            if !fault.is_fatal {
+            if !fault.is_fatal() {
                 self.roll_back();
             }
             return Err(fault);

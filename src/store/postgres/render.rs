@@ -112,7 +112,7 @@ impl Parameters {
     }
 }
 
-/// The parameters of the task itself, `$1` to `$16`.
+/// The parameters of the task itself, `$1` to `$17`.
 fn parameters(record: &Record) -> Result<Parameters> {
     let options = &record.options;
     let integer = |number: i64| Value::Integer(Some(number));
@@ -135,6 +135,7 @@ fn parameters(record: &Record) -> Result<Parameters> {
         Value::Bytes(Some(record.payload.bytes.to_vec())),
         integer(super::insert::hangs(record)),
         integer(options.places().into()),
+        Value::Integer(super::insert::group_lock(record)),
     ]))
 }
 
@@ -194,7 +195,7 @@ UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT first FROM gone))";
 const TASK: &str = "\
 new AS (
     INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
-        group_key, unique_key, options, format, version, payload, hangs,
+        group_key, unique_key, options, format, version, payload, hangs, places, group_lock,
         attempts, conflicts, reclaims)
     SELECT nextval('@.task_seq'), $1::bytea, $2::text, $3::text,
         CASE WHEN $4::bigint = 3 AND (
@@ -206,7 +207,8 @@ new AS (
                     AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))) THEN 1
         ELSE $4::bigint END,
         $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::text, $10::text, $11::bytea, $12::bigint,
-        $13::bigint, $14::bytea, $15::bigint, 0, 0, 0
+        $13::bigint, $14::bytea, $15::bigint,
+        CASE WHEN $9::text IS NOT NULL THEN $16::bigint END, $17::bigint, 0, 0, 0
     WHERE NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)
         AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint)
         AND NOT EXISTS (SELECT 1 FROM @.reservation r WHERE r.kind = 0 AND r.name = $10::text)

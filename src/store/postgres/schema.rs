@@ -31,7 +31,8 @@ const IDENTIFIER_MAX: usize = 63;
 /// are. A row of either is a run of tasks, from the sequence `first` to `last`. A task whose state is 3 is
 /// Claimed if a run of `claim` has it whose number is above the task's `fence`, which is that of its last claim
 /// that is over; else it is Ready, and in `ready` unless a transaction has `pinned` it. What else there is of a
-/// task in other tables, `hangs` says: 0 nothing, 1 a unique key that its claim has freed, 2 more.
+/// task, the bits of `hangs` say: 1 a unique key that its claim frees, 2 a group, 4 more. A group has `places`, as
+/// this task has it, and a name whose [lock](super::names) is `group_lock`.
 const TABLES: &str = "\
 CREATE TABLE @.schema_version (version integer NOT NULL);
 
@@ -56,6 +57,8 @@ CREATE TABLE @.task (
     id           bytea    NOT NULL,
     queue        text     NOT NULL,
     kind         text     NOT NULL,
+    places       integer,
+    group_lock   integer,
     group_key    text,
     unique_key   text,
     account      bytea,

@@ -1,7 +1,7 @@
 //! The statements of a claim: the first tasks of a queue leave the line and become somebody's.
 //!
-//! A claim is a transaction by itself, of one statement, wherever nothing but the line and the claims has to be
-//! changed by it. A task with a unique key may give that up, so where there are such tasks it is a part of a larger one.
+//! A claim is a transaction by itself, of one statement, wherever nothing but the line, the claims and the unique keys
+//! that tasks give up with it has to be changed. Where such keys were met, another statement is used, which looks for them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -77,9 +77,9 @@ macro_rules! giving {
     };
 }
 
-/// Takes from the first `$9` runs.
+/// Takes from the first `$9` runs, and does something else with what was `given`.
 macro_rules! take {
-    () => {
+    ($more:expr) => {
         concat!(
             taking!("$9"),
             "placed AS (
@@ -98,6 +98,7 @@ macro_rules! take {
                    count(*) FILTER (WHERE goes_on IS NOT TRUE) OVER (ORDER BY place) AS run
                FROM placed WHERE place < $2) AS cut
          GROUP BY run, place / 128),",
+            $more,
             giving!()
         )
     };
@@ -105,25 +106,36 @@ macro_rules! take {
 
 /// Takes from the first run. Each part of a statement takes its time to begin, and this has few.
 macro_rules! take_first {
-    () => {
+    ($more:expr) => {
         concat!(
             taking!("1"),
             rest!("SELECT rank, first + $2 AS first, last FROM taken WHERE last - first >= $2"),
             "given AS MATERIALIZED (
          SELECT first, least(last, first + $2 - 1) AS last, 0 AS place FROM taken),",
+            $more,
             giving!()
         )
     };
 }
 
-/// What makes a claim a transaction by itself: it need not wait for the disk, and fails by a division if a task has
-/// a unique key.
-macro_rules! by_itself {
+/// Frees the keys of the tasks of the runs `given` that give theirs up with their claim, unless others have them.
+macro_rules! freeing {
     () => {
-        concat!(
-            deferred!(),
-            "WHERE t.unique_key IS NULL OR 1 / (t.seq - t.seq) = 0"
-        )
+        "freed AS (
+         DELETE FROM @.unique_key WHERE ctid = ANY (ARRAY(
+             SELECT k.ctid FROM given g
+             CROSS JOIN LATERAL (
+                 SELECT t.seq, t.unique_key FROM @.task t
+                 WHERE t.seq BETWEEN g.first AND g.last AND t.hangs & 1 = 1 ORDER BY t.seq LIMIT 256) t
+             CROSS JOIN LATERAL (
+                 SELECT k.ctid FROM @.unique_key k WHERE k.key = t.unique_key AND k.seq = t.seq LIMIT 1) k))),"
+    };
+}
+
+/// What makes a claim fail by a division if a task has a unique key.
+macro_rules! without_keys {
+    () => {
+        "WHERE t.unique_key IS NULL OR 1 / (t.seq - t.seq) = 0"
     };
 }
 
@@ -138,15 +150,23 @@ pub(super) struct Take {
 
 /// As parts of a transaction.
 pub(super) const TAKE: Take = Take {
-    several: take!(),
-    first: take_first!(),
+    several: take!(freeing!()),
+    first: take_first!(freeing!()),
     is_alone: false,
 };
 
-/// As transactions by themselves, which [fall short](super::error::Fault::fell_short) if a task has a unique key.
+/// As transactions by themselves, which need not wait for the disk, and
+/// [fall short](super::error::Fault::fell_short) if a task has a unique key.
 pub(super) const TAKE_ALONE: Take = Take {
-    several: concat!(take!(), by_itself!()),
-    first: concat!(take_first!(), by_itself!()),
+    several: concat!(take!(""), deferred!(), without_keys!()),
+    first: concat!(take_first!(""), deferred!(), without_keys!()),
+    is_alone: true,
+};
+
+/// As transactions by themselves that free keys.
+pub(super) const TAKE_FREEING: Take = Take {
+    several: concat!(take!(freeing!()), deferred!()),
+    first: concat!(take_first!(freeing!()), deferred!()),
     is_alone: true,
 };
 
@@ -166,13 +186,13 @@ impl RunLength {
         tasks.div_ceil(self.0.load(Ordering::Relaxed)).max(1)
     }
 
-    /// Notes the places, in their order, of tasks that were found.
-    pub(super) fn found(&self, places: impl Iterator<Item = (i64, i64)>) {
+    /// Notes the places, in their order, of tasks that were found, and of each whether it may share a run.
+    pub(super) fn found(&self, places: impl Iterator<Item = (i64, i64, bool)>) {
         let (mut tasks, mut runs, mut last) = (0_usize, 0, None);
-        for (rank, seq) in places {
+        for (rank, seq, shares) in places {
             tasks += 1;
-            runs += usize::from(last != Some((rank, seq - 1)));
-            last = Some((rank, seq));
+            runs += usize::from(!shares || last != Some((rank, seq - 1)));
+            last = shares.then_some((rank, seq));
         }
         if let Some(length) = tasks.checked_div(runs) {
             let length = length.clamp(1, line::RUN_MAX);
@@ -242,10 +262,13 @@ mod tests {
             (length.runs(1), length.runs(100), length.runs(129)),
             (1, 1, 2)
         );
-        length.found([(7, 1), (7, 2), (7, 4), (8, 5)].into_iter());
+        length.found([(7, 1, true), (7, 2, true), (7, 4, true), (8, 5, true)].into_iter());
         assert_eq!(length.runs(100), 100);
-        length.found((1..=10).map(|seq| (7, seq)));
+        length.found((1..=10).map(|seq| (7, seq, true)));
         assert_eq!(length.runs(100), 10);
+        length.found((1..=10).map(|seq| (7, seq, false)));
+        assert_eq!(length.runs(100), 100);
+        length.found((1..=10).map(|seq| (7, seq, true)));
         length.found(std::iter::empty());
         assert_eq!(length.runs(100), 10);
     }

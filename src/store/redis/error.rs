@@ -1,31 +1,39 @@
 //! What the driver's errors mean for a store.
 
+use std::error::Error as StdError;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::codec::CodecError;
-use crate::store::{Error, Kind};
+use crate::register::RegisterErrorKind;
+use crate::store::Kind;
+use crate::store::fault::{self, Backend};
 
-/// An error before it is known during which operation of the contract it happened.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) kind: Kind,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+/// A Redis server.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Server;
+
+impl Backend for Server {
+    const NAME: &'static str = super::BACKEND;
+
+    fn register_kind(fault: &Fault) -> RegisterErrorKind {
+        match &fault.kind {
+            Kind::Unavailable | Kind::Unknown => RegisterErrorKind::Unreachable,
+            Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NotDurable(_) => {
+                RegisterErrorKind::Unusable
+            }
+            _ => RegisterErrorKind::Failed,
+        }
+    }
 }
+
+pub(super) type Fault = fault::Fault<Server>;
 
 /// Result inside the backend.
 pub(super) type Result<T> = std::result::Result<T, Fault>;
 
 impl Fault {
-    /// Says what is damaged.
-    pub(super) fn corrupt(what: impl Into<String>) -> Self {
-        Kind::Corrupt(what.into()).into()
-    }
-
     /// Adds what caused it.
-    pub(super) fn because(
-        self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub(super) fn because(self, source: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(self.kind, source)
     }
 
@@ -41,48 +49,6 @@ impl Fault {
     pub(super) fn unanswered(error: RedisError, lost: Kind) -> Self {
         let kind = refusal(&error).unwrap_or(lost);
         Self::new(kind, error)
-    }
-
-    fn new(kind: Kind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self {
-            kind,
-            source: Some(source.into()),
-        }
-    }
-
-    /// Adds which task it is that cannot be read.
-    pub(super) fn of_task(self, task: &str) -> Self {
-        match self.kind {
-            Kind::Corrupt(what) => Self {
-                kind: Kind::Corrupt(format!("task {task}: {what}")),
-                ..self
-            },
-            _ => self,
-        }
-    }
-
-    /// Names the operation.
-    pub(super) fn during(self, operation: &'static str) -> Error {
-        let error = Error::new(self.kind, super::BACKEND, operation);
-        match self.source {
-            Some(source) => error.with_source(source),
-            None => error,
-        }
-    }
-}
-
-impl From<Kind> for Fault {
-    fn from(kind: Kind) -> Self {
-        Self { kind, source: None }
-    }
-}
-
-impl From<CodecError> for Fault {
-    fn from(error: CodecError) -> Self {
-        Self::new(
-            Kind::Corrupt("a stored value cannot be read".to_owned()),
-            error,
-        )
     }
 }
 

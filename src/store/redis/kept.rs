@@ -78,7 +78,7 @@ pub(super) fn new(record: &Record) -> Vec<u8> {
         .filter_map(|(name, text)| Some((name, text?)))
         .collect();
     let mark = if options.retention.is_some() {
-        b'+'
+        b','
     } else {
         b'.'
     };

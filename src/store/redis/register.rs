@@ -9,10 +9,8 @@ use super::stage::joined;
 use super::{RedisStore, reply};
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{
-    Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError, RegisterErrorKind,
-    Standing,
+    Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError, Standing,
 };
-use crate::store::Kind;
 use crate::time::Timestamp;
 
 const DECIDE: Step = Step::promise("redis.decide.before_commit", "redis.decide.after_commit");
@@ -116,18 +114,7 @@ impl RedisStore {
     }
 
     fn answer<T>(&self, operation: &'static str, ask: impl FnOnce() -> Result<T>) -> Answered<T> {
-        ask().map_err(|fault| RegisterError {
-            kind: match &fault.kind {
-                Kind::Unavailable | Kind::Unknown => RegisterErrorKind::Unreachable,
-                Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NotDurable(_) => {
-                    RegisterErrorKind::Unusable
-                }
-                _ => RegisterErrorKind::Failed,
-            },
-            resource: self.id,
-            operation,
-            source: Some(fault.during(operation).into()),
-        })
+        ask().map_err(|fault| fault.in_register(self.id, operation))
     }
 }
 

@@ -7,10 +7,7 @@ use super::register;
 use super::statements::Statements;
 use super::writer::{Durability, Write};
 use crate::id::{Incarnation, ResourceId, TxnId};
-use crate::register::{
-    Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError, RegisterErrorKind,
-};
-use crate::store::Kind;
+use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError};
 use crate::time::Timestamp;
 
 const DECIDE: Write = Write {
@@ -33,7 +30,7 @@ impl Register for SqliteStore {
         let operation = "enroll an incarnation";
         // Before anybody can look whether it is alive.
         self.prove_alive(incarnation)
-            .map_err(|fault| self.register_error(operation, fault))?;
+            .map_err(|fault| fault.in_register(self.identity.id, operation))?;
         self.ask(DECIDE, operation, move |connection| {
             Ok(register::enroll(connection, incarnation, now)?)
         })
@@ -65,7 +62,9 @@ impl Register for SqliteStore {
             match self.presences.is_departed(Role::Manager, row.incarnation) {
                 Ok(true) => departed.push(row.incarnation),
                 Ok(false) => {}
-                Err(fault) => return Err(self.register_error("look who has departed", fault)),
+                Err(fault) => {
+                    return Err(fault.in_register(self.identity.id, "look who has departed"));
+                }
             }
         }
         Ok(departed)
@@ -101,7 +100,7 @@ impl SqliteStore {
     ) -> Answered<T> {
         self.refuse_clone()
             .and_then(|()| self.write(write, ask))
-            .map_err(|fault| self.register_error(operation, fault))
+            .map_err(|fault| fault.in_register(self.identity.id, operation))
     }
 
     /// While the store is open its process's incarnations are not departed.
@@ -120,24 +119,6 @@ impl SqliteStore {
             return Ok(());
         }
         let made_in = &self.identity.fingerprint;
-        let what = format!(
-            "a copy, or moved, of the store that was made in {made_in}: if it has taken its place, run \
-             `votive migrate --adopt`"
-        );
-        Err(Kind::Foreign(what).into())
-    }
-
-    fn register_error(&self, operation: &'static str, fault: Fault) -> RegisterError {
-        let kind = match &fault.kind {
-            Kind::Unavailable => RegisterErrorKind::Locked,
-            Kind::Foreign(_) | Kind::Corrupt(_) => RegisterErrorKind::Unusable,
-            _ => RegisterErrorKind::Failed,
-        };
-        RegisterError {
-            kind,
-            resource: self.identity.id,
-            operation,
-            source: Some(fault.during(operation).into()),
-        }
+        Err(Fault::copied(made_in))
     }
 }

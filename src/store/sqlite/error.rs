@@ -1,114 +1,36 @@
 //! What the driver's errors mean for a store.
 
-use std::sync::Arc;
-
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
-use crate::codec::CodecError;
-use crate::id::TaskId;
-use crate::store::{Error, Kind};
+use crate::store::Kind;
+use crate::store::fault::{self, Backend};
 
-/// An error before it is known during which operation of the contract it happened. Cheap to clone,
-/// because one failing commit is the failure of all its members.
-#[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    pub(super) kind: Kind,
-    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+/// A SQLite file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sqlite;
+
+impl Backend for Sqlite {
+    const NAME: &'static str = super::BACKEND;
 }
+
+pub(crate) type Fault = fault::Fault<Sqlite>;
 
 /// Result inside the backend.
 pub(crate) type Result<T> = std::result::Result<T, Fault>;
 
-/// An error of which each member of a group has a share.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct Shared(Arc<dyn std::error::Error + Send + Sync>);
-
 impl Fault {
-    /// The same failure, of which it is not known whether it prevented anything.
-    pub(super) fn with_kind(self, kind: Kind) -> Self {
-        Self { kind, ..self }
-    }
-
     /// Whether SQLite itself says that there was no room: then the end of a transaction was not written,
     /// and a part of it is void.
     pub(super) fn is_definitely_full(&self) -> bool {
-        let driver = self
-            .source
-            .as_deref()
-            .and_then(|source| source.downcast_ref());
-        driver.and_then(rusqlite::Error::sqlite_error_code) == Some(ErrorCode::DiskFull)
-    }
-
-    /// Whether it was judged here and not by the database.
-    pub(super) fn is_verdict(&self) -> bool {
-        self.source.is_none()
-    }
-
-    /// Says what is damaged.
-    pub(super) fn corrupt(what: impl Into<String>) -> Self {
-        Kind::Corrupt(what.into()).into()
-    }
-
-    /// Adds which task it is that cannot be read.
-    pub(super) fn of_task(self, task: TaskId) -> Self {
-        match &self.kind {
-            Kind::Corrupt(what) => {
-                let kind = Kind::Corrupt(format!("task {task}: {what}"));
-                self.with_kind(kind)
-            }
-            _ => self,
-        }
-    }
-
-    /// Names the operation.
-    pub(crate) fn during(self, operation: &'static str) -> Error {
-        let error = Error::new(self.kind, super::BACKEND, operation);
-        match self.source {
-            Some(source) => error.with_source(Shared(source)),
-            None => error,
-        }
-    }
-}
-
-impl From<Kind> for Fault {
-    fn from(kind: Kind) -> Self {
-        Self { kind, source: None }
+        let code = self.driver().and_then(rusqlite::Error::sqlite_error_code);
+        code == Some(ErrorCode::DiskFull)
     }
 }
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
-        Self {
-            kind: kind(&error),
-            source: Some(Arc::new(error)),
-        }
-    }
-}
-
-impl From<CodecError> for Fault {
-    fn from(error: CodecError) -> Self {
-        Self {
-            kind: Kind::Corrupt("a stored value cannot be read".to_owned()),
-            source: Some(Arc::new(error)),
-        }
-    }
-}
-
-impl From<std::io::Error> for Fault {
-    fn from(error: std::io::Error) -> Self {
-        use std::io::ErrorKind as Io;
-        let kind = match error.kind() {
-            Io::PermissionDenied | Io::ReadOnlyFilesystem => Kind::ReadOnly,
-            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => Kind::Full,
-            Io::NotFound => Kind::Unavailable,
-            _ => Kind::Other,
-        };
-        Self {
-            kind,
-            source: Some(Arc::new(error)),
-        }
+        Self::new(kind(&error), error)
     }
 }
 

@@ -197,7 +197,12 @@ impl Journal {
     }
 
     pub(crate) fn corrupt(&self, at: Place, what: &str) -> Fault {
-        Fault::corrupt(&self.path(at.segment), at.offset, what)
+        let path = self.path(at.segment);
+        Fault::corrupt(format!(
+            "{} at offset {}: {what}",
+            path.display(),
+            at.offset
+        ))
     }
 
     fn file(&mut self, number: Number) -> Result<Arc<File>> {

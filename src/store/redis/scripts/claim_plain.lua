@@ -2,8 +2,8 @@
 -- queues, each with how much is wanted. Returns the tasks, their bodies, and which of them were reclaimed. The
 -- first gets the first token, and so on.
 --
--- What a claim does most often: it gives out tasks of one queue on which nothing hangs, or a key, all by the same few
--- commands. Where there is anything else it has changed nothing, and `claim.lua` goes on.
+-- What a claim does most often: it gives out tasks of one queue that are Ready, all by the same few commands. Where there
+-- is anything else it has changed nothing, and `claim.lua` goes on.
 
 -- How much of each line is read at a time, if there are several.
 local GLANCE = 8
@@ -34,14 +34,13 @@ local function next_two(lines)
   return first, second
 end
 
--- The lines of a queue, one for each priority; `tail` ends what is kept of a claim.
+-- The lines of a queue, one for each priority.
 local function lines_of(queue, want)
   local lines = {}
   local bands = redis.call('SMEMBERS', bands_key(queue))
   for i, band in ipairs(bands) do
-    local tail = cmsgpack.pack({ text(now), ARGV[4], queue, band })
     local glance = #bands == 1 and want or GLANCE
-    lines[i] = { key = ready_key(queue, band), tail = tail, glance = glance, taken = 0, keyed = {} }
+    lines[i] = { key = ready_key(queue, band), band = band, tails = {}, glance = glance, taken = 0, keyed = {} }
     read_on(lines[i])
   end
   return lines
@@ -79,14 +78,21 @@ end
 
 local function token_of(number) return string.format('%s%016x', ARGV[3], ARGV[6] + number - 1) end
 
--- Claims plain tasks. They are the first of their lines.
+-- What the claim of a task of some kind ends with, as it is kept.
+local function tail_of(queue, line, kind)
+  local tail = line.tails[kind] or cmsgpack.pack({ text(now), ARGV[4], queue, line.band, kind })
+  line.tails[kind] = tail
+  return tail
+end
+
+-- Claims tasks that have no key. They are the first of their lines.
 local function give_plain(queue, found, lines)
   local held, tokens = {}, {}
   for i, member in ipairs(found.members) do
     if not found.keyed[i] then
       held[#held + 1], held[#held + 2] = found.ranks[i], member
       tokens[#tokens + 1] = id_of(member)
-      tokens[#tokens + 1] = token_of(i) .. string.sub(member, 1, 16) .. found.from[i].tail
+      tokens[#tokens + 1] = token_of(i) .. string.sub(member, 1, 16) .. tail_of(queue, found.from[i], found.kinds[i])
     end
   end
   for _, line in ipairs(lines) do
@@ -132,12 +138,13 @@ local function read(found)
     local id = id_of(member)
     task_keys[i], body_keys[i] = task_key(id), body_key(id)
   end
-  found.kept, found.keyed = redis.call('MGET', unpack(task_keys)), {}
+  found.kept, found.keyed, found.kinds = redis.call('MGET', unpack(task_keys)), {}, {}
   for i, kept in ipairs(found.kept) do
     local kind = kept and string.sub(kept, 1, 1)
+    found.kinds[i] = kind
     if kind == KEYED then
       found.keyed[i] = cmsgpack.unpack(string.sub(kept, 2))
-    elseif kind ~= PLAIN then
+    elseif kind ~= PLAIN and kind ~= BOUND then
       return false
     end
   end

@@ -2,8 +2,8 @@
 -- counts are zero, its id and the token of its claim. Returns the pairs of merged tasks, of which there are none, or a
 -- bare 1 if the time is not wanted.
 --
--- What ends most often: tasks on which nothing hangs, or a key, by the same few commands for all. Where there is
--- anything else, or anything refuses, it has changed nothing, and `done.lua` goes on.
+-- What ends most often: tasks on which nothing hangs, or a key, or a group, by the same few commands for all. Where there
+-- is anything else, or anything refuses, it has changed nothing, and `done.lua` goes on.
 local txn, stores, spent = ARGV[3], ARGV[4], ARGV[5]
 local FIRST = 7
 
@@ -59,12 +59,12 @@ local function lines_held(ids)
   return lines
 end
 
--- Tells of each line whose and which it is; nothing if a task in it is not plain. One whose claims are logged has no
--- priority.
+-- Tells of each line whose and which it is, and of which kind its tasks; nothing if that is not known. One whose claims are
+-- logged has no priority.
 local function told_apart(lines)
   for by, line in pairs(lines) do
     local kept = cmsgpack.unpack(string.sub(by, 17))
-    line.holder, line.queue, line.band = string.sub(by, 1, 16), kept[3], kept[4]
+    line.holder, line.queue, line.band, line.kind = string.sub(by, 1, 16), kept[3], kept[4], kept[5]
     if not line.queue then return nil end
   end
   return lines
@@ -78,6 +78,104 @@ local function leave_ready(line)
   redis.call('ZADD', ready, '0', line.places[1])
   redis.set_repl(redis.REPL_ALL)
   redis.call('ZREM', ready, unpack(line.places))
+end
+
+-- Reads tasks by their places; returns nothing if one is not of a kind.
+local function read_kind(places, kind)
+  local keys, read = {}, {}
+  for i, place in ipairs(places) do keys[i] = task_key(id_of(place)) end
+  for i, kept in ipairs(redis.call('MGET', unpack(keys))) do
+    if not kept or (kind and string.sub(kept, 1, 1) ~= kind) then return nil end
+    read[i] = cmsgpack.unpack(string.sub(kept, 2))
+  end
+  return read
+end
+
+-- The groups in which places become free; nothing if there is more to a task than its group.
+local function groups_left(lines)
+  local groups = {}
+  for _, line in pairs(lines) do
+    local bound = line.kind == BOUND and read_kind(line.places, BOUND)
+    if bound == nil then return nil end
+    for i, task in ipairs(bound or {}) do
+      if not task.group or task.about or task.aliases or task.retention then return nil end
+      local group = groups[task.group] or { limit = limit_of(task), places = {}, ranks = {}, heirs = {} }
+      groups[task.group] = group
+      group.places[#group.places + 1] = line.places[i]
+    end
+  end
+  return groups
+end
+
+-- The first of those who wait for a group: as many as there are free places, and the one after them, who is to go on
+-- waiting. Nothing if others than these have to be looked at.
+local function first_waiting(name, group)
+  local free = #group.places
+  local first = redis.call('ZRANGE', group_key(name), '0', text(free), 'WITHSCORES')
+  if #first == 0 then return first end
+  local places = places_key(name)
+  if redis.call('ZCARD', places) ~= group.limit then return nil end
+  if #first <= 2 * free then return first end
+  local last = redis.call('ZRANGE', places, '-1', '-1', 'WITHSCORES')
+  local rank, its_rank = tonumber(first[#first]), tonumber(last[2])
+  local is_behind = its_rank > rank or (its_rank == rank and last[1] > first[#first - 1])
+  return not is_behind and first or nil
+end
+
+-- Finds who gets the places of groups that become free: their tasks, and where they stand. Nothing if somebody has a
+-- time to wait for, or another limit than those before: then it depends on more who goes on.
+local function heirs_of(groups)
+  local places, ranks, owners = {}, {}, {}
+  for name, group in pairs(groups) do
+    local first = first_waiting(name, group)
+    if not first then return nil end
+    for i = 1, #first, 2 do
+      places[#places + 1], ranks[#places + 1], owners[#places + 1] = first[i], first[i + 1], group
+    end
+  end
+  local heirs = {}
+  for i, task in ipairs(#places > 0 and read_kind(places) or {}) do
+    local group = owners[i]
+    local waits = task.state == 'waiting' and not task.pin and not task.unmet
+    if not waits or task.not_before or limit_of(task) ~= group.limit then return nil end
+    if #group.heirs < #group.places then
+      local heir = { task = task, place = places[i], rank = ranks[i] }
+      heirs[#heirs + 1], group.heirs[#group.heirs + 1] = heir, heir
+    end
+  end
+  return heirs
+end
+
+-- Has the first that wait take the places of those who leave.
+local function pass_places(name, group)
+  redis.call('ZREM', places_key(name), unpack(group.places))
+  if #group.heirs == 0 then return end
+  local listed = {}
+  for _, heir in ipairs(group.heirs) do listed[#listed + 1], listed[#listed + 2] = heir.rank, heir.place end
+  redis.call('ZREMRANGEBYRANK', group_key(name), '0', text(#group.heirs - 1))
+  redis.call('ZADD', places_key(name), unpack(listed))
+end
+
+-- Makes those Ready who have waited for their group only.
+local function go_on_all(heirs)
+  local writes, lines = {}, {}
+  for _, heir in ipairs(heirs) do
+    local task = heir.task
+    task.state = 'ready'
+    writes[#writes + 1], writes[#writes + 2] = task_key(id_of(heir.place)), packed(task)
+    local key = ready_key(task.queue, task.priority)
+    local line = lines[key] or { queue = task.queue, band = task.priority, listed = {} }
+    lines[key] = line
+    line.listed[#line.listed + 1], line.listed[#line.listed + 2] = heir.rank, heir.place
+  end
+  if #writes > 0 then redis.call('MSET', unpack(writes)) end
+  for key, line in pairs(lines) do
+    redis.call('ZADD', key, unpack(line.listed))
+    redis.call('SADD', bands_key(line.queue), line.band)
+    recount(line.queue, 'waiting', text(-#line.listed / 2))
+    recount(line.queue, 'ready', text(#line.listed / 2))
+  end
+  return lines
 end
 
 local function leave(line)
@@ -97,11 +195,12 @@ local function drop(ids)
   redis.call('HDEL', claims, unpack(ids))
 end
 
--- Wakes those who wait for the end of a task.
-local function tell(ids)
+-- Wakes those who wait for the end of a task, or for one in a line.
+local function tell(ids, longer)
   if redis.call('EXISTS', waiting) == 0 then return end
   local named = {}
   for i, id in ipairs(ids) do named[i] = 'settled:' .. id end
+  for _, line in pairs(longer) do named[#named + 1] = 'ready:' .. line.queue end
   local is_awaited = redis.call('SMISMEMBER', waiting, unpack(named))
   redis.set_repl(redis.REPL_NONE)
   for i, topic in ipairs(named) do
@@ -119,12 +218,16 @@ local function done_plain()
   local at = time_of_lone_commit()
   local found = at and lines_held(ids)
   local lines = found and told_apart(found)
-  if not lines then return false end
+  local groups = lines and groups_left(lines)
+  local heirs = groups and heirs_of(groups)
+  if not heirs then return false end
   for _, line in pairs(lines) do leave(line) end
+  for name, group in pairs(groups) do pass_places(name, group) end
   drop(ids)
+  local longer = go_on_all(heirs)
   redis.call('HSET', meta, 'clock', at, txn, 'commit')
   if spent ~= '' then forget_lone_commits(spent) end
-  tell(ids)
+  tell(ids, longer)
   return true
 end
 

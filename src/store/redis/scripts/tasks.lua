@@ -47,25 +47,30 @@ local function counted(state, queue) return state .. ':' .. queue end
 local function place(id, task) return string.format('%016d:%s', task.seq, id) end
 local function id_of(member) return string.sub(member, 18) end
 
--- The kinds of tasks that are claimed and ended many at a time: Ready and leaving no trace once done; the same with a
--- unique key that nothing holds but what is pending; one of these two that is Claimed, which is logged.
-local PLAIN, KEYED, CLAIMED, OTHER = '.', ':', ';', '+'
+-- The kinds of tasks that are claimed many at a time: Ready and leaving no trace once done; the same, but that something
+-- remains to be done then; with a unique key that nothing holds but what is pending. And one with a key that is Claimed, which is
+-- logged, and leaves no trace.
+local PLAIN, BOUND, KEYED, CLAIMED, OTHER = '.', ',', ':', ';', '+'
 
 local function kind_of(task)
-  local hangs = task.group or task.about or task.aliases or task.retention or task.pin
-  if hangs or task.unique_runs or task.rest_enqueued or task.rest_ended then return OTHER end
-  if task.state == 'ready' then return task.unique and KEYED or PLAIN end
-  return task.state == 'claimed' and CLAIMED or OTHER
+  if task.pin or task.unique_runs then return OTHER end
+  local rests = task.rest_enqueued or task.rest_ended
+  local is_bound = rests or task.group or task.about or task.aliases or task.retention
+  if task.state == 'ready' then
+    if task.unique then return KEYED end
+    return is_bound and BOUND or PLAIN
+  end
+  return task.state == 'claimed' and not is_bound and CLAIMED or OTHER
 end
 
 -- A task as it is kept: its kind, then its fields in MessagePack.
 local function packed(task) return kind_of(task) .. cmsgpack.pack(task) end
 
 -- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, then in
--- MessagePack the time, the name of its holder, and the queue and priority of a task that is plain.
+-- MessagePack the time, the name of its holder, and the queue, priority and kind of a task that is claimed with many.
 local function packed_claim(logged, claim)
-  local tail = { claim.claimed_at, claim.holder_name }
-  if kind_of(logged) == PLAIN then tail[3], tail[4] = logged.queue, logged.priority end
+  local tail, kind = { claim.claimed_at, claim.holder_name }, kind_of(logged)
+  if kind == PLAIN or kind == BOUND then tail[3], tail[4], tail[5] = logged.queue, logged.priority, kind end
   return claim.token .. string.format('%016d', logged.seq) .. cmsgpack.pack(tail)
 end
 

@@ -22,7 +22,7 @@ pub(super) struct Backlog {
     state: Mutex<State>,
     /// A task can be started, or the backlog is closed.
     startable: Condvar,
-    /// A task ended, or the backlog is closed.
+    /// A task ended, and a lane has room or nothing runs any more; or the backlog is closed.
     ended: Condvar,
 }
 
@@ -129,9 +129,12 @@ impl Backlog {
             lane.running = lane.running.saturating_sub(1);
             lane.pace = Some(lane.pace.map_or(took, |pace| (pace * 7 + took) / 8));
         }
+        let heard = state.running() == 0 || state.has_room();
         drop(state);
         self.startable.notify_one();
-        self.ended.notify_all();
+        if heard {
+            self.ended.notify_all();
+        }
     }
 
     /// Takes back what has waited for so long: its lane is held up by a long task, and other consumers
@@ -227,6 +230,10 @@ impl State {
             }
         }
         None
+    }
+
+    fn has_room(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.room() > 0)
     }
 
     fn running(&self) -> usize {

@@ -18,6 +18,7 @@ use crate::register::{Register, Registers};
 use crate::store::Inspect as _;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::register;
+use crate::store::sqlite::statements::Statements;
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::txn::{BoxError, Cancellation, IncarnationGone, JoinError, Work};
 
@@ -246,7 +247,8 @@ impl Drop for Inner {
         if spent.is_empty() {
             return;
         }
-        let forget = |connection: &Connection| register::forget(connection, &spent);
+        let forget =
+            |connection: &Connection| register::forget(&Statements::new(connection), &spent);
         if let Err(error) = self.desk.write(&self.pool, Flush::Later, forget) {
             tracing::debug!(%error, "the last outcome records stay until their process is closed");
         }

@@ -16,6 +16,7 @@ use crate::register::{
 };
 use crate::store;
 use crate::store::sqlite::register;
+use crate::store::sqlite::statements::Statements;
 use crate::time::Timestamp;
 
 /// Where a crash test may have the process die: before and after the COMMIT of a write.
@@ -218,7 +219,7 @@ impl Register for Database {
     fn forget(&self, txns: &[TxnId]) -> Result<usize, RegisterError> {
         self.inner()
             .ask("forget outcomes", Flush::Later, |connection| {
-                register::forget(connection, txns)
+                register::forget(&Statements::new(connection), txns)
             })
     }
 

@@ -20,6 +20,7 @@ use crate::store::Inspect as _;
 use crate::store::sqlite;
 use crate::store::sqlite::gate::Pass;
 use crate::store::sqlite::register::{self as table, CommitRecord};
+use crate::store::sqlite::statements::Statements;
 use crate::txn::{Answer, BoxError, DataManager, Mark, PrepareInfo, Prepared, Role, Vote};
 
 /// Ends a wait of the connection from another thread, for as long as it is this session's.
@@ -163,12 +164,13 @@ impl Session {
         if !prepared.is_empty() {
             self.check_durable()?;
         }
-        match table::commit(&self.connection, self.txn, prepared).map_err(fails)? {
+        let statements = Statements::new(&self.connection);
+        match table::commit(&statements, self.txn, prepared).map_err(fails)? {
             CommitRecord::Written => {}
             CommitRecord::Decided => return Err(DatabaseError::Decided(self.txn)),
             CommitRecord::Gone => return Err(self.database.gone(self.txn)),
         }
-        table::forget(&self.connection, spent).map_err(fails)?;
+        table::forget(&statements, spent).map_err(fails)?;
         Ok(())
     }
 

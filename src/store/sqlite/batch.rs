@@ -1,8 +1,7 @@
 //! A batch in a transaction: judged when it is staged, performed when it becomes visible.
 
-use rusqlite::Connection;
-
 use super::error::Result;
+use super::statements::Statements;
 use super::tasks;
 use crate::id::TxnId;
 use crate::store::rules::{Judge, Performer};
@@ -20,15 +19,17 @@ pub(crate) fn is_one_insert(batch: &Batch) -> bool {
 }
 
 /// Makes all changes, and clears up. After an error the caller rolls back.
-pub(super) fn perform(performer: Performer<&Connection>, batch: Batch) -> Result<Applied> {
+pub(super) fn perform(performer: Performer<&Statements<'_>>, batch: Batch) -> Result<Applied> {
     let (connection, now) = (performer.tables, performer.now);
     let applied = make(performer, batch)?;
-    tasks::drop_expired(connection, now)?;
+    if connection.is_to_prune() {
+        tasks::drop_expired(connection, now)?;
+    }
     Ok(applied)
 }
 
 /// Makes all changes. After an error the caller rolls back.
-pub(super) fn make(mut performer: Performer<&Connection>, batch: Batch) -> Result<Applied> {
+pub(super) fn make(mut performer: Performer<&Statements<'_>>, batch: Batch) -> Result<Applied> {
     for change in batch.changes {
         performer.change(change)?;
     }
@@ -37,7 +38,7 @@ pub(super) fn make(mut performer: Performer<&Connection>, batch: Batch) -> Resul
 
 /// Judges a batch that is about to be staged. After an error the caller rolls back.
 pub(super) fn judge(
-    connection: &Connection,
+    connection: &Statements<'_>,
     batch: &Batch,
     (txn, now): (TxnId, Timestamp),
 ) -> Result<()> {

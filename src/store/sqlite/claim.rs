@@ -9,6 +9,7 @@ use rusqlite::{Connection, Statement, params};
 use super::error::Result;
 use super::groups;
 use super::row::{Bytes, Sql, TaskRow, columns, limit};
+use super::statements::Statements;
 use super::tasks;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
@@ -109,7 +110,7 @@ fn holds(connection: &Connection, holder: Incarnation, queue: &str) -> Result<bo
 
 /// Claims what `request` wants, taking back what the `departed` hold.
 pub(super) fn claim(
-    connection: &Connection,
+    connection: &Statements<'_>,
     request: &ClaimRequest,
     departed: &BTreeSet<Incarnation>,
     now: Timestamp,
@@ -129,7 +130,7 @@ pub(super) fn claim(
     Ok(claims)
 }
 
-fn make_due_ready(connection: &Connection, want: &Want, now: Timestamp) -> Result<()> {
+fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<()> {
     let limit = limit(want.count.max(DUE_MAX));
     let due = connection
         .prepare_cached(DUE)?
@@ -256,7 +257,8 @@ mod tests {
     /// The steps of SQLite's virtual machine that a claim of ten tasks takes, five of which are due.
     fn steps(connection: &Connection) -> i32 {
         let now = Timestamp::from_micros(1_005);
-        let claims = claim(connection, &request(), &BTreeSet::new(), now).unwrap();
+        let statements = Statements::new(connection);
+        let claims = claim(&statements, &request(), &BTreeSet::new(), now).unwrap();
         assert_eq!(claims.len(), 10);
         let steps = |sql| {
             let statement = connection.prepare_cached(sql).unwrap();

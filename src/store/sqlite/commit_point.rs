@@ -1,11 +1,10 @@
 //! The store as a register: the place where decisions are written.
 
-use rusqlite::Connection;
-
 use super::SqliteStore;
 use super::error::{Fault, Result};
 use super::presence::Role;
 use super::register;
+use super::statements::Statements;
 use super::writer::{Durability, Write};
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError};
@@ -97,7 +96,7 @@ impl SqliteStore {
         &self,
         write: Write,
         operation: &'static str,
-        ask: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+        ask: impl FnMut(&Statements<'_>) -> Result<T> + Send + 'static,
     ) -> Answered<T> {
         self.refuse_clone()
             .and_then(|()| self.write(write, ask))

@@ -1,17 +1,20 @@
-//! The write gate of a database file: all writers of one process pass it one at a time, in the order
-//! in which they came.
+//! The write gate of a database file: all writers of one process pass it one at a time.
 //!
 //! SQLite lets one writer in and has the others poll for it. Between processes there is nothing
-//! better; within a process a queue is both fairer and faster. Whoever is about to begin a write
+//! better; within a process a lock is both fairer and faster. Whoever is about to begin a write
 //! transaction takes a [`Pass`] and keeps it until the transaction has ended.
+//!
+//! Who leaves may come in again before the next one has woken up: the disk does not wait for a thread to be woken, and
+//! the pages that a connection has in memory are still the present ones. Every half millisecond or so the lock is handed to
+//! the one who waits longest instead, so that nobody starves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 
 /// Tells files apart, and processes: a fork inherits the memory of a gate but not who is inside it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,19 +25,9 @@ struct FileId {
 
 static GATES: Mutex<BTreeMap<FileId, Weak<Gate>>> = Mutex::new(BTreeMap::new());
 
-/// Where the writers of one database file queue up.
+/// Where the writers of one database file wait.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
-    line: Mutex<Line>,
-    moved: Condvar,
-}
-
-/// The one who is inside, or to go inside next, is the first of `waiting`.
-#[derive(Debug, Default)]
-struct Line {
-    next: u64,
-    waiting: VecDeque<u64>,
-}
+pub(crate) struct Gate(Arc<Mutex<()>>);
 
 impl Gate {
     /// Returns this process's gate of a database file, which must exist; symbolic and hard links of one
@@ -52,31 +45,17 @@ impl Gate {
     }
 
     /// Waits for its turn, for at most `timeout`; `None` if the time ran out.
-    pub(crate) fn pass(self: &Arc<Self>, timeout: Duration) -> Option<Pass> {
-        let mut line = self.line.lock();
-        let ticket = line.next;
-        line.next += 1;
-        line.waiting.push_back(ticket);
-        let in_front = |line: &mut Line| line.waiting.front() != Some(&ticket);
-        self.moved.wait_while_for(&mut line, in_front, timeout);
-        if line.waiting.front() == Some(&ticket) {
-            return Some(Pass(Arc::clone(self)));
-        }
-        line.waiting.retain(|waiting| *waiting != ticket);
-        None
+    pub(crate) fn pass(&self, timeout: Duration) -> Option<Pass> {
+        self.0
+            .try_lock_arc_for(timeout)
+            .map(|held| Pass { _held: held })
     }
 }
 
 /// The right to write; dropping it lets the next one in.
-#[derive(Debug)]
 #[must_use = "dropping the pass lets the next writer in"]
-pub(crate) struct Pass(Arc<Gate>);
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        self.0.line.lock().waiting.pop_front();
-        self.0.moved.notify_all();
-    }
+pub(crate) struct Pass {
+    _held: ArcMutexGuard<RawMutex, ()>,
 }
 
 impl FileId {
@@ -148,6 +127,24 @@ mod tests {
                     }
                 });
             }
+        });
+    }
+
+    #[test]
+    fn who_waits_gets_in_although_another_comes_again_and_again() {
+        let file = file();
+        let gate = Gate::of(file.path()).unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                    drop(gate.pass(Duration::from_secs(60)).unwrap());
+                }
+            });
+            for _ in 0..20 {
+                drop(gate.pass(Duration::from_secs(60)).unwrap());
+            }
+            over.store(true, std::sync::atomic::Ordering::SeqCst);
         });
     }
 }

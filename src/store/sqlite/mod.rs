@@ -6,7 +6,7 @@
 //! | file | what for |
 //! | --- | --- |
 //! | `options` `connection` `schema` | opening the file, and leaving other programs' alone |
-//! | `writer` `gate` | group commit; one writer of a process at a time |
+//! | `writer` `gate` `statements` | group commit; one writer of a process at a time |
 //! | `batch` `tasks` `groups` `row` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
@@ -31,6 +31,7 @@ mod render;
 mod row;
 mod schema;
 mod stage;
+pub(crate) mod statements;
 mod tables;
 mod tasks;
 mod writer;
@@ -57,6 +58,7 @@ use error::{Fault, Result};
 use gate::Gate;
 use presence::{Guard, Presences};
 use register::Identity;
+use statements::Statements;
 use writer::{Write, Writer};
 
 /// The name of this backend in errors and capabilities.
@@ -168,7 +170,7 @@ impl SqliteStore {
     fn write<T: Send + 'static>(
         &self,
         write: Write,
-        operation: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+        operation: impl FnMut(&Statements<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.here()?;
         self.writer.run(write, operation)
@@ -200,7 +202,8 @@ pub(crate) fn write_batch(
 ) -> store::Result<Applied> {
     let write = || {
         rules::check(&batch)?;
-        let performer = Performer::at_once(connection, now);
+        let statements = Statements::new(connection);
+        let performer = Performer::at_once(&statements, now);
         if is_one_insert(&batch) {
             return batch::make(performer, batch);
         }

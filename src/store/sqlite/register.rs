@@ -10,8 +10,9 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, Row, named_params, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, Row, params};
 
+use super::statements::Statements;
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, RegisterErrorKind, Standing};
 use crate::time::Timestamp;
@@ -138,7 +139,7 @@ pub(crate) fn enroll(
 /// Writes `Committed` for a transaction of an open incarnation: called by the commit point, in the
 /// transaction that it is about.
 pub(crate) fn commit(
-    connection: &Connection,
+    connection: &Statements<'_>,
     txn: TxnId,
     stores: &[ResourceId],
 ) -> Result<CommitRecord> {
@@ -165,7 +166,7 @@ pub(crate) fn decide(
     want: Decision,
     stores: &[ResourceId],
 ) -> Result<Answer> {
-    insert(connection, txn, want, stores)?;
+    insert(&Statements::new(connection), txn, want, stores)?;
     touch(connection)?;
     let decision = connection
         .prepare_cached("SELECT outcome FROM votive_outcome WHERE txn = ?1")?
@@ -180,24 +181,18 @@ pub(crate) fn decide(
 /// Inserts an outcome record unless there is one; a commit only while the incarnation is open. Returns
 /// whether it did.
 fn insert(
-    connection: &Connection,
+    connection: &Statements<'_>,
     txn: TxnId,
     decision: Decision,
     stores: &[ResourceId],
 ) -> Result<bool> {
-    let inserted = connection
-        .prepare_cached(
-            "INSERT INTO votive_outcome (txn, incarnation, outcome, stores)
-             SELECT :txn, id, :outcome, :stores FROM votive_incarnation
-             WHERE id = :incarnation AND (closed = 0 OR :outcome = 'abort')
-             ON CONFLICT DO NOTHING",
-        )?
-        .execute(named_params! {
-            ":txn": Sql(txn),
-            ":incarnation": Sql(txn.incarnation),
-            ":outcome": Sql(decision),
-            ":stores": Sql(stores),
-        })?;
+    let inserted = connection.run(
+        "INSERT INTO votive_outcome (txn, incarnation, outcome, stores)
+         SELECT ?1, id, ?3, ?4 FROM votive_incarnation
+         WHERE id = ?2 AND (closed = 0 OR ?3 = 'abort')
+         ON CONFLICT DO NOTHING",
+        params![Sql(txn), Sql(txn.incarnation), Sql(decision), Sql(stores)],
+    )?;
     Ok(inserted == 1)
 }
 
@@ -271,10 +266,10 @@ pub(crate) fn close(connection: &Connection, incarnation: Incarnation) -> Result
 }
 
 /// Deletes commit records, and returns how many there were.
-pub(crate) fn forget(connection: &Connection, txns: &[TxnId]) -> Result<usize> {
-    let mut delete = connection
-        .prepare_cached("DELETE FROM votive_outcome WHERE txn = ?1 AND outcome = 'commit'")?;
-    txns.iter().map(|txn| delete.execute([Sql(*txn)])).sum()
+pub(crate) fn forget(connection: &Statements<'_>, txns: &[TxnId]) -> Result<usize> {
+    let sql = "DELETE FROM votive_outcome WHERE txn = ?1 AND outcome = 'commit'";
+    let delete = |txn: &TxnId| connection.run(sql, [Sql(*txn)]);
+    txns.iter().map(delete).sum()
 }
 
 /// Drops an incarnation with its abort records, unless a commit record of it is left. Returns whether
@@ -426,7 +421,7 @@ mod tests {
         }
 
         fn commit(&self, txn: TxnId) -> CommitRecord {
-            commit(&self.connection, txn, &[self.register]).unwrap()
+            commit(&Statements::new(&self.connection), txn, &[self.register]).unwrap()
         }
     }
 
@@ -478,7 +473,10 @@ mod tests {
         register.commit(txn);
         register.decide(aborted);
         assert!(!drop_incarnation(&register.connection, txn.incarnation).unwrap());
-        assert_eq!(forget(&register.connection, &[txn, aborted]).unwrap(), 1);
+        assert_eq!(
+            forget(&Statements::new(&register.connection), &[txn, aborted]).unwrap(),
+            1
+        );
         assert!(drop_incarnation(&register.connection, txn.incarnation).unwrap());
         assert_eq!(outcomes(&register.connection, None, 9).unwrap(), []);
     }

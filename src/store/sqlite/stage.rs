@@ -9,6 +9,7 @@ use super::batch;
 use super::error::{Fault, Result};
 use super::register::{self, CommitRecord};
 use super::row::{self, Bytes, Sql, TaskRow, columns};
+use super::statements::Statements;
 use super::tasks;
 use super::writer::{Durability, Write};
 use crate::codec;
@@ -154,7 +155,7 @@ impl SqliteStore {
         let known = std::mem::take(&mut *self.known.lock());
         let forget = known.clone();
         let applied = self.write(APPLY, move |connection| {
-            if find(connection, txn)?.is_some() {
+            if is_known(connection, txn)? {
                 return Err(Kind::Decided(txn).into());
             }
             register::forget(connection, &forget)?;
@@ -186,6 +187,12 @@ fn is_staged(connection: &Connection, txn: TxnId, bytes: &[u8]) -> Result<bool> 
     }
 }
 
+/// Whether a batch of this transaction was ever staged, as far as that is remembered.
+fn is_known(connection: &Statements<'_>, txn: TxnId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM votive_staged WHERE txn = ?1)";
+    Ok(connection.ask(sql, [Sql(txn)], |row| row.get(0))?)
+}
+
 fn find(connection: &Connection, txn: TxnId) -> Result<Option<(u8, Vec<u8>)>> {
     let mut select =
         connection.prepare_cached("SELECT state, batch FROM votive_staged WHERE txn = ?1")?;
@@ -215,7 +222,7 @@ fn insert(
     Ok(())
 }
 
-fn publish(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<Published> {
+fn publish(connection: &Statements<'_>, txn: TxnId, now: Timestamp) -> Result<Published> {
     let bytes = match find(connection, txn)? {
         Some((staged::WAITING, bytes)) => bytes,
         Some((staged::PUBLISHED, _)) => return Ok(Published::Already),
@@ -231,7 +238,7 @@ fn publish(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<Publis
     Ok(Published::Now(applied))
 }
 
-fn discard(connection: &Connection, txn: TxnId, now: Timestamp) -> Result<()> {
+fn discard(connection: &Statements<'_>, txn: TxnId, now: Timestamp) -> Result<()> {
     let Some((staged::WAITING, bytes)) = find(connection, txn)? else {
         return Ok(());
     };

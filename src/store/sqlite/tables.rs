@@ -1,10 +1,9 @@
 //! The store's tables, as the rules of a batch see them.
 
-use rusqlite::Connection;
-
 use super::error::{Fault, Result};
 use super::groups;
 use super::row::{Bytes, TaskRow};
+use super::statements::Statements;
 use super::tasks;
 use crate::id::{TaskId, TxnId};
 use crate::store::Settlement;
@@ -18,7 +17,7 @@ impl rules::Fault for Fault {
     }
 }
 
-impl Tables for &Connection {
+impl Tables for &Statements<'_> {
     type Kept = ();
     type Fault = Fault;
 

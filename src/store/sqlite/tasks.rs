@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
 use super::row::{Bytes, Sql, TaskRow, columns};
+use super::statements::Statements;
 use crate::codec;
 use crate::id::{TaskId, TxnId};
 use crate::store::rules::Reservation;
@@ -42,7 +43,7 @@ pub(super) fn follow(connection: &Connection, id: TaskId, bytes: Bytes) -> Resul
 }
 
 /// Refuses an id that a task, an alias, or a task that is staged has already.
-pub(super) fn refuse_known(connection: &Connection, id: TaskId) -> Result<()> {
+pub(super) fn refuse_known(connection: &Statements<'_>, id: TaskId) -> Result<()> {
     refuse_reserved_id(connection, id)?;
     let mut select =
         connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)")?;
@@ -53,12 +54,10 @@ pub(super) fn refuse_known(connection: &Connection, id: TaskId) -> Result<()> {
 }
 
 /// Refuses an id that an alias or a task that is staged has already.
-pub(super) fn refuse_reserved_id(connection: &Connection, id: TaskId) -> Result<()> {
-    let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
-             OR EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)",
-    )?;
-    if select.query_row([Sql(id)], |row| row.get(0))? {
+pub(super) fn refuse_reserved_id(connection: &Statements<'_>, id: TaskId) -> Result<()> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM votive_alias WHERE id = ?1)
+             OR EXISTS (SELECT 1 FROM votive_staged_task WHERE id = ?1)";
+    if connection.ask(sql, [Sql(id)], |row| row.get(0))? {
         return Err(Kind::TaskExists(id).into());
     }
     Ok(())
@@ -88,17 +87,15 @@ pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
 }
 
 /// Inserts a task that was just published, with its objects and prerequisites.
-pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
+pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()> {
     let options = &record.options;
     let published_at = published_at(record);
-    let inserted = connection
-        .prepare_cached(
+    let inserted = connection.run(
             "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
                 reclaims, enqueued_at, published_at, group_key, options, plain, format, version, payload)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
              ON CONFLICT (id) DO NOTHING",
-        )?
-        .execute(params![
+        params![
             Sql(record.id),
             &*record.queue,
             &*record.kind,
@@ -210,22 +207,21 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
 /// `false` if it is not so, if the claim is not the present one, or if it is pinned by another transaction
 /// than `txn`.
 pub(super) fn finish_plain(
-    connection: &Connection,
+    connection: &Statements<'_>,
     settlement: &Settlement,
     txn: Option<TxnId>,
 ) -> Result<bool> {
-    let deleted = connection
-        .prepare_cached(
-            "DELETE FROM votive_task WHERE id = ?1 AND state = 4 AND holder = ?2 AND token = ?3
+    let deleted = connection.run(
+        "DELETE FROM votive_task WHERE id = ?1 AND state = 4 AND holder = ?2 AND token = ?3
                  AND (pinned IS NULL OR pinned = ?4) AND plain = 1
                  AND NOT EXISTS (SELECT 1 FROM votive_alias WHERE task = ?1)",
-        )?
-        .execute(params![
+        params![
             Sql(settlement.task),
             Sql(settlement.token.incarnation),
             settlement.token.count.cast_signed(),
             txn.map(Sql),
-        ])?;
+        ],
+    )?;
     Ok(deleted == 1)
 }
 

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use super::connection::set_synchronous;
 use super::error::{Fault, Result};
 use super::gate::Gate;
+use super::statements::Statements;
 use crate::failpoint;
 use crate::store::Kind;
 use crate::store::line::{self, Line};
@@ -50,7 +51,7 @@ struct Job {
     operation: Operation,
 }
 
-type Operation = Box<dyn FnMut(&Connection) -> Result<()> + Send>;
+type Operation = Box<dyn FnMut(&Statements<'_>) -> Result<()> + Send>;
 
 struct WriteConnection {
     connection: Connection,
@@ -89,11 +90,11 @@ impl Writer {
     pub(super) fn run<T: Send + 'static>(
         &self,
         write: Write,
-        mut operation: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+        mut operation: impl FnMut(&Statements<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let kept = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&kept);
-        let operation = move |connection: &Connection| {
+        let operation = move |connection: &Statements<'_>| {
             *keep.lock() = Some(operation(connection)?);
             Ok(())
         };
@@ -135,8 +136,7 @@ impl Writer {
 
 /// Does the members' work; `false` if none of it succeeded.
 fn work(connection: &Connection, members: &mut [Member]) -> Result<bool> {
-    let mut all = members.iter_mut();
-    if all.all(|member| member.work(connection).is_ok()) {
+    if work_together(connection, members) {
         return Ok(true);
     }
     if members.len() == 1 {
@@ -147,11 +147,18 @@ fn work(connection: &Connection, members: &mut [Member]) -> Result<bool> {
         connection.prepare_cached("ROLLBACK")?.execute([])?;
     }
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    work_apart(connection, members)
+    work_apart(&Statements::new(connection), members)
+}
+
+/// Returns whether all of it succeeded; it stops at the first that is refused.
+fn work_together(connection: &Connection, members: &mut [Member]) -> bool {
+    let connection = Statements::new(connection);
+    let mut all = members.iter_mut();
+    all.all(|member| member.work(&connection).is_ok())
 }
 
 /// The same with a savepoint for each member.
-fn work_apart(connection: &Connection, members: &mut [Member]) -> Result<bool> {
+fn work_apart(connection: &Statements<'_>, members: &mut [Member]) -> Result<bool> {
     let mut any = false;
     for member in members {
         connection.prepare_cached("SAVEPOINT member")?.execute([])?;
@@ -214,7 +221,7 @@ impl Drop for RollBack<'_> {
 
 impl Member {
     /// Does the work, perhaps again, and keeps what became of it.
-    fn work(&mut self, connection: &Connection) -> std::result::Result<(), &Fault> {
+    fn work(&mut self, connection: &Statements<'_>) -> std::result::Result<(), &Fault> {
         self.result = (self.job.operation)(connection);
         self.result.as_ref().copied()
     }
@@ -239,12 +246,12 @@ mod tests {
         Writer::new(connection, gate, Duration::from_secs(60))
     }
 
-    fn count(connection: &Connection) -> Result<i64> {
+    fn count(connection: &Statements<'_>) -> Result<i64> {
         Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
     }
 
     /// A write that can be counted.
-    fn count_up(connection: &Connection) -> Result<i64> {
+    fn count_up(connection: &Statements<'_>) -> Result<i64> {
         let next = count(connection)? + 1;
         connection.pragma_update(None, "user_version", next)?;
         Ok(next)
@@ -266,7 +273,7 @@ mod tests {
     fn a_member_that_is_refused_takes_nobody_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let writer = writer(&folder);
-        let refuse = |connection: &Connection| -> Result<i64> {
+        let refuse = |connection: &Statements<'_>| -> Result<i64> {
             count_up(connection)?;
             Err(Kind::Conflict.into())
         };
@@ -309,7 +316,7 @@ mod tests {
                 ..WRITE
             };
             let ask =
-                |connection: &Connection| {
+                |connection: &Statements<'_>| {
                     Ok(connection
                         .pragma_query_value(None, "synchronous", |row| row.get::<_, u8>(0))?)
                 };

@@ -1,6 +1,7 @@
 //! What the server writes down: all but claims, whether or not it has rewritten its file meanwhile.
 #![cfg(test)]
 
+use votive::id::TaskId;
 use votive::store::{Change, Claim, Inspect, Kind, Settlement, Verdict};
 use votive::task::{Counts, Options, State, Unique};
 use votive_testbed::Redis;
@@ -145,6 +146,37 @@ fn claims_that_free_a_key_outlive_the_server_and_are_ended_with_others() {
     assert_eq!(found.record.state, State::Claimed);
     assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
     assert_eq!(client.store.stats().unwrap().queues.len(), 1);
+}
+
+/// Enqueues a task of a group of which two may run at once.
+fn enqueue_grouped(client: &Client, priority: u8) -> TaskId {
+    let record = client.record().with_options(Options {
+        group: Some("group".to_owned()),
+        group_limit: Some(2),
+        priority,
+        ..Options::default()
+    });
+    let id = record.id;
+    client.apply(insert(record)).unwrap();
+    id
+}
+
+#[test]
+fn whoever_lost_its_claim_gives_way_to_more_urgent_tasks_of_its_group() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    let slow = [2, 2].map(|priority| enqueue_grouped(&client, priority));
+    client.claim(2).unwrap();
+    let urgent = [1, 1].map(|priority| enqueue_grouped(&client, priority));
+    server.restart().unwrap();
+    let client = Client::new(server.address());
+    let claims = client.claim(1).unwrap();
+    assert_eq!(claims[0].record.id, slow[0]);
+    client.apply(done(&claims[0])).unwrap();
+    let claims = client.claim(3).unwrap();
+    let claimed: Vec<_> = claims.iter().map(|claim| claim.record.id).collect();
+    assert_eq!(claimed, urgent);
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
 }
 
 /// The file to which the server appends.

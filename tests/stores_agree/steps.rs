@@ -122,11 +122,27 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
+/// A new task with nothing but a group, of which so many may run at once.
+fn member() -> impl Strategy<Value = Edit> {
+    (1_u32..4, 9_u8..11).prop_map(|(limit, priority)| Edit::Insert {
+        queue: 0,
+        options: Box::new(Options {
+            group: Some("g".to_owned()),
+            group_limit: Some(limit),
+            priority,
+            ..Options::default()
+        }),
+        after: None,
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let number = || 0_usize..64;
     let edits = || proptest::collection::vec(edit(), 1..4);
+    let members = proptest::collection::vec(member(), 3..8);
     prop_oneof![
         4 => edits().prop_map(Step::Apply),
+        2 => members.prop_map(Step::Apply),
         3 => edits().prop_map(Step::Stage),
         2 => number().prop_map(Step::Publish),
         1 => number().prop_map(Step::Discard),

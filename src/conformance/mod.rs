@@ -123,6 +123,7 @@ cases! { $
         discarding_forgets_the_batch
         discarding_again_or_what_is_unknown_succeeds
         staging_the_same_batch_again_is_accepted
+        what_a_batch_was_judged_by_stays_beyond_its_retention
         staging_another_batch_for_a_transaction_is_refused
         staging_a_transaction_that_was_decided_here_is_refused
         staging_a_published_transaction_is_refused

@@ -1,10 +1,12 @@
 //! Two-phase commit of a batch.
 
-use super::scene::{Scene, insert, kind, mark, settle};
+use std::time::Duration;
+
+use super::scene::{Scene, amend, insert, kind, mark, settle};
 use crate::id::ResourceId;
 use crate::register::Decision;
-use crate::store::{Applied, Batch, Change, Kind, Published, Verdict};
-use crate::task::State;
+use crate::store::{Amendment, Applied, Batch, Change, Kind, Published, Verdict};
+use crate::task::{Options, State};
 
 pub(super) fn a_staged_batch_is_invisible(scene: &mut Scene<'_>) {
     let record = scene.record();
@@ -72,6 +74,21 @@ pub(super) fn staging_the_same_batch_again_is_accepted(scene: &mut Scene<'_>) {
         assert!(staged.is_ok());
     }
     assert_eq!(scene.store().in_doubt(None, 10).unwrap().len(), 1);
+}
+
+pub(super) fn what_a_batch_was_judged_by_stays_beyond_its_retention(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let task = scene.enqueue(scene.record_with(Options {
+        retention: Some(Duration::from_secs(60)),
+        ..Options::default()
+    }));
+    let claim = scene.claim_one(&worker);
+    scene.done(&claim);
+    let txn = scene.staged(vec![amend(task, Amendment::Revive)]);
+    scene.advance(61);
+    scene.enqueue_any();
+    assert_eq!(scene.publish(txn), Published::Now(Applied::default()));
+    assert_eq!(scene.state(task), Some(State::Ready));
 }
 
 pub(super) fn staging_another_batch_for_a_transaction_is_refused(scene: &mut Scene<'_>) {

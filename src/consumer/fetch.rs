@@ -48,6 +48,7 @@ fn fetch(core: &Core, lane: LaneNumber, rules: &mut Rules, count: usize) -> Resu
     let claimed = claims.len();
     keep(core, lane, take_starts(core, rules, claims)?);
     if claimed < count {
+        rules.refresh()?;
         core.store.wait(&[ready], core.settings.poll_interval)?;
     }
     Ok(())

@@ -42,6 +42,17 @@ impl Rules {
         Ok(&self.settings)
     }
 
+    /// Reads the settings again if they are about to be too old: now there is time for it, and not between the next
+    /// wake-up and its claim.
+    ///
+    /// # Errors
+    /// They could not be read.
+    pub(super) fn refresh(&mut self) -> Result<()> {
+        let soon = within(AGE_MAX / 2);
+        self.fresh_until = self.fresh_until.filter(|until| *until > soon);
+        self.present().map(drop)
+    }
+
     /// Returns the settings as they were read last.
     pub(super) fn last(&self) -> &Settings {
         &self.settings

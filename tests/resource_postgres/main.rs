@@ -10,3 +10,4 @@ mod prepared;
 mod preparing;
 mod register;
 mod session;
+mod unasked;

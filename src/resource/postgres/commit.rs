@@ -60,7 +60,8 @@ impl Session {
 
     /// Why the outcome could not be written, if that is what failed: the `COMMIT` was not heard then.
     fn not_written(&mut self, error: &DatabaseError) -> Option<DatabaseError> {
-        if error.code() != Some(&SqlState::DIVISION_BY_ZERO) {
+        let is_lax = error.code() == Some(&SqlState::INVALID_ARGUMENT_FOR_LOG);
+        if !is_lax && error.code() != Some(&SqlState::DIVISION_BY_ZERO) {
             return None;
         }
         let (txn, pool) = (self.txn, &self.database.inner().pool);
@@ -73,7 +74,11 @@ impl Session {
             })
         };
         match look() {
-            Ok(None) => None,
+            Ok(_) if is_lax => Some(DatabaseError::NotDurable {
+                place: self.place(),
+                setting: "fsync = off or synchronous_commit = off".to_owned(),
+            }),
+            Ok(None) => self.is_unasked.then(|| DatabaseError::Ended(self.place())),
             Ok(Some(NotWritten::Decided)) => Some(DatabaseError::Decided(txn)),
             Ok(Some(NotWritten::Gone)) => Some(self.database.gone(txn)),
             Err(error) => {

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use postgres::Config;
 
 use super::error::{DatabaseError, report};
+use super::habit::Habit;
 use super::options::Options;
 use super::pool::Pool;
 use super::register::{Desk, Flush, create};
@@ -47,6 +48,7 @@ pub(super) struct Inner {
     pub(super) store: Option<Arc<PostgresStore>>,
     /// Own commit records that nobody will ever ask for; they go with the next own commit.
     pub(super) spent: Mutex<Vec<TxnId>>,
+    pub(super) habit: Habit,
 }
 
 impl Database {
@@ -127,6 +129,7 @@ impl Database {
             desk: Desk::default(),
             store,
             spent: Mutex::default(),
+            habit: Habit::default(),
         }))
     }
 

@@ -19,6 +19,7 @@ mod database;
 mod enlist;
 mod enlisting;
 mod error;
+mod habit;
 mod options;
 mod pool;
 mod prepared;

@@ -37,6 +37,10 @@ pub struct Session {
     marks: u64,
     /// The settings for which the server would not wait for its disk, as its transaction ended.
     pub(super) lax: Option<String>,
+    /// Whether a statement was executed in it.
+    is_used: bool,
+    /// Whether its commit has to find out whether it is open and will last: nobody has asked before.
+    pub(super) is_unasked: bool,
     pub(super) phase: Phase,
     interrupt: Interrupt,
 }
@@ -71,6 +75,8 @@ impl Session {
             handed: Vec::new(),
             marks: 0,
             lax: None,
+            is_used: false,
+            is_unasked: false,
             phase: Phase::Open,
             interrupt: Arc::new(Mutex::new(Some(interrupt))),
         }
@@ -141,6 +147,7 @@ impl Session {
         &mut self,
         work: impl FnOnce(&mut Client) -> Result<T, postgres::Error>,
     ) -> Result<T, DatabaseError> {
+        self.is_used = true;
         let pool = &self.database.inner().pool;
         pool.run("execute a statement", || work(&mut self.connection))
     }
@@ -244,7 +251,13 @@ impl DataManager for Session {
     }
 
     fn prepare(&mut self, _info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
+        let habit = &self.database.inner().habit;
+        if self.is_used && self.database.register().is_some() && habit.is_certain() {
+            self.is_unasked = true;
+            return Ok(Prepared::Work);
+        }
         let changed = self.check_open().map_err(report)?;
+        self.database.inner().habit.saw(changed);
         if changed || self.database.inner().store.is_some() {
             return Ok(Prepared::Work);
         }

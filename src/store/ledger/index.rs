@@ -132,6 +132,7 @@ pub(super) struct Spots {
     at: Place,
     holds_key: bool,
     role: Option<Role>,
+    /// One that is pinned does not leave: a staged batch was judged by it.
     kept_until: Option<Timestamp>,
     line: Spot,
 }
@@ -175,7 +176,7 @@ impl Spots {
             at,
             holds_key: entry.held_key().is_some(),
             role,
-            kept_until: entry.life.kept_until(options),
+            kept_until: entry.life.kept_until(options).filter(|_| !entry.pinned),
             line: Spot {
                 queue: entry.queue.clone(),
                 state,

@@ -104,21 +104,77 @@ macro_rules! inserting_alike {
                  $8::bigint, n.enqueued_at, $9::bigint, $10::bytea, $11::bigint, $12::bigint, n.payload,
                  0, 0, 0, 0
              FROM unnest($1::bytea[], $2::bigint[], $3::bytea[]) AS n (id, enqueued_at, payload)
-             RETURNING seq),
-         line AS (
-             INSERT INTO @.ready (queue, rank, first, last)
-             SELECT $4, $7, min(seq), max(seq) FROM (
-                 SELECT seq, row_number() OVER (ORDER BY seq) AS place FROM task) AS placed
-             WHERE $6 = 3 GROUP BY seq - place, (place - 1) / 128) "
+             RETURNING seq), "
+    };
+}
+
+/// The runs of the new tasks: those whose sequences follow each other.
+macro_rules! runs {
+    ($when:literal) => {
+        concat!(
+            "SELECT min(seq) AS first, max(seq) AS last FROM (
+                 SELECT seq, row_number() OVER (ORDER BY seq) AS place FROM task) AS placed ",
+            $when,
+            " GROUP BY seq - place, (place - 1) / 128"
+        )
     };
 }
 
 /// Inserts all of the tasks, which are alike, in one piece with the outcome.
 pub(super) const INSERT_ALONE: Alone = alone!(
-    ["$13", "$14", "$15", "$16"],
-    inserting_alike!(),
-    concat!("NOT EXISTS ", taken!("ANY ($1::bytea[])"))
+    ["$15", "$16", "$17", "$18"],
+    concat!(
+        inserting_alike!(),
+        "line AS (
+             INSERT INTO @.ready (queue, rank, first, last)
+             SELECT $4, $7, run.first, run.last FROM (",
+        runs!(""),
+        ") AS run WHERE $6 = 3) "
+    ),
+    concat!(
+        "$13::bytea <= $14::bytea AND NOT EXISTS ",
+        taken!("ANY ($1::bytea[])")
+    )
 );
+
+/// Does the same for many of them. More parts cost more time to begin, and less for each task: ids that are made one
+/// after the other are close together, so that one look tells that nobody else has one of them; and where nobody else
+/// takes sequences meanwhile they are one run.
+const INSERT_MANY: Alone = alone!(
+    ["$15", "$16", "$17", "$18"],
+    concat!(
+        inserting_alike!(),
+        "line AS (
+             INSERT INTO @.ready (queue, rank, first, last)
+             SELECT $4, $7, run.first, run.last
+             FROM (SELECT min(seq) AS first, max(seq) AS last, count(*) AS count FROM task) AS whole
+             CROSS JOIN LATERAL (
+                 SELECT whole.first, whole.last
+                 WHERE whole.count <= 128 AND whole.last - whole.first < whole.count
+                 UNION ALL (",
+        runs!("WHERE whole.count > 128 OR whole.last - whole.first >= whole.count"),
+        ")) AS run WHERE $6 = 3) "
+    ),
+    concat!(
+        "((SELECT 1 FROM @.alias a WHERE a.id BETWEEN $13::bytea AND $14::bytea LIMIT 1) IS NULL
+             AND (SELECT 1 FROM @.staged_task s WHERE s.id BETWEEN $13::bytea AND $14::bytea LIMIT 1) IS NULL
+             OR NOT EXISTS ",
+        taken!("ANY ($1::bytea[])"),
+        ")"
+    )
+);
+
+/// How many tasks are many.
+const MANY: usize = 8;
+
+/// The statement that inserts all of these tasks, which are alike, in one piece with the outcome.
+pub(super) fn alone(records: &[Record]) -> Alone {
+    if records.len() < MANY {
+        INSERT_ALONE
+    } else {
+        INSERT_MANY
+    }
+}
 
 /// Whether a new task comes from elsewhere with more than a new one has.
 pub(super) fn has_history(record: &Record) -> bool {
@@ -233,8 +289,8 @@ pub(super) fn are_alike(records: &[Record]) -> bool {
         .is_some_and(|(first, rest)| rest.iter().all(|each| is_like(first, each)))
 }
 
-/// The parameters of [`INSERT_ALONE`] that come before those of the outcome: lists, and then what all have in
-/// common.
+/// The parameters of [`INSERT_ALONE`] that come before those of the outcome: lists, then what all have in
+/// common, then the first and the last of the ids.
 pub(super) fn columns_alike(records: &[Record]) -> Result<Vec<Value>> {
     let Some(first) = records.first() else {
         return Ok(Vec::new());
@@ -242,8 +298,9 @@ pub(super) fn columns_alike(records: &[Record]) -> Result<Vec<Value>> {
     let published_at = published_at(first);
     let enqueued_at = |record: &Record| Some(record.enqueued_at.as_micros());
     let payload = |record: &Record| Some(Arc::clone(&record.payload.bytes));
+    let ids = records.iter().map(|record| record.id.to_bytes());
     Ok(vec![
-        Value::Ids(records.iter().map(|record| record.id.to_bytes()).collect()),
+        Value::Ids(ids.clone().collect()),
         Value::Integers(records.iter().map(enqueued_at).collect()),
         Value::Blobs(records.iter().map(payload).collect()),
         (&*first.queue).into(),
@@ -255,6 +312,8 @@ pub(super) fn columns_alike(records: &[Record]) -> Result<Vec<Value>> {
         codec::encode(&*first.options)?.into(),
         format_number(first.payload.format).into(),
         first.payload.version.into(),
+        Value::Bytes(ids.clone().min().map(Vec::from)),
+        Value::Bytes(ids.max().map(Vec::from)),
     ])
 }
 

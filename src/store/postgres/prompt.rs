@@ -94,7 +94,7 @@ pub(super) fn alone(batch: &Batch, now: Timestamp) -> Result<Option<(Alone, Vec<
         return Ok(None);
     }
     Ok(Some((
-        insert::INSERT_ALONE,
+        insert::alone(&records),
         insert::columns_alike(&records)?,
     )))
 }

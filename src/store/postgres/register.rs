@@ -189,20 +189,30 @@ pub(crate) fn departed(session: &mut dyn Session, now: Timestamp) -> Result<Vec<
     rows.iter().map(|row| incarnation(row, 0)).collect()
 }
 
+/// Whether the transaction `$5` is the one that is open: it has said so when it began.
+const IS_OPEN: &str =
+    "pg_catalog.current_setting('votive.txn', true) IS NOT DISTINCT FROM $5::pg_catalog.text";
+
+/// Whether commits do not wait for the disk.
+const IS_LAX: &str = "'off' IN (pg_catalog.current_setting('fsync'), pg_catalog.current_setting('synchronous_commit'))";
+
 /// Returns the commands that a connection needs once for [`commit`].
 pub(crate) fn preparation(schema: &Schema) -> String {
     schema.fill(&format!(
         "PREPARE votive_forget (bytea[]) AS {FORGET};
-         PREPARE votive_commit (bytea, bigint, text, bytea) AS
-             WITH written AS ({INSERT} RETURNING 1) SELECT 1 / count(*) FROM written; "
+         PREPARE votive_commit (bytea, bigint, text, bytea, text) AS
+             WITH written AS ({INSERT} RETURNING 1)
+             SELECT 1 / CASE WHEN {IS_OPEN} THEN count(*) ELSE 0 END,
+                 pg_catalog.ln(CASE WHEN $4 <> '' AND {IS_LAX} THEN 0 ELSE 1 END) FROM written; "
     ))
 }
 
 /// Returns the commands that forget the commit records of `spent`, write `Committed` for a transaction of
 /// an open incarnation, and commit: sent as one by the commit point, in the transaction that it is about.
 ///
-/// If the record cannot be written it is a division by zero that fails. The server leaves off at the first
-/// command that fails, so the `COMMIT` is not heard, and the transaction has failed.
+/// If the record cannot be written, or the transaction is not open any more, it is a division by zero that fails; if
+/// others have prepared for it and its commit would not wait for the disk, the logarithm of zero. The server leaves off at
+/// the first command that fails, so the `COMMIT` is not heard, and the transaction has failed.
 pub(crate) fn commit(txn: TxnId, stores: &[ResourceId], spent: &[TxnId]) -> String {
     let mut commands = String::new();
     if !spent.is_empty() {
@@ -212,7 +222,7 @@ pub(crate) fn commit(txn: TxnId, stores: &[ResourceId], spent: &[TxnId]) -> Stri
     let stores: Vec<u8> = stores.iter().flat_map(|id| id.to_bytes()).collect();
     commands
         + &format!(
-            "EXECUTE votive_commit ({}, {}, 'commit', {}); COMMIT",
+            "EXECUTE votive_commit ({}, {}, 'commit', {}, '{txn}'); COMMIT",
             literal(&txn.to_bytes()),
             txn.incarnation.to_u64().cast_signed(),
             literal(&stores)

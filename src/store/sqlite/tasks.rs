@@ -412,13 +412,13 @@ pub(super) fn release(connection: &Connection, txn: TxnId) -> Result<()> {
     Ok(())
 }
 
-/// Drops a few of the records whose retention has passed.
+/// Drops a few of the records whose retention has passed, but those by which a staged batch was judged.
 pub(super) fn drop_expired(connection: &Connection, now: Timestamp) -> Result<()> {
     const AT_ONCE: usize = 16;
     let mut select = connection.prepare_cached(concat!(
         "SELECT ",
         columns!(),
-        " FROM votive_task WHERE kept_until <= ?1 ORDER BY kept_until LIMIT ?2"
+        " FROM votive_task WHERE kept_until <= ?1 AND pinned IS NULL ORDER BY kept_until LIMIT ?2"
     ))?;
     let rows = select
         .query_and_then(params![now.as_micros(), AT_ONCE], |row| {

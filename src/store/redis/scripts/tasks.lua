@@ -475,10 +475,10 @@ local function go_on(id)
   change_to(id, after)
 end
 
--- Drops a few of the tasks that are past their retention.
+-- Drops a few of the tasks that are past their retention, but those by which a staged batch was judged.
 local function drop_expired()
   for _, id in ipairs(redis.call('ZRANGE', leaving, '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)) do
-    load(id)
-    remove(id)
+    local task = load(id)
+    if not (task and task.pin) then remove(id) end
   end
 end

@@ -1,0 +1,95 @@
+//! Sessions of a database whose transactions change something one after the other, so that they are not asked.
+#![cfg(test)]
+
+use votive::resource::postgres::{Database, DatabaseError};
+use votive::store::Stage;
+use votive::store::sqlite::SqliteStore;
+use votive::txn::Transaction;
+
+use crate::fixture::{Fixture, Tasks, cause, fixture, note};
+
+/// How many transactions have changed something.
+const BEFORE: usize = 20;
+
+struct Accustomed {
+    fixture: Fixture,
+    database: Database,
+    tasks: Tasks<SqliteStore>,
+}
+
+fn accustomed() -> Option<Accustomed> {
+    let fixture = fixture()?.with_register();
+    let (database, tasks) = (fixture.open(), fixture.tasks());
+    let accustomed = Accustomed {
+        fixture,
+        database,
+        tasks,
+    };
+    for _ in 0..BEFORE {
+        accustomed.begin().commit().unwrap();
+    }
+    Some(accustomed)
+}
+
+impl Accustomed {
+    fn begin(&self) -> Transaction {
+        let mut txn = self.fixture.manager.begin().unwrap();
+        note(&self.database, &mut txn, "one").unwrap();
+        self.tasks.enqueue(&mut txn, "one");
+        txn
+    }
+
+    fn assert_no_more_tasks(&self) {
+        assert_eq!(self.tasks.texts().len(), BEFORE);
+        assert!(self.tasks.store.in_doubt(None, 9).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn who_has_ended_his_transaction_by_hand_is_refused_by_the_commit() {
+    let Some(accustomed) = accustomed() else {
+        return;
+    };
+    for how in ["COMMIT", "ROLLBACK", "COMMIT; BEGIN"] {
+        let mut txn = accustomed.begin();
+        let session = accustomed.database.join(&mut txn).unwrap();
+        session.batch_execute(how).unwrap();
+        let refused = txn.commit().unwrap_err();
+        assert!(matches!(cause(&refused), DatabaseError::Ended(_)), "{how}");
+        accustomed.assert_no_more_tasks();
+    }
+}
+
+#[test]
+fn a_commit_that_may_be_lost_is_refused_by_itself() {
+    let Some(accustomed) = accustomed() else {
+        return;
+    };
+    let mut txn = accustomed.begin();
+    let session = accustomed.database.join(&mut txn).unwrap();
+    let lax = "SET LOCAL synchronous_commit = off";
+    session.batch_execute(lax).unwrap();
+    let refused = txn.commit().unwrap_err();
+    let cause = cause(&refused);
+    assert!(
+        matches!(cause, DatabaseError::NotDurable { .. }),
+        "{cause:?}"
+    );
+    accustomed.assert_no_more_tasks();
+    assert_eq!(accustomed.fixture.notes().len(), BEFORE);
+}
+
+#[test]
+fn a_transaction_that_has_failed_is_not_committed() {
+    let Some(accustomed) = accustomed() else {
+        return;
+    };
+    let mut txn = accustomed.begin();
+    let session = accustomed.database.join(&mut txn).unwrap();
+    session.batch_execute("SELECT 1 / 0").unwrap_err();
+    txn.commit().unwrap_err();
+    accustomed.assert_no_more_tasks();
+    assert_eq!(accustomed.fixture.notes().len(), BEFORE);
+    accustomed.begin().commit().unwrap();
+    assert_eq!(accustomed.fixture.notes().len(), BEFORE + 1);
+}

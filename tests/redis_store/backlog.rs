@@ -116,7 +116,7 @@ fn tasks_of_groups_are_claimed_and_ended_together() {
     assert_eq!((few, claims.len()), (many, 18));
     let done = claims.iter().map(done).collect();
     let ended = cost_of(&server, || {
-        drop(client.apply_as(client.txn(), done).unwrap())
+        client.apply_as(client.txn(), done).unwrap();
     });
     // Six commands for each of ten groups, and as many as for plain tasks: the rules take thirty for each task.
     assert!(ended.values().sum::<u64>() < 100, "{ended:?}");

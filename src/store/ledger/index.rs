@@ -36,7 +36,7 @@ pub(super) struct Group {
     /// Those that are Ready or Claimed, in order: few, since their number is limited.
     pub(super) holders: Vec<Place>,
     /// Those that nothing but the group holds back, and that may be moved.
-    pub(super) waiting: Row<Place>,
+    pub(super) waiting: BTreeSet<Place>,
 }
 
 impl Group {

@@ -4,7 +4,7 @@
 use votive::resource::postgres::{Database, DatabaseError};
 use votive::store::Stage;
 use votive::store::sqlite::SqliteStore;
-use votive::txn::Transaction;
+use votive::txn::{BoxError, Transaction};
 
 use crate::fixture::{Fixture, Tasks, cause, fixture, note};
 
@@ -92,4 +92,20 @@ fn a_transaction_that_has_failed_is_not_committed() {
     assert_eq!(accustomed.fixture.notes().len(), BEFORE);
     accustomed.begin().commit().unwrap();
     assert_eq!(accustomed.fixture.notes().len(), BEFORE + 1);
+}
+
+#[test]
+fn one_that_may_only_read_is_asked_when_it_is_run_again() {
+    let Some(accustomed) = accustomed() else {
+        return;
+    };
+    let read = |txn: &mut Transaction| {
+        let session = accustomed.database.join(txn)?;
+        session.batch_execute("SET TRANSACTION READ ONLY; SELECT * FROM note")?;
+        accustomed.tasks.enqueue(txn, "one");
+        Ok::<(), BoxError>(())
+    };
+    accustomed.fixture.manager.run(2, read).unwrap();
+    assert_eq!(accustomed.tasks.texts().len(), BEFORE + 1);
+    assert_eq!(accustomed.fixture.notes().len(), BEFORE);
 }

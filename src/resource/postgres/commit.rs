@@ -11,7 +11,7 @@ use crate::register::{self, Decision, OutcomeRow};
 use crate::store::Inspect as _;
 use crate::store::postgres::register::{self as table, NotWritten};
 use crate::store::postgres::write_batch;
-use crate::txn::{Answer, BoxError};
+use crate::txn::{Answer, BoxError, Retryable};
 
 impl Session {
     /// Commits, with the tasks of the store in the same database and the outcome record: the decision.
@@ -40,6 +40,11 @@ impl Session {
         self.phase = Phase::Ended;
         self.connection.spoil();
         self.leave();
+        if self.is_unasked && error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+            // It has changed nothing, as it will say when it is run again and asked.
+            self.database.inner().habit.saw(false);
+            return Answer::Refused(Box::new(Retryable(error.into())));
+        }
         match self.not_written(&error) {
             Some(reason) => Answer::Refused(report(reason)),
             None => self.ask(prepared, error.is_refusal(), report(error)),

@@ -284,9 +284,12 @@ impl Book {
         }
     }
 
+    /// What a staged batch was judged by stays.
     fn drop_old(&mut self, now: Timestamp) {
-        let is_old =
-            |entry: &Entry| lifecycle::kept_until(&entry.record).is_some_and(|at| at <= now);
+        let is_past = |at: Timestamp| at <= now;
+        let is_old = |entry: &Entry| {
+            !entry.pinned && lifecycle::kept_until(&entry.record).is_some_and(is_past)
+        };
         let old = self.tasks.iter().filter(|(_, entry)| is_old(entry));
         let old: Vec<Sequence> = old.map(|(sequence, _)| *sequence).collect();
         for sequence in old {

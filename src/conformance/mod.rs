@@ -234,6 +234,7 @@ cases! { $
         a_released_task_keeps_its_place
         a_task_released_for_later_waits
         a_late_settlement_never_touches_the_successor
+        the_first_lost_claim_of_a_batch_is_named
         a_claim_is_settled_once
         a_task_that_was_not_claimed_cannot_be_settled
         a_settlement_and_its_children_are_one_step

@@ -190,6 +190,20 @@ pub(super) fn a_late_settlement_never_touches_the_successor(scene: &mut Scene<'_
     scene.done(&claim);
 }
 
+pub(super) fn the_first_lost_claim_of_a_batch_is_named(scene: &mut Scene<'_>) {
+    let (dead, late) = claimed(scene);
+    let living = scene.worker();
+    let other = scene.enqueue_any();
+    drop(dead);
+    let mut claims = scene.claim(&living, 2);
+    claims.sort_by_key(|claim| claim.record.id == other);
+    scene.done(&claims[1]);
+    let ends = [&late, &claims[1], &claims[0]].map(|claim| settle(claim, Verdict::Done));
+    let refused = scene.apply(ends.to_vec());
+    assert_eq!(kind(refused), Kind::ClaimLost(late.record.id));
+    scene.done(&claims[0]);
+}
+
 pub(super) fn a_claim_is_settled_once(scene: &mut Scene<'_>) {
     let (_worker, claim) = claimed(scene);
     scene.settle(&claim, Verdict::Release { at: None }).unwrap();

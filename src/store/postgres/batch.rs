@@ -79,13 +79,20 @@ fn insert_plain(performer: &mut Performer<Tables<'_>>, mut records: Vec<Record>)
 /// Ends the claims of tasks that are done: at once where nothing hangs on them.
 fn finish(performer: &mut Performer<Tables<'_>>, settlements: &[Settlement]) -> Result<()> {
     let session = &mut *performer.tables;
-    let ended = ending::end(session, settlements, performer.txn)?;
+    let mut tasks = BTreeSet::new();
+    // Of one that is settled twice only the rules can tell which of its claims is lost.
+    let ended = if settlements.iter().all(|each| tasks.insert(each.task)) {
+        ending::end(session, settlements, performer.txn)?
+    } else {
+        Vec::new()
+    };
     if ended.len() == settlements.len() {
         return Ok(());
     }
-    let mut ended: BTreeSet<_> = ended.into_iter().collect();
-    // One that is settled twice in a batch was settled once.
-    let rest = settlements.iter().filter(|each| !ended.remove(&each.task));
+    let ended: BTreeSet<_> = ended.into_iter().collect();
+    let rest = settlements
+        .iter()
+        .filter(|each| !ended.contains(&each.task));
     let rest: Vec<_> = rest.collect();
     let touched: Vec<_> = rest.iter().map(|each| each.task).collect();
     lock_tasks(session, &touched, Names::default())?;

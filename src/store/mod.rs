@@ -44,6 +44,8 @@ pub(crate) mod notify;
 pub(crate) mod presence;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod rules;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) mod spent;
 mod types;
 pub mod url;
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::alive::Alive;
@@ -16,6 +15,7 @@ use super::session::Session;
 use crate::id::{ResourceId, TxnId};
 use crate::register::{Register, Registers};
 use crate::store::Inspect as _;
+use crate::store::spent::Spent;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::register;
 use crate::store::sqlite::statements::Statements;
@@ -58,8 +58,7 @@ pub(super) struct Inner {
     pub(super) desk: Desk,
     pub(super) alive: Alive,
     pub(super) store: Option<Arc<SqliteStore>>,
-    /// Own commit records that nobody will ever ask for; they go with the next own commit.
-    pub(super) spent: Mutex<Vec<TxnId>>,
+    pub(super) spent: Spent,
 }
 
 impl Database {
@@ -106,7 +105,7 @@ impl Database {
             desk: Desk::default(),
             alive: Alive::default(),
             store,
-            spent: Mutex::default(),
+            spent: Spent::default(),
         }))
     }
 
@@ -233,17 +232,12 @@ impl Inner {
     pub(super) fn id(&self) -> ResourceId {
         self.id
     }
-
-    /// Notes that own commit records are deleted.
-    pub(super) fn forgot(&self, txns: &[TxnId]) {
-        self.spent.lock().retain(|txn| !txns.contains(txn));
-    }
 }
 
 impl Drop for Inner {
     /// Deletes the last commit record too: nobody else may as long as this process lives.
     fn drop(&mut self) {
-        let spent = std::mem::take(&mut *self.spent.lock());
+        let spent = self.spent.take_all();
         if spent.is_empty() {
             return;
         }

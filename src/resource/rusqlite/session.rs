@@ -113,8 +113,17 @@ impl Session {
 
     /// Commits, with the tasks of the store in the same file and the outcome record: the decision.
     fn decide(&mut self, prepared: &[ResourceId]) -> Answer {
-        let spent = self.database.inner().spent.lock().clone();
-        if let Err(error) = self.write_before_commit(prepared, &spent) {
+        let spent = self.database.inner().spent.take_for(self.txn.incarnation);
+        let answer = self.commit(prepared, &spent);
+        // A record that is gone all the same is deleted in vain.
+        if !matches!(answer, Answer::Ok) {
+            self.database.inner().spent.add(spent);
+        }
+        answer
+    }
+
+    fn commit(&mut self, prepared: &[ResourceId], spent: &[TxnId]) -> Answer {
+        if let Err(error) = self.write_before_commit(prepared, spent) {
             return Answer::Refused(error);
         }
         failpoint::hit("rusqlite.commit.before_commit");
@@ -122,7 +131,6 @@ impl Session {
         let Err(error) = execute(&self.connection, "COMMIT") else {
             failpoint::hit("rusqlite.commit.after_commit");
             self.leave();
-            self.database.inner().forgot(&spent);
             self.decided = Some(prepared.to_vec());
             return Answer::Ok;
         };
@@ -165,13 +173,11 @@ impl Session {
             self.check_durable()?;
         }
         let statements = Statements::new(&self.connection);
-        match table::commit(&statements, self.txn, prepared).map_err(fails)? {
-            CommitRecord::Written => {}
-            CommitRecord::Decided => return Err(DatabaseError::Decided(self.txn)),
-            CommitRecord::Gone => return Err(self.database.gone(self.txn)),
+        match table::commit(&statements, self.txn, prepared, spent).map_err(fails)? {
+            CommitRecord::Written => Ok(()),
+            CommitRecord::Decided => Err(DatabaseError::Decided(self.txn)),
+            CommitRecord::Gone => Err(self.database.gone(self.txn)),
         }
-        table::forget(&statements, spent).map_err(fails)?;
-        Ok(())
     }
 
     fn check_alone(&self, prepared: &[ResourceId]) -> Result<(), DatabaseError> {
@@ -227,7 +233,7 @@ impl Session {
     /// Notes that the outcome is known here, so that its record is needed only by those it lists.
     fn note_committed(&self, prepared: Vec<ResourceId>) {
         if prepared.is_empty() {
-            self.database.inner().spent.lock().push(self.txn);
+            self.database.inner().spent.add([self.txn]);
             return;
         }
         let row = OutcomeRow {

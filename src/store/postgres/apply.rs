@@ -1,7 +1,7 @@
 //! Batches that this store decides by itself: made visible in one step.
 //!
 //! Nobody but its owner ever asks for an outcome that no other store has a part in, and once the owner knows it the
-//! record is [spent](super::outcome::Spent).
+//! record is [spent](crate::store::spent::Spent).
 
 use super::PostgresStore;
 use super::batch;

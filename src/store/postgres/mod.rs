@@ -70,6 +70,7 @@ use crate::id::Incarnation;
 use crate::register::Tier;
 use crate::store::notify::Bell;
 use crate::store::rules::{self, Performer};
+use crate::store::spent::Spent;
 use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store, lifecycle};
 use crate::time::Timestamp;
 use connection::Connector;
@@ -112,7 +113,7 @@ pub struct PostgresStore {
     pool: Arc<Pool>,
     presences: Presences,
     enrolled: Mutex<Vec<Guard>>,
-    spent: outcome::Spent,
+    spent: Spent,
     sweeps: sweep::Sweeps,
     /// Whether batches may be made in one piece, and ends of claims with their groups.
     steps: prompt::Steps,
@@ -181,7 +182,7 @@ impl PostgresStore {
             pool,
             presences,
             enrolled: Mutex::default(),
-            spent: outcome::Spent::default(),
+            spent: Spent::default(),
             sweeps: sweep::Sweeps::default(),
             steps: prompt::Steps::default(),
             passing: prompt::Steps::default(),

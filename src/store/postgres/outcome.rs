@@ -1,16 +1,14 @@
 //! The outcome of a transaction that this store decides by itself, written by the very statement that does what
 //! the transaction is about.
 //!
-//! Nobody but its owner ever asks for such an outcome, and when the owner knows it, the record is [spent](Spent).
+//! Nobody but its owner ever asks for such an outcome, and when the owner knows it, the record is [spent](crate::store::spent::Spent).
 //! The next transaction of the same incarnation gives the spent row its own name: one row is changed where one would
 //! be deleted and another written, and the server need not look again whether there is the incarnation that it
 //! refers to. That the incarnation stays is as certain as by a lock on it: it is not dropped while a record of it is
 //! there, and at each moment there is this one, by its former name or by its new one.
 
-use parking_lot::Mutex;
-
 use super::value::Value;
-use crate::id::{Incarnation, ResourceId, TxnId};
+use crate::id::{ResourceId, TxnId};
 
 /// A statement that writes the outcome, too. Behind its own parameters come those of the outcome: the transaction,
 /// its incarnation, the stores, and the record whose row is renamed.
@@ -111,47 +109,5 @@ impl Alone {
             }
             None => (self.fresh, values),
         }
-    }
-}
-
-/// Records whose owner knows them: their rows are renamed or deleted by the next write of this process.
-#[derive(Debug, Default)]
-pub(super) struct Spent(Mutex<Vec<TxnId>>);
-
-impl Spent {
-    /// Takes one whose row a transaction of this incarnation may rename.
-    pub(super) fn take(&self, incarnation: Incarnation) -> Option<TxnId> {
-        let mut spent = self.0.lock();
-        let is_own = |txn: &TxnId| txn.incarnation == incarnation;
-        let place = spent.iter().rposition(is_own)?;
-        Some(spent.swap_remove(place))
-    }
-
-    /// Takes all of them.
-    pub(super) fn take_all(&self) -> Vec<TxnId> {
-        std::mem::take(&mut *self.0.lock())
-    }
-
-    /// Notes that these are known.
-    pub(super) fn add(&self, txns: impl IntoIterator<Item = TxnId>) {
-        self.0.lock().extend(txns);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_transaction_renames_a_record_of_its_own_incarnation() {
-        let spent = Spent::default();
-        let txn = |incarnation, sequence| TxnId {
-            incarnation: Incarnation::from_u64(incarnation),
-            sequence,
-        };
-        spent.add([txn(1, 1), txn(2, 1), txn(1, 2)]);
-        assert_eq!(spent.take(Incarnation::from_u64(1)), Some(txn(1, 2)));
-        assert_eq!(spent.take(Incarnation::from_u64(3)), None);
-        assert_eq!(spent.take_all(), [txn(1, 1), txn(2, 1)]);
     }
 }

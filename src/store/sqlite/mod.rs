@@ -47,10 +47,10 @@ use rusqlite::Connection;
 pub(crate) use batch::is_one_insert;
 pub use options::Options;
 
-use crate::id::TxnId;
 use crate::register::Tier;
 use crate::store::notify::{Bell, Watcher};
 use crate::store::rules::{self, Performer};
+use crate::store::spent::Spent;
 use crate::store::{self, Applied, Batch, Capabilities, Kind, Store};
 use crate::time::{Clock, Monotonic, Timestamp};
 use connection::Readers;
@@ -80,8 +80,7 @@ pub struct SqliteStore {
     readers: Readers,
     presences: Presences,
     enrolled: Mutex<Vec<Guard>>,
-    /// Outcomes that their owner knows: their records go with the next write.
-    known: Mutex<Vec<TxnId>>,
+    spent: Spent,
     bell: Arc<Bell>,
     watcher: Option<Watcher>,
 }
@@ -119,7 +118,7 @@ impl SqliteStore {
             writer,
             readers,
             enrolled: Mutex::default(),
-            known: Mutex::default(),
+            spent: Spent::default(),
             bell,
             watcher,
             path,

@@ -137,12 +137,19 @@ pub(crate) fn enroll(
 }
 
 /// Writes `Committed` for a transaction of an open incarnation: called by the commit point, in the
-/// transaction that it is about.
+/// transaction that it is about. The records of `spent` go; a single one gives its row, if it can.
 pub(crate) fn commit(
     connection: &Statements<'_>,
     txn: TxnId,
     stores: &[ResourceId],
+    spent: &[TxnId],
 ) -> Result<CommitRecord> {
+    if let [spent] = spent
+        && rename(connection, *spent, (txn, stores))?
+    {
+        return Ok(CommitRecord::Written);
+    }
+    forget(connection, spent)?;
     if insert(connection, txn, Decision::Committed, stores)? {
         return Ok(CommitRecord::Written);
     }
@@ -194,6 +201,22 @@ fn insert(
         params![Sql(txn), Sql(txn.incarnation), Sql(decision), Sql(stores)],
     )?;
     Ok(inserted == 1)
+}
+
+/// Gives the commit record of `spent` to another transaction of the same incarnation, if that is open and the transaction
+/// is not decided. Returns whether it did.
+fn rename(
+    connection: &Statements<'_>,
+    spent: TxnId,
+    (txn, stores): (TxnId, &[ResourceId]),
+) -> Result<bool> {
+    let renamed = connection.run(
+        "UPDATE OR IGNORE votive_outcome SET txn = ?2, stores = ?3
+         WHERE txn = ?1 AND outcome = 'commit' AND incarnation = ?4
+             AND EXISTS (SELECT 1 FROM votive_incarnation WHERE id = ?4 AND closed = 0)",
+        params![Sql(spent), Sql(txn), Sql(stores), Sql(txn.incarnation)],
+    )?;
+    Ok(renamed == 1)
 }
 
 fn standing(connection: &Connection, incarnation: Incarnation) -> Result<Standing> {
@@ -421,7 +444,17 @@ mod tests {
         }
 
         fn commit(&self, txn: TxnId) -> CommitRecord {
-            commit(&Statements::new(&self.connection), txn, &[self.register]).unwrap()
+            self.commit_instead(txn, &[])
+        }
+
+        fn commit_instead(&self, txn: TxnId, spent: &[TxnId]) -> CommitRecord {
+            let statements = Statements::new(&self.connection);
+            commit(&statements, txn, &[self.register], spent).unwrap()
+        }
+
+        fn outcomes(&self) -> Vec<(TxnId, Decision)> {
+            let rows = outcomes(&self.connection, None, 9).unwrap();
+            rows.iter().map(|row| (row.txn, row.decision)).collect()
         }
     }
 
@@ -433,6 +466,39 @@ mod tests {
         assert_eq!(register.decide(one).decision, Some(Decision::Committed));
         assert_eq!(register.decide(two).decision, Some(Decision::Aborted));
         assert_eq!(register.commit(two), CommitRecord::Decided);
+    }
+
+    #[test]
+    fn a_spent_record_is_renamed_or_deleted() {
+        let register = fixture();
+        let first = register.enrolled();
+        let (second, other) = (TxnId { sequence: 2, ..first }, register.enrolled());
+        register.commit(first);
+        for (txn, spent) in [(second, first), (other, second)] {
+            assert_eq!(register.commit_instead(txn, &[spent]), CommitRecord::Written);
+            assert_eq!(register.outcomes(), [(txn, Decision::Committed)]);
+        }
+    }
+
+    #[test]
+    fn no_record_is_renamed_against_an_abort() {
+        let register = fixture();
+        let first = register.enrolled();
+        let second = TxnId { sequence: 2, ..first };
+        register.commit(first);
+        register.decide(second);
+        assert_eq!(register.commit_instead(second, &[first]), CommitRecord::Decided);
+        assert_eq!(register.outcomes(), [(second, Decision::Aborted)]);
+    }
+
+    #[test]
+    fn no_record_is_renamed_after_its_incarnation_was_closed() {
+        let register = fixture();
+        let first = register.enrolled();
+        let second = TxnId { sequence: 2, ..first };
+        register.commit(first);
+        close(&register.connection, first.incarnation).unwrap();
+        assert_eq!(register.commit_instead(second, &[first]), CommitRecord::Gone);
     }
 
     #[test]

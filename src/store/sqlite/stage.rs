@@ -143,7 +143,7 @@ impl Stage for SqliteStore {
 
 impl SqliteStore {
     /// Nobody but its owner ever asks for an outcome that no other store has a part in, and once this
-    /// returns the owner knows it: the record goes with the next write of this process.
+    /// returns the owner knows it: the record is [spent](crate::store::spent).
     fn apply_checked(
         &self,
         txn: TxnId,
@@ -151,26 +151,23 @@ impl SqliteStore {
         prepared: &[ResourceId],
         now: Timestamp,
     ) -> Result<Applied> {
-        let (batch, stores) = (batch.clone(), prepared.to_vec());
-        let known = std::mem::take(&mut *self.known.lock());
-        let forget = known.clone();
+        let spent = self.spent.take_for(txn.incarnation);
+        let (batch, stores, gone) = (batch.clone(), prepared.to_vec(), spent.clone());
         let applied = self.write(APPLY, move |connection| {
             if is_known(connection, txn)? {
                 return Err(Kind::Decided(txn).into());
             }
-            register::forget(connection, &forget)?;
-            match register::commit(connection, txn, &stores)? {
+            match register::commit(connection, txn, &stores, &gone)? {
                 CommitRecord::Written => {}
                 CommitRecord::Decided => return Err(Kind::Decided(txn).into()),
                 CommitRecord::Gone => return Err(Kind::IncarnationGone(txn.incarnation).into()),
             }
             batch::perform(Performer::at_once(connection, now), batch.clone())
         });
-        let mut to_forget = self.known.lock();
         match &applied {
-            Ok(_) if prepared.is_empty() => to_forget.push(txn),
+            Ok(_) if prepared.is_empty() => self.spent.add([txn]),
             Ok(_) => {}
-            Err(_) => to_forget.extend(known),
+            Err(_) => self.spent.add(spent),
         }
         applied
     }

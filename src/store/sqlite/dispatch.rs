@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::SqliteStore;
 use super::claim;
 use super::error::{Fault, Result};
+use super::look;
 use super::presence::{Guard, Role};
 use super::row::Sql;
 use super::writer::{Durability, Write};
@@ -102,17 +103,17 @@ impl SqliteStore {
             let whose = format!("consumer {consumer} is not attended, so it must not claim");
             return Err(Kind::Invalid(whose).into());
         }
-        let (any, departed) = self.read(|connection| {
+        let (seen, departed) = self.read(|connection| {
             let departed = self.departed_holders(connection)?;
-            let any = any_for(connection, request, &departed, now)?;
-            Ok((any, departed))
+            let seen = look::look(connection, request, &departed, now)?;
+            Ok((seen, departed))
         })?;
-        if !any {
+        let Some(seen) = seen else {
             return Ok(Vec::new());
-        }
+        };
         let request = request.clone();
         self.write(CLAIM, move |connection| {
-            claim::claim(connection, &request, &departed, now)
+            claim::claim(connection, &request, &seen, &departed, now)
         })
     }
 
@@ -129,23 +130,6 @@ impl SqliteStore {
         }
         Ok(departed)
     }
-}
-
-fn any_for(
-    connection: &Connection,
-    request: &ClaimRequest,
-    departed: &BTreeSet<Incarnation>,
-    now: Timestamp,
-) -> Result<bool> {
-    for want in request.wants.iter().filter(|want| want.count > 0) {
-        let queue = &want.queue;
-        if claim::is_ready(connection, queue, now)?
-            || claim::any_holds(connection, departed, queue)?
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn token(connection: &Connection, task: TaskId) -> Result<Option<Token>> {

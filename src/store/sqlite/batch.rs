@@ -29,10 +29,7 @@ pub(super) fn perform(performer: Performer<&Statements<'_>>, batch: Batch) -> Re
 }
 
 /// Makes all changes. After an error the caller rolls back.
-pub(super) fn make(
-    mut performer: Performer<&Statements<'_>>,
-    mut batch: Batch,
-) -> Result<Applied> {
+pub(super) fn make(mut performer: Performer<&Statements<'_>>, mut batch: Batch) -> Result<Applied> {
     put_in_line(&mut batch.changes, performer.now);
     for change in batch.changes {
         performer.change(change)?;
@@ -127,6 +124,9 @@ mod tests {
             group: Some("group".to_owned()),
             ..Options::default()
         });
-        assert_eq!(order(&[with_priority(2), grouped, with_priority(1)]), [0, 1, 2]);
+        assert_eq!(
+            order(&[with_priority(2), grouped, with_priority(1)]),
+            [0, 1, 2]
+        );
     }
 }

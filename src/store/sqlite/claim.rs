@@ -352,8 +352,14 @@ mod tests {
             let claims = claim_at(&connection, 0, &[change, FIRST].concat());
             assert_eq!(claims.len(), 10, "{change}");
             for Claim { record, token, .. } in claims {
-                let row = tasks::find(&connection, record.id, Bytes::Read).unwrap().unwrap();
-                assert_eq!((&row.record, &*record.queue), (&record, "default"), "{change}");
+                let row = tasks::find(&connection, record.id, Bytes::Read)
+                    .unwrap()
+                    .unwrap();
+                assert_eq!(
+                    (&row.record, &*record.queue),
+                    (&record, "default"),
+                    "{change}"
+                );
                 assert_eq!(row.claim.unwrap().token, token);
             }
         }

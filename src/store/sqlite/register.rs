@@ -472,10 +472,19 @@ mod tests {
     fn a_spent_record_is_renamed_or_deleted() {
         let register = fixture();
         let first = register.enrolled();
-        let (second, other) = (TxnId { sequence: 2, ..first }, register.enrolled());
+        let (second, other) = (
+            TxnId {
+                sequence: 2,
+                ..first
+            },
+            register.enrolled(),
+        );
         register.commit(first);
         for (txn, spent) in [(second, first), (other, second)] {
-            assert_eq!(register.commit_instead(txn, &[spent]), CommitRecord::Written);
+            assert_eq!(
+                register.commit_instead(txn, &[spent]),
+                CommitRecord::Written
+            );
             assert_eq!(register.outcomes(), [(txn, Decision::Committed)]);
         }
     }
@@ -484,10 +493,16 @@ mod tests {
     fn no_record_is_renamed_against_an_abort() {
         let register = fixture();
         let first = register.enrolled();
-        let second = TxnId { sequence: 2, ..first };
+        let second = TxnId {
+            sequence: 2,
+            ..first
+        };
         register.commit(first);
         register.decide(second);
-        assert_eq!(register.commit_instead(second, &[first]), CommitRecord::Decided);
+        assert_eq!(
+            register.commit_instead(second, &[first]),
+            CommitRecord::Decided
+        );
         assert_eq!(register.outcomes(), [(second, Decision::Aborted)]);
     }
 
@@ -495,10 +510,16 @@ mod tests {
     fn no_record_is_renamed_after_its_incarnation_was_closed() {
         let register = fixture();
         let first = register.enrolled();
-        let second = TxnId { sequence: 2, ..first };
+        let second = TxnId {
+            sequence: 2,
+            ..first
+        };
         register.commit(first);
         close(&register.connection, first.incarnation).unwrap();
-        assert_eq!(register.commit_instead(second, &[first]), CommitRecord::Gone);
+        assert_eq!(
+            register.commit_instead(second, &[first]),
+            CommitRecord::Gone
+        );
     }
 
     #[test]

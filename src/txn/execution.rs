@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::id::{ResourceId, TaskId};
 use crate::register::Decision;
 use crate::txn::data_manager::{Answer, BoxError, DataManager, PrepareInfo, Prepared, Vote};
-use crate::txn::error::{AbortError, CommitError, FailedEarlier, RefusedBy, discard, guarded};
+use crate::txn::error::{
+    AbortError, CommitError, FailedEarlier, IncarnationGone, RefusedBy, discard, guarded,
+};
 use crate::txn::hooks::Outcome;
 use crate::txn::manager::{TransactionManager, Undecided};
 use crate::txn::plan::{Candidate, Committed, Plan};
@@ -123,6 +125,9 @@ impl<'a> Execution<'a> {
             protocol.learn(action, event);
         }
         self.work.discard();
+        if let Some(IncarnationGone(gone)) = self.work.gone {
+            self.manager.renew(gone);
+        }
         protocol.end()
     }
 

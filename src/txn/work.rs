@@ -36,6 +36,8 @@ pub struct Work<Tail: ?Sized = [()]> {
     number: u64,
     phase: Phase,
     doomed: bool,
+    /// Why one who wanted to join could not, if its incarnation was the reason.
+    pub(super) gone: Option<IncarnationGone>,
     pub(super) hooks: HookLists,
     notes: Notes,
     _unsized: Tail,
@@ -72,6 +74,7 @@ impl Work {
             number: 0,
             phase: Phase::Active,
             doomed: false,
+            gone: None,
             hooks: HookLists::default(),
             notes: Notes::default(),
             _unsized: [],
@@ -100,7 +103,9 @@ impl Work {
     /// Joins one participant per type and key, made by `init` if it has not joined yet, and lends it.
     ///
     /// # Errors
-    /// Nothing changed. Besides a failing `init`: too late, failed, or [lent](Self::lend) already.
+    /// Nothing changed. Besides a failing `init`: too late, failed, or [lent](Self::lend) already. After an
+    /// [`IncarnationGone`] of `init` the transaction cannot go on with that participant; one that begins
+    /// when it has ended has another incarnation.
     pub fn join_with<D: DataManager>(
         &mut self,
         key: ResourceId,
@@ -113,10 +118,18 @@ impl Work {
         }
         let seat = match self.seat_of::<D>(key) {
             Some(seat) => seat,
-            None => self.sit(key, init(self.id).map_err(JoinError::Init)?),
+            None => match init(self.id) {
+                Ok(participant) => self.sit(key, participant),
+                Err(error) => return Err(self.not_joined(error)),
+            },
         };
         let participant = self.seats.get_mut(seat).and_then(Seat::participant_mut);
         participant.ok_or(JoinError::Lent)
+    }
+
+    fn not_joined(&mut self, error: BoxError) -> JoinError {
+        self.gone = self.gone.or(find(&*error).copied());
+        JoinError::Init(error)
     }
 
     fn seat_of<D: DataManager>(&self, key: ResourceId) -> Option<usize> {

@@ -93,6 +93,18 @@ fn a_savepoint_takes_back_rows_and_tasks() {
 }
 
 #[test]
+fn an_enrolment_whose_answer_was_lost_keeps_nobody_from_what_begins_later() {
+    let Some(apart) = apart() else { return };
+    let mut txn = apart.fixture.manager.begin().unwrap();
+    apart.proxy.arm(Fault::CutAnswer(COMMIT.to_vec()));
+    note(&apart.database, &mut txn, "lost").unwrap_err();
+    assert_eq!(apart.proxy.triggered(), 1);
+    drop(txn);
+    apart.begin().commit().unwrap();
+    apart.assert_both();
+}
+
+#[test]
 fn a_commit_whose_answer_was_lost_is_resolved_by_the_register() {
     let Some(apart) = apart() else { return };
     let txn = apart.begin();

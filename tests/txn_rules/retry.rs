@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use votive::txn::{BoxError, CommitError, Retryable, RunError};
+use votive::txn::{
+    BoxError, CommitError, IncarnationGone, JoinError, Retryable, RunError, Transaction,
+};
 
-use crate::fixture::{Fault, Scene, join};
+use crate::fixture::{Fault, Member, Scene, join, resource};
 
 fn conflict() -> BoxError {
     Retryable("a conflict".into()).into()
@@ -102,6 +104,26 @@ fn t2_an_incarnation_that_is_gone_is_replaced_and_the_work_is_done_again() {
     done.unwrap();
     assert_eq!(used, [first, scene.manager.incarnation()]);
     assert_ne!(used[0], used[1]);
+}
+
+#[test]
+fn t2_an_incarnation_under_which_nobody_could_join_is_replaced_however_the_transaction_ends() {
+    let ends: [fn(Transaction); 3] = [
+        drop,
+        |txn| txn.abort().unwrap(),
+        |txn| drop(txn.commit().unwrap()),
+    ];
+    for end in ends {
+        let scene = Scene::default();
+        let first = scene.manager.incarnation();
+        let mut txn = scene.begin();
+        let failed = txn.join_with::<Member>(resource("a"), |txn| {
+            Err(IncarnationGone(txn.incarnation).into())
+        });
+        assert!(matches!(failed, Err(JoinError::Init(_))));
+        end(txn);
+        assert_ne!(scene.begin().id().incarnation, first);
+    }
 }
 
 #[test]

@@ -108,7 +108,8 @@ fn prepared(setting: &Setting, producers: u64, store: Arc<dyn Store>) -> Result<
         drop(held.take());
         let mut txn = manager.begin()?;
         let session = database.join(&mut txn)?;
-        session.with(|client| client.execute_typed(ROW, &[]))?;
+        let row = session.prepare_cached(ROW)?;
+        session.execute(&row, &[])?;
         queue.enqueue(&mut txn, &Noop::new())?;
         txn.commit()?;
         Ok(())

@@ -1,8 +1,10 @@
 //! *Prepared*: rows in Postgres and tasks in a file, decided by the register beside the rows.
 #![cfg(test)]
 
+use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::tick;
 use votive::id::TxnId;
 use votive::queue::{Recovered, recover_older_than};
 use votive::register::{Decision, Register, Tier};
@@ -214,6 +216,29 @@ fn recovery_that_was_faster_refuses_the_commit() {
         .unwrap();
     let refused = txn.commit().unwrap_err();
     assert!(matches!(cause(&refused), DatabaseError::Decided(_)));
+    apart.assert_neither();
+}
+
+#[test]
+fn a_commit_waits_for_who_drops_its_incarnation_and_is_refused() {
+    let Some(apart) = apart() else { return };
+    let txn = apart.begin();
+    let mut other = apart.fixture.raw();
+    let incarnation = txn.id().incarnation.to_u64().cast_signed();
+    let drop = format!("BEGIN; DELETE FROM votive.incarnation WHERE id = {incarnation}");
+    other.batch_execute(&drop).unwrap();
+    let refused = thread::scope(|threads| {
+        let commit = threads.spawn(|| txn.commit().unwrap_err());
+        let waiting = "SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let (mut watcher, again) = (apart.fixture.raw(), tick(Duration::from_millis(5)));
+        while watcher.query(waiting, &[]).unwrap().is_empty() {
+            again.recv().unwrap();
+        }
+        other.batch_execute("COMMIT").unwrap();
+        commit.join().unwrap()
+    });
+    assert!(matches!(cause(&refused), DatabaseError::Gone { .. }));
     apart.assert_neither();
 }
 

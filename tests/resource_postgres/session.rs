@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use votive::resource::postgres::{Database, DatabaseError, Isolation, Options};
-use votive::txn::{BoxError, Cancellation, CommitError};
+use votive::txn::{BoxError, Cancellation, CommitError, Transaction};
 
 use crate::fixture::{Fixture, cause, fixture, impatience, make_database, note, story};
 
@@ -41,6 +41,47 @@ fn joining_again_lends_the_same_connection() {
     note(&database, &mut txn, "two").unwrap();
     txn.commit().unwrap();
     assert_eq!(fixture.notes(), ["one", "two"]);
+}
+
+/// Writes a note by a statement that is prepared once.
+fn note_cached(database: &Database, txn: &mut Transaction, text: &str) -> Result<(), BoxError> {
+    let session = database.join(txn)?;
+    let insert = session.prepare_cached("INSERT INTO note (text) VALUES ($1)")?;
+    session.execute(&insert, &[&text])?;
+    Ok(())
+}
+
+#[test]
+fn a_cached_statement_is_prepared_once_for_many_transactions() {
+    let Some(fixture) = fixture() else { return };
+    let database = fixture.open();
+    for text in ["one", "two", "three"] {
+        let run = |txn: &mut Transaction| note_cached(&database, txn, text);
+        fixture.manager.run(1, run).unwrap();
+    }
+    assert_eq!(fixture.notes(), ["one", "two", "three"]);
+    let mut txn = fixture.manager.begin().unwrap();
+    let session = database.join(&mut txn).unwrap();
+    let prepared =
+        "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'INSERT INTO note%'";
+    let count: i64 = session.query_one(prepared, &[]).unwrap().get(0);
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn a_cached_statement_that_the_server_has_dropped_is_prepared_anew_by_the_next_transaction() {
+    let Some(fixture) = fixture() else { return };
+    let database = fixture.open();
+    let mut txn = fixture.manager.begin().unwrap();
+    note_cached(&database, &mut txn, "lost").unwrap();
+    let session = database.join(&mut txn).unwrap();
+    session.batch_execute("DEALLOCATE ALL").unwrap();
+    note_cached(&database, &mut txn, "lost").unwrap_err();
+    drop(txn);
+    let mut txn = fixture.manager.begin().unwrap();
+    note_cached(&database, &mut txn, "one").unwrap();
+    txn.commit().unwrap();
+    assert_eq!(fixture.notes(), ["one"]);
 }
 
 #[test]

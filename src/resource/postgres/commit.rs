@@ -64,33 +64,17 @@ impl Session {
     }
 
     /// Why the outcome could not be written, if that is what failed: the `COMMIT` was not heard then.
-    fn not_written(&mut self, error: &DatabaseError) -> Option<DatabaseError> {
-        let is_lax = error.code() == Some(&SqlState::INVALID_ARGUMENT_FOR_LOG);
-        if !is_lax && error.code() != Some(&SqlState::DIVISION_BY_ZERO) {
-            return None;
-        }
-        let (txn, pool) = (self.txn, &self.database.inner().pool);
-        let mut look = || {
-            pool.run("be rolled back", || {
-                self.connection.batch_execute("ROLLBACK")
-            })?;
-            pool.ask(&mut self.connection, "look for an outcome", |session| {
-                table::not_written(session, txn)
-            })
-        };
-        match look() {
-            Ok(_) if is_lax => Some(DatabaseError::NotDurable {
+    fn not_written(&self, error: &DatabaseError) -> Option<DatabaseError> {
+        let schema = self.database.inner().pool.schema();
+        Some(match table::not_written(error.by_server()?, schema)? {
+            NotWritten::Decided => DatabaseError::Decided(self.txn),
+            NotWritten::Gone => self.database.gone(self.txn),
+            NotWritten::Ended => DatabaseError::Ended(self.place()),
+            NotWritten::NotDurable => DatabaseError::NotDurable {
                 place: self.place(),
                 setting: "fsync = off or synchronous_commit = off".to_owned(),
-            }),
-            Ok(None) => self.is_unasked.then(|| DatabaseError::Ended(self.place())),
-            Ok(Some(NotWritten::Decided)) => Some(DatabaseError::Decided(txn)),
-            Ok(Some(NotWritten::Gone)) => Some(self.database.gone(txn)),
-            Err(error) => {
-                tracing::debug!(%txn, %error, "the register is asked instead");
-                None
-            }
-        }
+            },
+        })
     }
 
     fn prepare_commit(&mut self, prepared: &[ResourceId]) -> Result<(), BoxError> {

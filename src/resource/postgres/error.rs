@@ -1,6 +1,6 @@
 //! What may go wrong with an application's Postgres database.
 
-use postgres::error::SqlState;
+use postgres::error::{DbError, SqlState};
 
 use crate::id::TxnId;
 use crate::register::{RegisterError, RegisterErrorKind};
@@ -133,20 +133,35 @@ pub enum DatabaseError {
 impl DatabaseError {
     /// Whether the server said so, rather than nobody: what it refused it did not do.
     pub(super) fn is_refusal(&self) -> bool {
-        let Self::Postgres { source, .. } = self else {
-            return true;
-        };
-        source
-            .as_db_error()
-            .is_some_and(|error| error.severity() == "ERROR")
+        match self {
+            Self::Postgres { .. } => {
+                let error = self.by_server();
+                error.is_some_and(|error| error.severity() == "ERROR")
+            }
+            _ => true,
+        }
+    }
+
+    /// What the server said, if it did.
+    pub(super) fn by_server(&self) -> Option<&DbError> {
+        match self {
+            Self::Postgres { source, .. } => source.as_db_error(),
+            _ => None,
+        }
     }
 
     /// What the server calls it.
     pub(super) fn code(&self) -> Option<&SqlState> {
-        match self {
-            Self::Postgres { source, .. } => source.code(),
-            _ => None,
-        }
+        self.by_server().map(DbError::code)
+    }
+
+    /// Whether it is of a prepared statement that cannot be executed any more: it was deallocated, or its tables were changed.
+    pub(super) fn is_outdated(&self) -> bool {
+        const OUTDATED: [SqlState; 2] = [
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+            SqlState::FEATURE_NOT_SUPPORTED,
+        ];
+        self.code().is_some_and(|code| OUTDATED.contains(code))
     }
 
     /// What the failure means for a register.

@@ -1,5 +1,6 @@
 //! The connections of one database. One is lent to one transaction at a time, and used again.
 
+use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,10 +43,15 @@ impl Database {
     }
 }
 
+/// How many statements of the application are kept on a connection.
+const KEPT_MAX: usize = 100;
+
 /// A connection, and what was prepared on it.
 pub(super) struct Connection {
     client: Client,
     statements: Statements,
+    /// Those of the application, by their text.
+    kept: HashMap<String, Statement>,
     /// Says how the transaction is.
     look: Option<Statement>,
     /// Whether it has what the [commands of a commit](register::commit) need.
@@ -79,6 +85,19 @@ impl Connection {
             )?),
         };
         self.client.query_one(look, &[])
+    }
+
+    /// Prepares a statement of the application, or returns it as it was prepared before.
+    pub(super) fn prepare_cached(&mut self, sql: &str) -> Result<Statement, postgres::Error> {
+        if let Some(statement) = self.kept.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql)?;
+        if self.kept.len() >= KEPT_MAX {
+            self.kept.clear();
+        }
+        self.kept.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
     }
 
     /// How many transactions the server can keep prepared.
@@ -310,6 +329,7 @@ impl Pool {
         Ok(Connection {
             client,
             statements: Statements::default(),
+            kept: HashMap::new(),
             look: None,
             is_prepared: false,
             database,

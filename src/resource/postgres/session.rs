@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use postgres::types::ToSql;
-use postgres::{Client, Row, ToStatement};
+use postgres::{Client, Row, Statement, ToStatement};
 
 use super::database::{Database, Form};
 use super::error::{DatabaseError, is_conflict, report};
@@ -138,6 +138,21 @@ impl Session {
         self.with(|client| client.batch_execute(statements))
     }
 
+    /// Returns a statement that is prepared once for each connection of the [`Database`], and not in each transaction: then
+    /// to [execute](Self::execute) it is one round trip, where a text takes two and is planned each time. A connection keeps
+    /// a hundred; if there are more, it prepares all anew.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute). If tables were changed so that the server refuses to execute what it prepared, or
+    /// somebody has deallocated it, the transaction fails, and the next one prepares it anew.
+    pub fn prepare_cached(&mut self, statement: &str) -> Result<Statement, DatabaseError> {
+        self.is_used = true;
+        let pool = &self.database.inner().pool;
+        pool.run("prepare a statement", || {
+            self.connection.prepare_cached(statement)
+        })
+    }
+
     /// Lends the driver's connection, for whatever else it can do. A `transaction` of the driver is no
     /// savepoint there: it would commit what the session holds, so use one of the work.
     ///
@@ -149,7 +164,11 @@ impl Session {
     ) -> Result<T, DatabaseError> {
         self.is_used = true;
         let pool = &self.database.inner().pool;
-        pool.run("execute a statement", || work(&mut self.connection))
+        let done = pool.run("execute a statement", || work(&mut self.connection));
+        if done.as_ref().is_err_and(DatabaseError::is_outdated) {
+            self.connection.spoil();
+        }
+        done
     }
 
     /// Returns what ends, from another thread, the statement that is running.

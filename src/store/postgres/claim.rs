@@ -16,8 +16,9 @@ use super::notify::Fronts;
 use super::prompt::Steps;
 use super::reclaim;
 use super::row::{TaskRow, column};
+use super::runs::Runs;
 use super::session::Session;
-use super::take::{RunLength, TAKE, TAKE_ALONE, TAKE_FREEING, Take, take};
+use super::take::{TAKE, TAKE_ALONE, TAKE_FREEING, Take, Taken, take};
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle;
@@ -63,7 +64,7 @@ const WAITS_MAX: usize = 8;
 #[derive(Default)]
 pub(super) struct Lines {
     pub(super) fronts: Fronts,
-    length: RunLength,
+    runs: Runs,
     /// Whether claims may be made by a statement that looks for no unique keys.
     keyless: Steps,
 }
@@ -122,7 +123,7 @@ fn take_alone(
     now: Timestamp,
     taken: &mut Vec<(TaskRow, Token)>,
 ) -> Result<()> {
-    let to = (to, &lines.length);
+    let to = (to, &lines.runs);
     if lines.keyless.may_skip() {
         match take_runs((&mut *session, TAKE_ALONE), line, to, now, taken) {
             Err(fault) if fault.fell_short() => lines.keyless.fell_short(),
@@ -160,8 +161,7 @@ pub(super) fn claim(
         let mut again = !is_tried;
         while taken.is_empty() && again {
             let looking = lines.fronts.look(&want.queue);
-            let (first, claimed) =
-                take_all(session, (want, looking.rank), (to, &lines.length), now)?;
+            let (first, claimed) = take_all(session, (want, looking.rank), (to, &lines.runs), now)?;
             taken = claimed;
             again = lines.fronts.found(&want.queue, &looking, first);
         }
@@ -169,7 +169,7 @@ pub(super) fn claim(
             let trouble = reclaim::trouble(session, want, own, now)?;
             // Who holds locks already must not wait for more.
             if trouble.shares_runs && claims.is_empty() {
-                taken = take_what_is_left(session, want, (to, &lines.length), now)?;
+                taken = take_what_is_left(session, want, (to, &lines.runs), now)?;
             }
             if taken.is_empty() {
                 taken = reclaim::claim_with_trouble(session, (want, trouble), to, now)?;
@@ -186,20 +186,22 @@ pub(super) fn claim(
 fn take_runs(
     (session, how): (&mut dyn Session, Take),
     (queue, count, from): (&str, usize, i64),
-    (to, length): ((&ConsumerId, &Value), &RunLength),
+    (to, runs): ((&ConsumerId, &Value), &Runs),
     now: Timestamp,
     taken: &mut Vec<(TaskRow, Token)>,
 ) -> Result<()> {
     loop {
-        let left = count - taken.len();
-        let runs = length.runs(left);
-        let found = take((&mut *session, how), (queue, left, runs), (from, to), now)?;
-        length.found(found.iter().map(|(task, _)| {
+        let wanted = count - taken.len();
+        let needed = runs.needed(queue, wanted);
+        let line = (queue, wanted, needed);
+        let Taken { tasks, left } = take((&mut *session, how), line, (from, to), now)?;
+        let places = tasks.iter().map(|(task, _)| {
             let shares = insert::is_plain(&task.record);
-            (task.rank, task.seq, shares)
-        }));
-        let is_all = found.is_empty() || found.len() >= left || runs >= left;
-        taken.extend(found);
+            ((task.rank, task.seq), shares)
+        });
+        runs.found(queue, places, left);
+        let is_all = tasks.is_empty() || tasks.len() >= wanted || needed >= wanted;
+        taken.extend(tasks);
         if is_all {
             return Ok(());
         }
@@ -215,12 +217,12 @@ fn given(found: Vec<(TaskRow, Token)>, now: Timestamp) -> impl Iterator<Item = C
 fn take_all(
     session: &mut dyn Session,
     (want, from): (&Want, i64),
-    (to, length): ((&ConsumerId, &Value), &RunLength),
+    (to, runs): ((&ConsumerId, &Value), &Runs),
     now: Timestamp,
 ) -> Result<(Option<i64>, Vec<Claim>)> {
     let mut found = Vec::new();
     let line = (want.queue.as_str(), want.count, from);
-    take_runs((&mut *session, TAKE), line, (to, length), now, &mut found)?;
+    take_runs((&mut *session, TAKE), line, (to, runs), now, &mut found)?;
     let first = found.first().map(|(task, _)| task.rank);
     Ok((first, given(found, now).collect()))
 }
@@ -229,12 +231,12 @@ fn take_all(
 fn take_what_is_left(
     session: &mut dyn Session,
     want: &Want,
-    (to, length): ((&ConsumerId, &Value), &RunLength),
+    (to, runs): ((&ConsumerId, &Value), &Runs),
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     for _ in 0..WAITS_MAX {
         let is_there = session.exists(LEFT, vec![want.queue.as_str().into()])?;
-        let (_, claims) = take_all(session, (want, i64::MIN), (to, length), now)?;
+        let (_, claims) = take_all(session, (want, i64::MIN), (to, runs), now)?;
         if is_there || !claims.is_empty() {
             return Ok(claims);
         }

@@ -66,12 +66,6 @@ pub(super) struct Answer {
     pub(super) count: u64,
 }
 
-/// Which of several calls failed, and how.
-pub(super) struct Failed {
-    pub(super) call: usize,
-    pub(super) fault: Fault,
-}
-
 /// Where and how connections are made.
 pub(super) struct Connector {
     config: Config,
@@ -82,8 +76,10 @@ pub(super) struct Connector {
 /// A connection to the server.
 pub(super) struct Link {
     runtime: Runtime,
-    client: Client,
+    client: Arc<Client>,
     traffic: Box<dyn Traffic>,
+    /// Calls for whose answers nobody waits.
+    owed: Vec<Executing<'static>>,
     statements: HashMap<&'static str, Statement>,
     schema: Arc<Schema>,
     pooler: Pooler,
@@ -156,8 +152,9 @@ impl Connector {
         let (client, connection) = connected.map_err(|_| Fault::lost(NoAnswer(limit)))??;
         Ok(Link {
             runtime,
-            client,
+            client: Arc::new(client),
             traffic: Box::new(connection),
+            owed: Vec::new(),
             statements: HashMap::new(),
             schema: Arc::clone(&self.schema),
             pooler: self.options.pooler,
@@ -220,41 +217,48 @@ impl Link {
     ///
     /// The first that failed is reported. Those behind it were sent too: in a transaction they failed with
     /// it.
-    pub(super) fn call(&mut self, calls: &[Call]) -> std::result::Result<Vec<Answer>, Failed> {
-        let prepared = self.prepare(calls);
-        let statements = prepared.map_err(|fault| Failed { call: 0, fault })?;
+    pub(super) fn call(&mut self, calls: &[Call]) -> Result<Vec<Answer>> {
+        let statements = self.prepare(calls)?;
         let mut progress = Progress::new(calls.len());
         let Self {
             client,
             schema,
             traffic,
             notified,
+            owed,
             ..
         } = self;
-        let (client, schema) = (&*client, &*schema);
+        let (client, schema) = (&**client, &**schema);
         let futures = calls.iter().zip(&statements);
         let futures =
             futures.map(|(call, statement)| execute(client, schema, call, statement.as_ref()));
         let mut futures: Vec<_> = futures.map(Some).collect();
-        let failed = drive(
+        let driven = drive(
             &self.runtime,
             &mut **traffic,
             notified,
             self.answer_timeout,
-            poll_fn(|context| progress.poll(&mut futures, context)),
+            poll_fn(|context| {
+                let answered = progress.poll(&mut futures, context);
+                take_owed(owed, context);
+                answered
+            }),
         );
         drop(futures);
-        let outcome = match failed {
-            Ok(()) => progress.outcome(),
-            Err(fault) => Err(Failed {
-                call: progress.answered(),
-                fault,
-            }),
-        };
-        if let Err(failed) = &outcome {
-            self.broken |= failed.fault.is_fatal();
-        }
+        let outcome = driven.and_then(|()| progress.outcome());
+        self.broken |= outcome.as_ref().is_err_and(Fault::is_fatal);
         outcome
+    }
+
+    /// Has a call sent behind those of the next [`call`](Self::call), which does not wait for its answer: that is
+    /// taken in with those of the one after it, or never if the connection ends before.
+    pub(super) fn call_behind(&mut self, call: Call) -> Result<()> {
+        let statement = self.prepare(std::slice::from_ref(&call))?.pop().flatten();
+        let (client, schema) = (Arc::clone(&self.client), Arc::clone(&self.schema));
+        self.owed.push(Box::pin(async move {
+            execute(&client, &schema, &call, statement.as_ref()).await
+        }));
+        Ok(())
     }
 
     /// Prepares those statements that are not yet, all at once; `None` where nothing may be prepared.
@@ -315,7 +319,7 @@ impl Link {
     }
 }
 
-type Executing<'c> = Pin<Box<dyn Future<Output = std::result::Result<Answer, Error>> + 'c>>;
+type Executing<'c> = Pin<Box<dyn Future<Output = std::result::Result<Answer, Error>> + Send + 'c>>;
 
 fn execute<'c>(
     client: &'c Client,
@@ -356,6 +360,19 @@ fn execute<'c>(
     })
 }
 
+/// Has calls go on for which nobody waits. One that fails is remarked upon: what it was for is done, but for being told.
+fn take_owed(owed: &mut Vec<Executing<'static>>, context: &mut Context<'_>) {
+    owed.retain_mut(|executing| match executing.as_mut().poll(context) {
+        Poll::Pending => true,
+        Poll::Ready(answer) => {
+            if let Err(error) = answer {
+                tracing::warn!(%error, "those who wait could not be told of a commit");
+            }
+            false
+        }
+    });
+}
+
 /// How far several calls are.
 struct Progress(Vec<Option<std::result::Result<Answer, Error>>>);
 
@@ -383,22 +400,9 @@ impl Progress {
         Poll::Pending
     }
 
-    /// How many have answered before the first that has not.
-    fn answered(&self) -> usize {
-        let is_good = |answer: &Option<std::result::Result<_, _>>| matches!(answer, Some(Ok(_)));
-        self.0.iter().take_while(|answer| is_good(answer)).count()
-    }
-
-    fn outcome(self) -> std::result::Result<Vec<Answer>, Failed> {
-        let mut answers = Vec::with_capacity(self.0.len());
-        for (call, answer) in self.0.into_iter().flatten().enumerate() {
-            let failed = |error| Failed {
-                call,
-                fault: Fault::from(error),
-            };
-            answers.push(answer.map_err(failed)?);
-        }
-        Ok(answers)
+    fn outcome(self) -> Result<Vec<Answer>> {
+        let answers = self.0.into_iter().flatten();
+        answers.map(|answer| Ok(answer?)).collect()
     }
 }
 

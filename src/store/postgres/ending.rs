@@ -11,31 +11,40 @@ use super::value::Value;
 use crate::id::{TaskId, TxnId};
 use crate::store::Settlement;
 
-/// The runs of claims, and which part of each is asked for. The parameters are [`asked`].
+/// The runs of claims, which part of each is asked for, and whether that is all of it. The parameters are [`asked`].
 macro_rules! runs {
     () => {
         "asked AS MATERIALIZED (
-             SELECT c.number, c.holder, c.token, c.last - c.first + 1 AS length,
+             SELECT c.ctid AS run, c.number,
+                 a.token <= c.token AND c.token + c.last - c.first < a.token + a.count AS is_whole,
                  c.first + greatest(a.token - c.token, 0) AS first,
                  least(c.last, c.first + a.token + a.count - 1 - c.token) AS last,
                  a.place + greatest(c.token - a.token, 0) AS place
              FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
                  AS a (holder, token, count, place)
              CROSS JOIN LATERAL (
-                 SELECT * FROM @.claim c WHERE c.holder = a.holder AND c.token > a.token - 256
+                 SELECT c.ctid, c.* FROM @.claim c WHERE c.holder = a.holder AND c.token > a.token - 256
                      AND c.token < a.token + a.count AND c.token + c.last - c.first >= a.token
                  ORDER BY c.token LIMIT a.count) c
              ORDER BY c.first)"
     };
 }
 
+/// Whether all of the claims were ended.
+macro_rules! all_ended {
+    () => {
+        "(SELECT 16 * count(*) FROM ended) = octet_length($5::bytea)"
+    };
+}
+
 /// Ends claims of tasks that leave, on which nothing hangs or only what `hangs` says, if nobody has pinned them
-/// or `pinned` says so. What follows sees as `ended` which it was. The parameters are [`asked`].
+/// or `pinned` says so. What follows sees as `ended` what it `returns` of each. Runs of which every claim is over go if
+/// that is `certain`. The parameters are [`asked`].
 ///
 /// A claim is over when its task has gone, or says so itself: a row of `claim` is only looked at. So whoever ends
 /// a claim in another way, or pins its task, changes the row of the task; who waited for that looks at it again.
 macro_rules! ending {
-    ($hangs:literal, $pinned:literal) => {
+    ($hangs:literal, $pinned:literal, $returns:literal, $certain:expr) => {
         concat!(
             $crate::store::postgres::ending::runs!(),
             ",
@@ -47,12 +56,14 @@ macro_rules! ending {
             $hangs,
             " AND t.pinned ",
             $pinned,
-            " RETURNING t.id, t.hangs, t.group_key, a.holder, a.token, a.length),
+            " RETURNING ",
+            $returns,
+            "),
              whole AS (
-                 DELETE FROM @.claim c USING (
-                     SELECT e.holder, e.token FROM ended e GROUP BY e.holder, e.token, e.length
-                     HAVING count(*) = e.length) AS w
-                 WHERE c.holder = w.holder AND c.token = w.token) "
+                 DELETE FROM @.claim WHERE ctid = ANY (ARRAY(
+                     SELECT a.run FROM asked a WHERE a.is_whole AND ",
+            $certain,
+            "))) "
         )
     };
 }
@@ -64,12 +75,14 @@ macro_rules! aliases {
     };
 }
 
+pub(super) use {aliases, all_ended, ending, runs};
+
 /// Ends claims of tasks that may have a unique key, and returns those tasks.
 macro_rules! with_keys {
     ($pinned:literal) => {
         concat!(
             "WITH ",
-            ending!("<= 1", $pinned),
+            ending!("<= 1", $pinned, "t.id, t.hangs", all_ended!()),
             ", ",
             aliases!(),
             " SELECT id FROM ended"
@@ -83,18 +96,10 @@ const END: &str = with_keys!("IS NULL");
 /// Does the same for claims whose tasks the transaction `$6` has pinned.
 const END_PINNED: &str = with_keys!("= $6::bytea");
 
-/// Whether all of the claims were ended.
-macro_rules! all_ended {
-    () => {
-        "(SELECT 16 * count(*) FROM ended) = octet_length($5::bytea)"
-    };
-}
-pub(super) use {aliases, all_ended, ending, runs};
-
 /// Ends all of the claims, of tasks on which nothing hangs, or fails by a division.
 const END_ALL: &str = concat!(
     "WITH ",
-    ending!("= 0", "IS NULL"),
+    ending!("= 0", "IS NULL", "1", "true"),
     "SELECT 1 / CASE WHEN ",
     all_ended!(),
     " THEN 1 ELSE 0 END"
@@ -103,7 +108,7 @@ const END_ALL: &str = concat!(
 /// Does the same in one piece with the outcome.
 pub(super) const END_ALONE: Alone = alone!(
     ["$6", "$7", "$8", "$9"],
-    ending!("= 0", "IS NULL"),
+    ending!("= 0", "IS NULL", "1", "true"),
     all_ended!()
 );
 

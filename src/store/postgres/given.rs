@@ -26,8 +26,15 @@ macro_rules! given_columns {
 }
 pub(super) use given_columns;
 
-/// Where the token is.
+/// Where the token is, and behind it how many tasks are left of a run.
 const TOKEN: usize = 13;
+const LEFT: usize = TOKEN + 1;
+
+/// Reads how many tasks a claim left of the last run that it took from, which its first row says.
+pub(super) fn left_of_run(row: &Row) -> Result<usize> {
+    let left = column::<Option<i64>>(row, LEFT)?.unwrap_or_default();
+    usize::try_from(left).map_err(|_| Fault::corrupt(format!("{left} tasks are left of a run")))
+}
 
 /// Reads the tasks of one claim. Those that came together are alike, so what the last one had is compared before
 /// it is read again.

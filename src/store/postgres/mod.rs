@@ -14,7 +14,7 @@
 //! | `session` `value` `row` | who executes statements, and what goes in and comes out |
 //! | `batch` `series` `prompt` `insert` `ending` `passing` `sweep` `tables` `tasks` `line` `groups` `keys` `names` | what a batch does to the tables |
 //! | `stage` `apply` `outcome` `commit_point` `register` | two-phase commit, and who committed |
-//! | `dispatch` `claim` `take` `given` `reclaim` `notify` `presence` | claims, wake-ups, proof of life |
+//! | `dispatch` `claim` `take` `runs` `given` `reclaim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
 //! | `render` | a batch as statements for a driver that is not ours |
 
@@ -46,6 +46,7 @@ mod reclaim;
 pub(crate) mod register;
 mod render;
 pub(crate) mod row;
+mod runs;
 pub(crate) mod schema;
 mod series;
 pub(crate) mod session;

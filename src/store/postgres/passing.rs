@@ -75,7 +75,7 @@ macro_rules! all_gone_on {
 const END: Alone = alone!(
     ["$7", "$8", "$9", "$10"],
     concat!(
-        ending!("< 4", "IS NULL"),
+        ending!("< 4", "IS NULL", "t.id, t.hangs, t.group_key", "true"),
         ", ",
         aliases!(),
         ", ",

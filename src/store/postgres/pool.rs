@@ -6,8 +6,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio_postgres::Row;
 
-use super::connection::{Answer, Call, Connector, Failed, Link, Text, Wants, blocking};
-use super::error::Result;
+use super::connection::{Answer, Call, Connector, Link, Text, Wants, blocking};
+use super::error::{Fault, Result};
 use super::options::Pooler;
 use super::session::Session;
 use super::value::Value;
@@ -110,8 +110,8 @@ impl Pool {
         })
     }
 
-    /// Executes a statement that is a transaction by itself, and returns its rows; those of one that wakes others
-    /// are not told. Whether its commit waits for the disk, the statement has to [say](deferred!) itself.
+    /// Executes a statement that is a transaction by itself, and returns its rows. Whether its commit waits for the
+    /// disk, the statement has to [say](deferred!) itself.
     pub(super) fn write_alone(
         &self,
         write: Write,
@@ -230,7 +230,7 @@ pub(super) fn one(
         values,
         wants,
     };
-    let answers = link.call(&[call]).map_err(|failed| failed.fault)?;
+    let answers = link.call(&[call])?;
     Ok(answers.into_iter().next().unwrap_or_default())
 }
 
@@ -246,21 +246,17 @@ pub(super) use deferred;
 fn alone(link: &mut Link, write: Write, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
     let [before, after] = write.failpoints;
     failpoint::hit(before);
-    let mut calls = vec![Call {
+    if write.wakes {
+        link.call_behind(tell())?;
+    }
+    let call = Call {
         text: Text::Statement(sql),
         values,
         wants: Wants::Rows,
-    }];
-    calls.extend(write.wakes.then(tell));
-    let rows = match link.call(&calls) {
-        Ok(answers) => answers.into_iter().next().unwrap_or_default().rows,
-        Err(failed) => {
-            untold(failed, 0)?;
-            Vec::new()
-        }
     };
+    let answers = link.call(&[call]).map_err(uncertain)?;
     failpoint::hit(after);
-    Ok(rows)
+    Ok(answers.into_iter().next().unwrap_or_default().rows)
 }
 
 /// The statement behind a commit that tells those who wait.
@@ -272,17 +268,12 @@ fn tell() -> Call {
     }
 }
 
-/// What it means that a call failed where `commit` is the one that commits: if it came after that, nothing but
-/// that some of those who wait find it out by themselves.
-fn untold(Failed { call, fault }: Failed, commit: usize) -> Result<()> {
-    if call > commit {
-        tracing::warn!(?fault, "those who wait could not be told of a commit");
-        return Ok(());
-    }
+/// What a failure means of a call with which a commit was sent: if no answer came, nobody knows whether it was made.
+fn uncertain(fault: Fault) -> Fault {
     if fault.is_fatal() {
-        return Err(fault.with_kind(Kind::Unknown));
+        return fault.with_kind(Kind::Unknown);
     }
-    Err(fault)
+    fault
 }
 
 /// Executes commands by themselves.
@@ -292,7 +283,7 @@ pub(super) fn commands(link: &mut Link, commands: String) -> Result<()> {
         values: Vec::new(),
         wants: Wants::Count,
     };
-    link.call(&[call]).map(drop).map_err(|failed| failed.fault)
+    link.call(&[call]).map(drop)
 }
 
 /// A transaction. Its beginning, and what was said [`later`](Session::later), goes with the next
@@ -332,11 +323,11 @@ impl<'l> Txn<'l> {
             values,
             wants,
         });
-        let answers = self.flush().map_err(|failed| failed.fault)?;
+        let answers = self.flush()?;
         Ok(answers.into_iter().next_back().unwrap_or_default())
     }
 
-    fn flush(&mut self) -> std::result::Result<Vec<Answer>, Failed> {
+    fn flush(&mut self) -> Result<Vec<Answer>> {
         let queued = std::mem::take(&mut self.queued);
         self.begun = true;
         let answers = self.link.call(&queued);
@@ -357,11 +348,13 @@ impl<'l> Txn<'l> {
             values: Vec::new(),
             wants: Wants::Count,
         });
-        let commit = self.queued.len() - 1;
-        self.queued.extend(write.wakes.then(tell));
-        if let Err(failed) = self.flush()
-            && let Err(fault) = untold(failed, commit)
-        {
+        let told = if write.wakes {
+            self.link.call_behind(tell())
+        } else {
+            Ok(())
+        };
+        let committed = told.and_then(|()| self.flush().map(drop).map_err(uncertain));
+        if let Err(fault) = committed {
             if !fault.is_fatal() {
                 self.roll_back();
             }

@@ -3,13 +3,10 @@
 //! A claim is a transaction by itself, of one statement, wherever nothing but the line, the claims and the unique keys
 //! that tasks give up with it has to be changed. Where such keys were met, another statement is used, which looks for them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use tokio_postgres::Row;
 
 use super::error::Result;
-use super::given::{Reader, given_columns};
-use super::line;
+use super::given::{Reader, given_columns, left_of_run};
 use super::pool::deferred;
 use super::reclaim::departed;
 use super::row::TaskRow;
@@ -56,12 +53,13 @@ macro_rules! rest {
              (r.first, CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 ELSE r.last END),
              (CASE WHEN r.last - r.first > 2 * $2 THEN (r.first + r.last) / 2 + 1 END, r.last)
          ) AS part (first, last)
-         WHERE part.first IS NOT NULL),"
+         WHERE part.first IS NOT NULL
+         RETURNING last - first + 1 AS length),"
         )
     };
 }
 
-/// Makes the runs `given` claims, and returns their tasks.
+/// Makes the runs `given` claims, and returns their tasks. The first says how many tasks are left of a run.
 macro_rules! giving {
     () => {
         concat!(
@@ -70,7 +68,9 @@ macro_rules! giving {
          SELECT pg_catalog.nextval('@.claim_number'), $4, $6 + place, first, last, $3, $1, $5 FROM given)
      SELECT ",
             given_columns!(),
-            ", $6 + g.place + t.seq - g.first FROM given g
+            ", $6 + g.place + t.seq - g.first,
+         CASE WHEN t.seq = g.first THEN (SELECT r.length FROM rest r LIMIT 1) END
+     FROM given g
      CROSS JOIN LATERAL (
          SELECT * FROM @.task t WHERE t.seq BETWEEN g.first AND g.last ORDER BY t.seq LIMIT 256) t"
         )
@@ -170,44 +170,20 @@ pub(super) const TAKE_FREEING: Take = Take {
     is_alone: true,
 };
 
-/// How many tasks a run of the line had when somebody looked last: so many runs are locked as are needed if the
-/// next ones are as long.
-pub(super) struct RunLength(AtomicUsize);
-
-impl Default for RunLength {
-    fn default() -> Self {
-        Self(AtomicUsize::new(line::RUN_MAX))
-    }
+/// What a statement has taken: tasks in their order, and how many it left of the last run.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) tasks: Vec<(TaskRow, Token)>,
+    pub(super) left: usize,
 }
 
-impl RunLength {
-    /// How many runs are likely to hold so many tasks.
-    pub(super) fn runs(&self, tasks: usize) -> usize {
-        tasks.div_ceil(self.0.load(Ordering::Relaxed)).max(1)
-    }
-
-    /// Notes the places, in their order, of tasks that were found, and of each whether it may share a run.
-    pub(super) fn found(&self, places: impl Iterator<Item = (i64, i64, bool)>) {
-        let (mut tasks, mut runs, mut last) = (0_usize, 0, None);
-        for (rank, seq, shares) in places {
-            tasks += 1;
-            runs += usize::from(!shares || last != Some((rank, seq - 1)));
-            last = shares.then_some((rank, seq));
-        }
-        if let Some(length) = tasks.checked_div(runs) {
-            let length = length.clamp(1, line::RUN_MAX);
-            self.0.store(length, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Takes up to `count` tasks of the first so many runs, and returns them in their order.
+/// Takes up to `count` tasks of the first so many runs.
 pub(super) fn take(
     (session, take): (&mut dyn Session, Take),
     (queue, count, runs): (&str, usize, usize),
     (from, (consumer, own)): (i64, (&ConsumerId, &Value)),
     now: Timestamp,
-) -> Result<Vec<(TaskRow, Token)>> {
+) -> Result<Taken> {
     let token = Token::next_of(consumer.incarnation, count);
     let mut values = vec![
         queue.into(),
@@ -225,9 +201,13 @@ pub(super) fn take(
         values.push(Value::count(runs));
         session.query(take.several, values)?
     };
-    let mut found = read(&rows, Reader::new(queue, consumer), take.is_alone)?;
-    found.sort_by_key(|(task, _)| (task.rank, task.seq));
-    Ok(found)
+    let mut tasks = read(&rows, Reader::new(queue, consumer), take.is_alone)?;
+    tasks.sort_by_key(|(task, _)| (task.rank, task.seq));
+    let left = rows.first().map(left_of_run).transpose()?;
+    Ok(Taken {
+        tasks,
+        left: left.unwrap_or_default(),
+    })
 }
 
 /// Reads what was taken. If that cannot be taken back, one that cannot be read does not keep the others from being
@@ -248,28 +228,5 @@ fn read(rows: &[Row], mut reader: Reader<'_>, is_taken: bool) -> Result<Vec<(Tas
     match unread {
         Some(fault) if found.is_empty() => Err(fault),
         _ => Ok(found),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_many_runs_are_locked_as_are_likely_to_be_needed() {
-        let length = RunLength::default();
-        assert_eq!(
-            (length.runs(1), length.runs(100), length.runs(129)),
-            (1, 1, 2)
-        );
-        length.found([(7, 1, true), (7, 2, true), (7, 4, true), (8, 5, true)].into_iter());
-        assert_eq!(length.runs(100), 100);
-        length.found((1..=10).map(|seq| (7, seq, true)));
-        assert_eq!(length.runs(100), 10);
-        length.found((1..=10).map(|seq| (7, seq, false)));
-        assert_eq!(length.runs(100), 100);
-        length.found((1..=10).map(|seq| (7, seq, true)));
-        length.found(std::iter::empty());
-        assert_eq!(length.runs(100), 10);
     }
 }

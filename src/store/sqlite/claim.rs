@@ -8,7 +8,6 @@ use rusqlite::{Connection, Statement, params};
 
 use super::error::Result;
 use super::groups;
-use super::look::{self, Seen};
 use super::row::{Bytes, Sql, TaskRow, columns, limit};
 use super::statements::Statements;
 use super::tasks;
@@ -16,7 +15,7 @@ use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
 use crate::store::rules;
 use crate::store::{Arrival, Claim, ClaimRequest, Want};
-use crate::task::{Record, State};
+use crate::task::State;
 use crate::time::Timestamp;
 
 /// How many tasks whose time has come one claim makes Ready at least: a bound on how long it takes.
@@ -54,27 +53,11 @@ const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, 
 pub(super) fn is_ready(connection: &Connection, queue: &str, now: Timestamp) -> Result<bool> {
     let mut select = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM votive_task INDEXED BY votive_task_ready
-                        WHERE queue = ?1 AND state = 3 AND pinned IS NULL)",
-    )?;
-    Ok(select.query_row([queue], |row| row.get(0))? || is_due(connection, queue, now)?)
-}
-
-/// Whether the time of a task of a queue has come.
-pub(super) fn is_due(connection: &Connection, queue: &str, now: Timestamp) -> Result<bool> {
-    let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_task INDEXED BY votive_task_scheduled
+                        WHERE queue = ?1 AND state = 3 AND pinned IS NULL)
+             OR EXISTS (SELECT 1 FROM votive_task INDEXED BY votive_task_scheduled
                         WHERE queue = ?1 AND state = 2 AND pinned IS NULL AND not_before <= ?2)",
     )?;
     Ok(select.query_row(params![queue, now.as_micros()], |row| row.get(0))?)
-}
-
-/// Returns the first tasks of a queue that may be claimed.
-pub(super) fn ready(connection: &Connection, queue: &str, count: usize) -> Result<Vec<TaskRow>> {
-    let mut select = connection.prepare_cached(READY)?;
-    let rows = select.query_and_then(params![queue, limit(count)], |row| {
-        TaskRow::read(row, Bytes::Read)
-    })?;
-    rows.collect()
 }
 
 /// Returns when the next scheduled task of a queue is due.
@@ -125,37 +108,29 @@ fn holds(connection: &Connection, holder: Incarnation, queue: &str) -> Result<bo
     Ok(select.query_row(params![Sql(holder), queue], |row| row.get(0))?)
 }
 
-/// Claims what `request` wants, taking back what the `departed` hold. What was `seen` spares reading.
+/// Claims what `request` wants, taking back what the `departed` hold.
 pub(super) fn claim(
     connection: &Statements<'_>,
     request: &ClaimRequest,
-    seen: &Seen,
     departed: &BTreeSet<Incarnation>,
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     let mut claims = Vec::new();
-    for (want, head) in request.wants.iter().zip(seen.heads()) {
-        // Those whose time has come, and those of the departed, have their places among the others.
-        let is_head = !make_due_ready(connection, want, now)? && departed.is_empty();
-        let head = if is_head { head } else { &[] };
-        let mut taken = look::take(connection, head, &request.consumer, now)?;
-        let rest = Want {
-            count: want.count - taken.len(),
-            ..want.clone()
-        };
-        taken.extend(take(connection, &rest, departed, (&request.consumer, now))?);
-        for claim in &taken {
+    let mut update = connection.prepare_cached(TAKE)?;
+    for want in &request.wants {
+        make_due_ready(connection, want, now)?;
+        for row in candidates(connection, want, departed)? {
+            let claim = take(&mut update, row, &request.consumer, now)?;
             if !lifecycle::holds_key(&claim.record) {
                 tasks::free_key(connection, &claim.record)?;
             }
+            claims.push(claim);
         }
-        claims.append(&mut taken);
     }
     Ok(claims)
 }
 
-/// Makes those Ready whose time has come; returns whether there were any.
-fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<bool> {
+fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<()> {
     let limit = limit(want.count.max(DUE_MAX));
     let due = connection
         .prepare_cached(DUE)?
@@ -163,38 +138,27 @@ fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> R
             TaskRow::read(row, Bytes::Left)
         })?
         .collect::<Result<Vec<_>>>()?;
-    let any = !due.is_empty();
     let mut tables = connection;
     for mut row in due {
         let group_busy = groups::is_busy(connection, &row.record)?;
         lifecycle::due(&mut row.record, group_busy, now)?;
         rules::keep(&mut tables, State::Scheduled, &row, Fate::Stays, now)?;
     }
-    Ok(any)
+    Ok(())
 }
 
-/// Takes the first of those that are Ready and those that the departed hold, in one order.
-fn take(
-    connection: &Connection,
-    want: &Want,
-    departed: &BTreeSet<Incarnation>,
-    (consumer, now): (&ConsumerId, Timestamp),
-) -> Result<Vec<Claim>> {
-    if want.count == 0 {
-        return Ok(Vec::new());
-    }
-    let mut update = connection.prepare_cached(TAKE)?;
-    let rows = candidates(connection, want, departed)?.into_iter();
-    rows.map(|row| take_row(&mut update, row, consumer, now))
-        .collect()
-}
-
+/// Returns the first of those that are Ready and those that the departed hold, in one order.
 fn candidates(
     connection: &Connection,
     want: &Want,
     departed: &BTreeSet<Incarnation>,
 ) -> Result<Vec<TaskRow>> {
-    let mut rows = ready(connection, &want.queue, want.count)?;
+    let mut rows = connection
+        .prepare_cached(READY)?
+        .query_and_then(params![want.queue, limit(want.count)], |row| {
+            TaskRow::read(row, Bytes::Read)
+        })?
+        .collect::<Result<Vec<_>>>()?;
     for holder in departed {
         let held = params![Sql(*holder), want.queue, limit(want.count)];
         let mut select = connection.prepare_cached(HELD)?;
@@ -207,7 +171,7 @@ fn candidates(
     Ok(rows)
 }
 
-fn take_row(
+fn take(
     update: &mut Statement<'_>,
     mut row: TaskRow,
     consumer: &ConsumerId,
@@ -229,22 +193,17 @@ fn take_row(
         now.as_micros(),
         record.counts.reclaims,
     ])?;
-    Ok(claimed(row.record, token, reclaimed, now))
-}
-
-/// Says how a task comes that was claimed.
-pub(super) fn claimed(record: Record, token: Token, reclaimed: bool, now: Timestamp) -> Claim {
     let expired = record.options.expires_at.is_some_and(|at| at <= now);
     let arrival = match (expired, reclaimed) {
         (true, _) => Arrival::Expired,
         (false, true) => Arrival::Reclaimed,
         (false, false) => Arrival::Fresh,
     };
-    Claim {
-        record,
+    Ok(Claim {
+        record: row.record,
         token,
         arrival,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -295,27 +254,17 @@ mod tests {
         }
     }
 
-    /// Claims ten tasks; `meanwhile` something happens between looking and taking.
-    fn claim_at(connection: &Connection, micros: i64, meanwhile: &str) -> Vec<Claim> {
-        let (request, departed) = (request(), BTreeSet::new());
-        let now = Timestamp::from_micros(micros);
-        let seen = look::look(connection, &request, &departed, now).unwrap();
-        connection.execute_batch(meanwhile).unwrap();
-        let statements = Statements::new(connection);
-        claim(&statements, &request, &seen.unwrap(), &departed, now).unwrap()
-    }
-
-    /// The steps of SQLite's virtual machine that a claim of ten tasks takes, five of which are due, and one of ten
-    /// that are not.
+    /// The steps of SQLite's virtual machine that a claim of ten tasks takes, five of which are due.
     fn steps(connection: &Connection) -> i32 {
-        for micros in [1_005, 0] {
-            assert_eq!(claim_at(connection, micros, "").len(), 10);
-        }
+        let now = Timestamp::from_micros(1_005);
+        let statements = Statements::new(connection);
+        let claims = claim(&statements, &request(), &BTreeSet::new(), now).unwrap();
+        assert_eq!(claims.len(), 10);
         let steps = |sql| {
             let statement = connection.prepare_cached(sql).unwrap();
             statement.get_status(StatementStatus::VmStep)
         };
-        steps(READY) + steps(DUE) + steps(TAKE) + steps(look::TAKE)
+        steps(READY) + steps(DUE) + steps(TAKE)
     }
 
     /// From the root to the leaves of each index and of the table.
@@ -328,41 +277,6 @@ mod tests {
             .unwrap();
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
         rows.unwrap().map(|row| row.unwrap()).collect()
-    }
-
-    #[test]
-    fn what_has_changed_since_it_was_seen_is_read_again() {
-        const FIRST: &str = "WHERE rank = 1 AND state = 3";
-        for change in [
-            "UPDATE votive_task SET attempts = 1, progress = 'half' ",
-            "UPDATE votive_task SET conflicts = 1 ",
-            "UPDATE votive_task SET reclaims = 1 ",
-            "UPDATE votive_task SET progress = 'half' ",
-            "UPDATE votive_task SET not_before = 7 ",
-            "UPDATE votive_task SET queue = 'other' ",
-            "UPDATE votive_task SET pinned = zeroblob(16) ",
-            "UPDATE votive_task SET state = 6 ",
-            "UPDATE votive_task SET id = zeroblob(16) ",
-            "DELETE FROM votive_task ",
-        ] {
-            let (_folder, connection) = backlog(20);
-            connection
-                .execute("UPDATE votive_task SET not_before = NULL", [])
-                .unwrap();
-            let claims = claim_at(&connection, 0, &[change, FIRST].concat());
-            assert_eq!(claims.len(), 10, "{change}");
-            for Claim { record, token, .. } in claims {
-                let row = tasks::find(&connection, record.id, Bytes::Read)
-                    .unwrap()
-                    .unwrap();
-                assert_eq!(
-                    (&row.record, &*record.queue),
-                    (&record, "default"),
-                    "{change}"
-                );
-                assert_eq!(row.claim.unwrap().token, token);
-            }
-        }
     }
 
     #[test]

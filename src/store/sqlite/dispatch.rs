@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension};
 use super::SqliteStore;
 use super::claim;
 use super::error::{Fault, Result};
-use super::look;
 use super::presence::{Guard, Role};
 use super::row::Sql;
 use super::writer::{Durability, Write};
@@ -103,17 +102,17 @@ impl SqliteStore {
             let whose = format!("consumer {consumer} is not attended, so it must not claim");
             return Err(Kind::Invalid(whose).into());
         }
-        let (seen, departed) = self.read(|connection| {
+        let (any, departed) = self.read(|connection| {
             let departed = self.departed_holders(connection)?;
-            let seen = look::look(connection, request, &departed, now)?;
-            Ok((seen, departed))
+            let any = any_for(connection, request, &departed, now)?;
+            Ok((any, departed))
         })?;
-        let Some(seen) = seen else {
+        if !any {
             return Ok(Vec::new());
-        };
+        }
         let request = request.clone();
         self.write(CLAIM, move |connection| {
-            claim::claim(connection, &request, &seen, &departed, now)
+            claim::claim(connection, &request, &departed, now)
         })
     }
 
@@ -130,6 +129,23 @@ impl SqliteStore {
         }
         Ok(departed)
     }
+}
+
+fn any_for(
+    connection: &Connection,
+    request: &ClaimRequest,
+    departed: &BTreeSet<Incarnation>,
+    now: Timestamp,
+) -> Result<bool> {
+    for want in request.wants.iter().filter(|want| want.count > 0) {
+        let queue = &want.queue;
+        if claim::is_ready(connection, queue, now)?
+            || claim::any_holds(connection, departed, queue)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn token(connection: &Connection, task: TaskId) -> Result<Option<Token>> {

@@ -9,7 +9,7 @@
 //! | `writer` `gate` `statements` | group commit; one writer of a process at a time |
 //! | `batch` `tasks` `groups` `row` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
-//! | `dispatch` `look` `claim` `notify` `presence` | claims, wake-ups, proof of life |
+//! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
 //! | `render` | a batch as statements for a driver that is not ours |
 
@@ -23,7 +23,6 @@ pub(crate) mod error;
 pub(crate) mod gate;
 mod groups;
 mod inspect;
-mod look;
 mod notify;
 mod options;
 pub(crate) mod presence;

@@ -298,7 +298,7 @@ impl World {
             record: listed.record,
             holder: listed.holder,
         });
-        let (shown, expected) = (shown.collect::<Vec<_>>(), ought.shown());
+        let (shown, expected) = (by_id(shown), by_id(ought.shown()));
         prop_assert_eq!(&shown, &expected, "store {} after {:?}", number, operation);
         let in_doubt = store.in_doubt(None, TASKS_MAX).unwrap();
         let in_doubt: Vec<_> = in_doubt.iter().map(|in_doubt| in_doubt.txn).collect();
@@ -310,6 +310,13 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Those of one batch may be listed in the order of the line.
+fn by_id(shown: impl IntoIterator<Item = Shown>) -> Vec<Shown> {
+    let mut shown: Vec<_> = shown.into_iter().collect();
+    shown.sort_by_key(|shown| shown.record.id);
+    shown
 }
 
 type Counts = BTreeMap<(String, State), u64>;

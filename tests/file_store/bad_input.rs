@@ -11,6 +11,7 @@ use votive::register::{Register, RegisterErrorKind};
 use votive::store::file::{FileStore, Options};
 use votive::store::{Inspect, Kind};
 use votive::time::ManualClock;
+use votive_testbed::copy_this_program;
 
 use crate::child::{self, Task};
 use crate::fixture::{Client, NOW, Place, place};
@@ -131,7 +132,7 @@ fn a_torn_end_is_cut_and_nothing_else() {
 /// Opens a store in a process that owns neither the files nor the folder.
 fn opened_by_another(place: &Place) -> String {
     let program = place.path.with_file_name("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    copy_this_program(&program).unwrap();
     let mut command = child::command(&program, Task::Open, &place.path);
     let is_root = fs::metadata(&program).unwrap().uid() == 0;
     if is_root {
@@ -154,7 +155,6 @@ fn a_read_only_folder_is_refused() {
     let place = place();
     drop(place.open().unwrap());
     let parent = place.path.parent().unwrap();
-    fs::copy(std::env::current_exe().unwrap(), parent.join("program")).unwrap();
     set_mode(parent, 0o755);
     for path in place.segments() {
         set_mode(&path, 0o444);

@@ -12,6 +12,7 @@ use votive::resource::rusqlite::Database;
 use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{Inspect, Kind};
 use votive::time::ManualClock;
+use votive_testbed::copy_this_program;
 
 use crate::child::{self, Task};
 use crate::fixture::{Client, NOW, Place, place};
@@ -117,7 +118,7 @@ fn a_file_that_is_not_there_is_not_made_unless_it_may_be() {
 /// Opens a store in a process that owns neither the file nor the folder.
 fn opened_by_another(place: &Place) -> String {
     let program = place.path.with_file_name("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    copy_this_program(&program).unwrap();
     let mut command = child::command(&program, Task::Open, &place.path);
     let is_root = fs::metadata(&program).unwrap().uid() == 0;
     if is_root {
@@ -139,7 +140,7 @@ fn set_mode(path: &Path, mode: u32) {
 fn a_store_is_not_made_in_a_read_only_folder() {
     let place = place();
     let folder = place.path.parent().unwrap();
-    fs::copy(std::env::current_exe().unwrap(), folder.join("program")).unwrap();
+    copy_this_program(&folder.join("program")).unwrap();
     set_mode(folder, 0o555);
     assert_eq!(opened_by_another(&place), "ReadOnly");
     set_mode(folder, 0o755);

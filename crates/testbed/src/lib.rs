@@ -31,5 +31,6 @@ mod watchdog;
 pub use error::{Error, Result, or_skip, skip};
 pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
+pub use program::copy_this_program;
 pub use proxy::{Fault, Proxy};
 pub use redis::Redis;

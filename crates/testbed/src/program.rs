@@ -54,3 +54,15 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 pub(crate) fn is_root() -> Result<bool> {
     Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
 }
+
+/// Copies the program that runs to a place where somebody else may execute it.
+///
+/// Another process copies it: what this one has open for writing, a child that is started meanwhile has open too, and then
+/// the system executes it for nobody.
+///
+/// # Errors
+/// If it cannot be copied.
+pub fn copy_this_program(to: &Path) -> Result<()> {
+    let program = std::env::current_exe().map_err(Error::system("find this program"))?;
+    output(Command::new("cp").arg(program).arg(to)).map(drop)
+}

@@ -468,17 +468,19 @@ mod tests {
         assert_eq!(register.commit(two), CommitRecord::Decided);
     }
 
+    /// The next transaction of the same incarnation.
+    fn next(txn: TxnId) -> TxnId {
+        TxnId {
+            sequence: txn.sequence + 1,
+            ..txn
+        }
+    }
+
     #[test]
     fn a_spent_record_is_renamed_or_deleted() {
         let register = fixture();
         let first = register.enrolled();
-        let (second, other) = (
-            TxnId {
-                sequence: 2,
-                ..first
-            },
-            register.enrolled(),
-        );
+        let (second, other) = (next(first), register.enrolled());
         register.commit(first);
         for (txn, spent) in [(second, first), (other, second)] {
             assert_eq!(
@@ -493,10 +495,7 @@ mod tests {
     fn no_record_is_renamed_against_an_abort() {
         let register = fixture();
         let first = register.enrolled();
-        let second = TxnId {
-            sequence: 2,
-            ..first
-        };
+        let second = next(first);
         register.commit(first);
         register.decide(second);
         assert_eq!(
@@ -510,10 +509,7 @@ mod tests {
     fn no_record_is_renamed_after_its_incarnation_was_closed() {
         let register = fixture();
         let first = register.enrolled();
-        let second = TxnId {
-            sequence: 2,
-            ..first
-        };
+        let second = next(first);
         register.commit(first);
         close(&register.connection, first.incarnation).unwrap();
         assert_eq!(

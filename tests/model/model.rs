@@ -102,6 +102,7 @@ impl Model {
         now: Timestamp,
     ) -> Decision {
         let told = if self.is_away {
+            self.shelves[store].keep_word(now);
             want == Decision::Committed
         } else {
             self.lost[&txn]

@@ -105,6 +105,11 @@ impl Shelf {
         }
     }
 
+    /// Keeps an operator's word of a transaction, before it is carried out: a commit like any other.
+    pub(crate) fn keep_word(&mut self, now: Timestamp) {
+        self.drop_expired(now);
+    }
+
     fn apply(&mut self, changes: &[Change], mode: Mode, now: Timestamp) -> Option<()> {
         changes.iter().try_for_each(|change| match change {
             Change::Insert(record) => self.insert((**record).clone(), mode, now),

@@ -1,7 +1,10 @@
 -- ARGV: the set of leases, then pairs of an incarnation and its lease in microseconds.
 local lives_at = server_time()
+-- Where a clock that is moved by hand replaces the server's, it may be moved while a renewal is on its way: that one
+-- does not bring back what was.
+local condition = ARGV[2] ~= '' and 'GT' or 'CH'
 
 return answer(function()
-  for i = 4, #ARGV, 2 do redis.call('ZADD', store .. ARGV[3], lives_at + ARGV[i + 1], ARGV[i]) end
+  for i = 4, #ARGV, 2 do redis.call('ZADD', store .. ARGV[3], condition, lives_at + ARGV[i + 1], ARGV[i]) end
   return 0
 end)

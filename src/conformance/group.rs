@@ -340,3 +340,18 @@ pub(super) fn a_staged_amendment_finds_its_task_as_it_was_judged(scene: &mut Sce
     assert!(matches!(scene.publish(txn), Published::Now(_)));
     assert_eq!(scene.state(task), Some(State::Cancelled));
 }
+
+pub(super) fn a_staged_batch_passes_over_nobody_whom_it_amends_itself(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let [first, second, third, last] =
+        [1, 2, 1, 3].map(|limit| scene.enqueue(placed(scene, limit, 10)));
+    let later = Some(scene.now().saturating_add(Duration::from_secs(20)));
+    let txn = scene.staged(vec![
+        amend(first, Amendment::Reschedule(later)),
+        amend(third, Amendment::Reschedule(None)),
+    ]);
+    scene.publish(txn);
+    assert_eq!(scene.claimed_ids(&worker), [second]);
+    let states = [third, last].map(|task| scene.state(task));
+    assert_eq!(states, [Some(State::Waiting); 2]);
+}

@@ -286,6 +286,7 @@ cases! { $
         a_group_that_is_freed_while_a_task_of_it_is_pinned_is_not_lost
         an_arrival_at_a_pinned_task_is_not_lost
         a_staged_amendment_finds_its_task_as_it_was_judged
+        a_staged_batch_passes_over_nobody_whom_it_amends_itself
     }
     elsewhere {
         a_task_from_elsewhere_keeps_its_place_and_its_history

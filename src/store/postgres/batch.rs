@@ -45,6 +45,7 @@ pub(super) fn perform_only(mut performer: Performer<Tables<'_>>, batch: Batch) -
 /// Changes of one sort that follow each other are made by one statement.
 fn make(performer: &mut Performer<Tables<'_>>, batch: Batch) -> Result<()> {
     lock_names(performer.tables, &batch)?;
+    performer.unpin(&batch.changes)?;
     let mut changes = VecDeque::from(batch.changes);
     while let Some(change) = changes.pop_front() {
         match change {

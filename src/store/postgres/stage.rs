@@ -199,8 +199,9 @@ fn discard(session: &mut dyn Session, txn: TxnId, now: Timestamp) -> Result<()> 
     let pinned = pinned_by(session, txn)?;
     batch::lock_tasks(session, &pinned, super::names::Names::default())?;
     for task in pinned {
-        if let Some(row) = tasks::find(session, task)? {
-            tasks::unpin(session, row, now)?;
+        if let Some(mut row) = tasks::find(session, task)? {
+            tasks::unpin(session, &mut row)?;
+            rules::unblock(&mut { &mut *session }, row, now)?;
         }
     }
     keys::release(session, txn)?;

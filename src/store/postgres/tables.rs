@@ -67,6 +67,10 @@ impl rules::Tables for &mut (dyn Session + '_) {
         tasks::pin(*self, row, txn)
     }
 
+    fn unpin(&mut self, row: &mut TaskRow) -> Result<()> {
+        tasks::unpin(*self, row)
+    }
+
     fn merge(&mut self, task: TaskId, holder: TaskId) -> Result<()> {
         keys::merge(*self, task, holder)
     }

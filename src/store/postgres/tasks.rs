@@ -15,9 +15,8 @@ use super::session::Session;
 use super::value::Value;
 use crate::codec;
 use crate::id::{TaskId, TxnId};
-use crate::store::{self, Kind, lifecycle, rules};
+use crate::store::{self, Kind, lifecycle};
 use crate::task::{Record, State};
-use crate::time::Timestamp;
 
 /// Finds a visible task by its own id, without its payload.
 pub(super) fn find(session: &mut dyn Session, id: TaskId) -> Result<Option<TaskRow>> {
@@ -254,17 +253,17 @@ pub(super) fn pin(session: &mut dyn Session, row: &mut TaskRow, txn: TxnId) -> R
     Ok(())
 }
 
-/// Unpins a task of which nothing has changed.
-pub(super) fn unpin(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Result<()> {
+/// Unpins a task of which nothing has changed, and gives it back its place in the line.
+pub(super) fn unpin(session: &mut dyn Session, row: &mut TaskRow) -> Result<()> {
     row.pinned = None;
     session.later(
         "UPDATE @.task SET pinned = NULL WHERE seq = $1",
         vec![row.seq.into()],
     )?;
     let is_ready = row.record.state == State::Ready;
-    place(session, &row, is_ready, row.rank)?;
+    place(session, row, is_ready, row.rank)?;
     row.kept.is_ready = is_ready;
-    rules::unblock(&mut { session }, row, now)
+    Ok(())
 }
 
 /// Notes that a prerequisite of a task is met; `false` if it did not wait for that.

@@ -126,6 +126,9 @@ pub(super) trait Tables {
     /// Pins a task for a staged transaction.
     fn pin(&mut self, row: &mut RowOf<Self>, txn: TxnId) -> Result<(), Self::Fault>;
 
+    /// Unpins a task of which nothing has changed, and leaves it where it waits.
+    fn unpin(&mut self, row: &mut RowOf<Self>) -> Result<(), Self::Fault>;
+
     /// Has the id of a merged task lead to the one that stays.
     fn merge(&mut self, task: TaskId, holder: TaskId) -> Result<(), Self::Fault>;
 

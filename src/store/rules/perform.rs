@@ -48,6 +48,28 @@ impl<T: Tables> Performer<T> {
         self.txn.is_some()
     }
 
+    /// Lets go of what the batch pinned when it was staged. One change of a task gives its place in a group to others,
+    /// which the batch may be about to change itself: they must not be passed over for that.
+    pub(in crate::store) fn unpin(&mut self, changes: &[Change]) -> Result<(), T::Fault> {
+        if self.is_judged() {
+            for change in changes {
+                if let Change::Amend { task, .. } = change {
+                    self.unpin_in_group(*task)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unpin_in_group(&mut self, task: TaskId) -> Result<(), T::Fault> {
+        match self.tables.follow(task)? {
+            Some(mut row) if row.pinned == self.txn && row.record.options.group.is_some() => {
+                self.tables.unpin(&mut row)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes one change. After an error the caller rolls back.
     pub(in crate::store) fn change(&mut self, change: Change) -> Result<(), T::Fault> {
         match change {
@@ -168,8 +190,8 @@ impl<T: Tables> Performer<T> {
     ) -> Result<(), T::Fault> {
         let row = self.tables.follow(task)?;
         let row = row.ok_or_else(|| missing(task))?;
-        if !matches!(amendment, Amendment::Progress(_)) {
-            refuse_busy(&mut self.tables, &row, self.txn)?;
+        if !self.is_judged() && !matches!(amendment, Amendment::Progress(_)) {
+            refuse_busy(&mut self.tables, &row)?;
         }
         self.amend_row(row, expect, amendment)
     }

@@ -42,20 +42,15 @@ pub(super) fn refuse_holder<K>(unique: &Unique, holder: &TaskRow<K>) -> Result<(
 }
 
 /// Refuses to amend what a staged batch was judged by: its task, or the holder of its key.
-pub(super) fn refuse_busy<T: Tables>(
-    tables: &mut T,
-    row: &RowOf<T>,
-    txn: Option<TxnId>,
-) -> Result<(), T::Fault> {
+pub(super) fn refuse_busy<T: Tables>(tables: &mut T, row: &RowOf<T>) -> Result<(), T::Fault> {
     match row.pinned {
-        Some(pinned) if Some(pinned) == txn => return Ok(()),
         Some(_) if row.claim.is_some() => return Err(Kind::Pinned(row.record.id).into()),
         Some(_) => return Err(Kind::Conflict.into()),
         None => {}
     }
     match &row.record.options.unique {
         Some(unique) if tables.holds_key(row.record.id, &unique.key)? => {
-            refuse_reserved(tables, (Reservation::UniqueKey, &unique.key), txn)
+            refuse_reserved(tables, (Reservation::UniqueKey, &unique.key), None)
         }
         _ => Ok(()),
     }

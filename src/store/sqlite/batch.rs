@@ -30,6 +30,7 @@ pub(super) fn perform(performer: Performer<&Statements<'_>>, batch: Batch) -> Re
 
 /// Makes all changes. After an error the caller rolls back.
 pub(super) fn make(mut performer: Performer<&Statements<'_>>, mut batch: Batch) -> Result<Applied> {
+    performer.unpin(&batch.changes)?;
     put_in_line(&mut batch.changes, performer.now);
     for change in batch.changes {
         performer.change(change)?;

@@ -14,7 +14,7 @@ use super::tasks;
 use super::writer::{Durability, Write};
 use crate::codec;
 use crate::id::{ResourceId, TxnId};
-use crate::store::rules::{self, Performer};
+use crate::store::rules::{self, Performer, Tables};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
 
@@ -245,8 +245,7 @@ fn discard(connection: &Statements<'_>, txn: TxnId, now: Timestamp) -> Result<()
     }
     let mut tables = connection;
     for mut row in pinned_by(connection, txn)? {
-        tasks::pin(connection, row.seq, None)?;
-        row.pinned = None;
+        tables.unpin(&mut row)?;
         rules::unblock(&mut tables, row, now)?;
     }
     tasks::release(connection, txn)?;

@@ -65,6 +65,11 @@ impl Tables for &Statements<'_> {
         tasks::pin(self, row.seq, Some(txn))
     }
 
+    fn unpin(&mut self, row: &mut TaskRow) -> Result<()> {
+        row.pinned = None;
+        tasks::pin(self, row.seq, None)
+    }
+
     fn merge(&mut self, task: TaskId, holder: TaskId) -> Result<()> {
         tasks::merge(self, task, holder)
     }

@@ -57,6 +57,8 @@
 //! # Features
 //! - `sqlite` (default): the SQLite store and databases by rusqlite, which brings a C compiler's work.
 //! - `file`, `redis`, `postgres`: a store each; the last also brings databases by the `postgres` driver.
+//! - `diesel`, `sqlx`, `seaorm`: tasks in the transactions of these; the last two need Rust 1.94, and do what `sqlite`
+//!   and `postgres` are on for.
 //! - `macros` (default): [`task`](macro@task), which declares a task by its function, and autodiscovery.
 //! - `periodic` (default): schedules and tasks that come again and again, which brings the world's time zones.
 //! - `cli`: the command line `votive`, which brings an argument parser.

@@ -2,12 +2,15 @@
 //! transaction.
 #![cfg(test)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::postgres::types::{ToSql, Type};
 use votive::id::{ConsumerId, Incarnation, TaskId, TxnId};
+use votive::queue::{EnlistError, Queue, RenderedTask};
+use votive::store::memory::MemoryStore;
 use votive::store::postgres::{self, PostgresStore};
-use votive::store::render::{Rendered, Value};
+use votive::store::render::{Refusal, Rendered, Statement, Value};
 use votive::store::sqlite::{self, SqliteStore};
 use votive::store::{
     Batch, Change, ClaimRequest, Kind, Settlement, Store, StoreExt, Verdict, Want,
@@ -17,72 +20,87 @@ use votive_testbed::{Postgres, or_skip};
 
 /// An application with a database of its own driver, and a store in that database.
 trait Application {
-    fn store(&self) -> &dyn Store;
-    fn render(&self, batch: &Batch) -> Result<Rendered, votive::store::Error>;
+    fn store(&self) -> &Arc<dyn Store>;
+    /// A store in another database, of which the application's tables know nothing.
+    fn stranger(&self) -> Arc<dyn Store>;
     /// Executes statements in a transaction and commits it, unless a number of rows is another than
-    /// expected, or `commit` is false. Returns whether it committed.
-    fn execute(&self, rendered: &Rendered, commit: bool) -> bool;
+    /// expected, or `commit` is false. Returns whether it committed, or why it did not.
+    fn run(&self, rendered: &Rendered, commit: bool) -> Result<bool, Refusal>;
+
+    fn render(&self, batch: &Batch) -> Result<Rendered, votive::store::Error> {
+        self.store().render(batch, self.store().now().unwrap())
+    }
+
+    fn execute(&self, rendered: &Rendered, commit: bool) -> bool {
+        self.run(rendered, commit).unwrap_or(false)
+    }
 }
 
 struct Sqlite {
     folder: tempfile::TempDir,
-    store: SqliteStore,
+    store: Arc<dyn Store>,
 }
 
 impl Sqlite {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path().join("app.db"), sqlite::Options::default());
-        let store = store.unwrap();
+        let store = Arc::new(store.unwrap());
         Self { folder, store }
     }
 }
 
+/// Executes a statement, and judges the number of its rows.
+fn judged(connection: &rusqlite::Connection, statement: &Statement) -> Result<(), Refusal> {
+    let mut prepared = connection.prepare(&statement.sql).unwrap();
+    assert_eq!(prepared.column_count() > 0, statement.is_query);
+    let values = statement.parameters.iter().map(|value| match value {
+        Value::Integer(value) => rusqlite::types::Value::from(*value),
+        Value::Text(value) => value.clone().into(),
+        Value::Bytes(value) => value.clone().into(),
+    });
+    let values = rusqlite::params_from_iter(values);
+    let count = if statement.is_query {
+        prepared.query_map(values, |_| Ok(())).unwrap().count()
+    } else {
+        prepared.execute(values).unwrap()
+    };
+    statement.judge(count as u64)
+}
+
 impl Application for Sqlite {
-    fn store(&self) -> &dyn Store {
+    fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    fn render(&self, batch: &Batch) -> Result<Rendered, votive::store::Error> {
-        self.store.render(batch, self.store().now().unwrap())
+    fn stranger(&self) -> Arc<dyn Store> {
+        let path = self.folder.path().join("other.db");
+        Arc::new(SqliteStore::open(path, sqlite::Options::default()).unwrap())
     }
 
-    fn execute(&self, rendered: &Rendered, commit: bool) -> bool {
+    fn run(&self, rendered: &Rendered, commit: bool) -> Result<bool, Refusal> {
         let mut connection = rusqlite::Connection::open(self.folder.path().join("app.db")).unwrap();
         let immediate = rusqlite::TransactionBehavior::Immediate;
         let transaction = connection.transaction_with_behavior(immediate).unwrap();
-        let as_expected = rendered.statements.iter().all(|statement| {
-            let mut prepared = transaction.prepare(&statement.sql).unwrap();
-            let values = statement.parameters.iter().map(|value| match value {
-                Value::Integer(value) => rusqlite::types::Value::from(*value),
-                Value::Text(value) => value.clone().into(),
-                Value::Bytes(value) => value.clone().into(),
-            });
-            let values = rusqlite::params_from_iter(values);
-            let count = if prepared.column_count() > 0 {
-                let rows = prepared.query_map(values, |_| Ok(())).unwrap();
-                rows.count() as u64
-            } else {
-                prepared.execute(values).unwrap() as u64
-            };
-            statement.expect.is_none_or(|expect| expect == count)
-        });
-        if as_expected && commit {
+        let mut statements = rendered.statements.iter();
+        statements.try_for_each(|statement| judged(&transaction, statement))?;
+        if commit {
             transaction.commit().unwrap();
         }
-        as_expected && commit
+        Ok(commit)
     }
 }
 
 struct Pg {
     server: Postgres,
-    store: PostgresStore,
+    store: Arc<dyn Store>,
 }
 
 impl Pg {
     fn new() -> Option<Self> {
         let server = or_skip(Postgres::start(votive_testbed::postgres::Options::default()))?;
         let store = PostgresStore::open(&server.url(), postgres::Options::default()).unwrap();
+        let store = Arc::new(store);
         Some(Self { server, store })
     }
 }
@@ -97,28 +115,27 @@ fn typed(value: &Value) -> (&(dyn ToSql + Sync), Type) {
 }
 
 impl Application for Pg {
-    fn store(&self) -> &dyn Store {
+    fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    fn render(&self, batch: &Batch) -> Result<Rendered, votive::store::Error> {
-        self.store.render(batch, self.store().now().unwrap())
+    fn stranger(&self) -> Arc<dyn Store> {
+        let address = self.server.create_database("other").unwrap();
+        Arc::new(PostgresStore::open(&address, postgres::Options::default()).unwrap())
     }
 
-    fn execute(&self, rendered: &Rendered, commit: bool) -> bool {
+    fn run(&self, rendered: &Rendered, commit: bool) -> Result<bool, Refusal> {
         let mut client = self.server.client().unwrap();
         let mut transaction = client.transaction().unwrap();
-        let as_expected = rendered.statements.iter().all(|statement| {
+        for statement in &rendered.statements {
             let values: Vec<_> = statement.parameters.iter().map(typed).collect();
             let rows = transaction.query_typed(&statement.sql, &values).unwrap();
-            statement
-                .expect
-                .is_none_or(|expect| expect == rows.len() as u64)
-        });
-        if as_expected && commit {
+            statement.judge(rows.len() as u64)?;
+        }
+        if commit {
             transaction.commit().unwrap();
         }
-        as_expected && commit
+        Ok(commit)
     }
 }
 
@@ -219,7 +236,7 @@ fn a_unique_key_merges_or_refuses(app: &dyn Application) {
 
 /// Has the one task of the application run and be done.
 fn finish(app: &dyn Application) {
-    let (store, incarnation) = (app.store(), Incarnation::random());
+    let (store, incarnation) = (&**app.store(), Incarnation::random());
     let now = store.now().unwrap();
     store.enroll(incarnation, now).unwrap();
     let _presence = store.attend(incarnation, Duration::from_secs(60)).unwrap();
@@ -335,6 +352,44 @@ fn a_group_gives_its_places_to_those_of_its_tasks_that_are_first(app: &dyn Appli
     assert_eq!(states, [waiting, ready, ready, waiting]);
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Greet(String);
+
+impl votive::Task for Greet {
+    const KIND: &'static str = "greet";
+}
+
+fn a_queue_renders_a_task_and_the_room_that_it_needs(app: &dyn Application) {
+    let queue = Queue::new(Arc::clone(app.store()), "it's").unwrap();
+    let manager = votive::TransactionManager::new();
+    let settings = queue.change_settings(&manager, |settings| settings.capacity = Some(1));
+    settings.unwrap();
+    let RenderedTask { task, rendered, .. } = queue.render(&Greet("Ann".into())).unwrap();
+    assert!(app.execute(&rendered, true));
+    let excess = queue.render(&Greet("Bob".into())).unwrap();
+    let full = Refusal::QueueFull {
+        queue: "it's".to_owned(),
+        pending_max: 1,
+    };
+    assert_eq!(app.run(&excess.rendered, true), Err(full));
+    assert_eq!(state(app, task), Some(State::Ready));
+    assert_eq!(state(app, excess.task), None);
+}
+
+fn what_another_store_rendered_is_refused(app: &dyn Application) {
+    let queue = Queue::new(app.stranger(), "default").unwrap();
+    let rendered = queue.render(&Greet("Ann".into())).unwrap().rendered;
+    let refused = app.run(&rendered, true);
+    assert!(matches!(refused, Err(Refusal::OtherStore { .. })));
+}
+
+#[test]
+fn a_store_that_is_no_database_renders_nothing() {
+    let queue = Queue::new(Arc::new(MemoryStore::new()), "default").unwrap();
+    let refused = queue.render(&Greet("Ann".into())).unwrap_err();
+    assert!(matches!(refused, EnlistError::Store(error) if error.kind == Kind::Unsupported));
+}
+
 fn what_is_no_new_task_is_refused(app: &dyn Application) {
     let key = "key".to_owned();
     let mark = Change::Mark {
@@ -375,5 +430,7 @@ for_both! {
     a_key_at_rest_merges_or_refuses
     groups_prerequisites_and_objects_are_rendered_too
     a_group_gives_its_places_to_those_of_its_tasks_that_are_first
+    a_queue_renders_a_task_and_the_room_that_it_needs
+    what_another_store_rendered_is_refused
     what_is_no_new_task_is_refused
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::id::TaskId;
-use crate::queue::{Destination, Enlist, EnlistError, Enlisted, EnqueueError};
+use crate::queue::{
+    Destination, Enlist, EnlistAsync, EnlistError, Enlisted, EnlistedAsync, EnqueueError,
+};
 use crate::task::{OnDuplicate, Options, RetryPolicy, Task, Unique};
 use crate::time::Timestamp;
 use crate::txn::Work;
@@ -170,6 +172,18 @@ impl<T: Task> Draft<T> {
     /// As [`Enlisted::enqueue`].
     pub fn enlist<E: Enlist>(self, enlisted: &mut Enlisted<E>) -> Result<TaskId, EnlistError> {
         enlisted.enqueue_with(&self.task, self.options)
+    }
+
+    /// Writes the task into the application's own transaction whose driver is asynchronous, in the queue that
+    /// is enlisted there.
+    ///
+    /// # Errors
+    /// As [`EnlistedAsync::enqueue`].
+    pub async fn enlist_async<E: EnlistAsync>(
+        self,
+        enlisted: &mut EnlistedAsync<E>,
+    ) -> Result<TaskId, EnlistError> {
+        enlisted.enqueue_with(&self.task, self.options).await
     }
 
     /// Returns the task and its options, for other ways to enqueue them.

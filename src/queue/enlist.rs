@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::id::TaskId;
 use crate::queue::{EnqueueError, Queue};
+use crate::store::render::{Refusal, Rendered};
 use crate::store::{self, Applied, Batch, Change, Store};
 use crate::task::{Name, Options, Payload, Task};
 
@@ -49,9 +50,45 @@ pub enum EnlistError {
     /// The store refused the task: its key is taken, or there is no room.
     #[error("the store refused")]
     Store(#[from] store::Error),
+    /// A statement that the store had rendered said that it refuses the task: its key is taken, or there
+    /// is no room.
+    #[error("the store refused")]
+    Refused(#[source] Refusal),
+    /// The driver failed; what it says is the source.
+    #[error("the driver could not execute what the store had rendered")]
+    Driver(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The task cannot be enqueued in any store.
     #[error("the task could not be enqueued")]
     Enqueue(#[from] EnqueueError),
+}
+
+impl EnlistError {
+    /// Wraps what a driver says; called by implementors of [`Enlist`].
+    pub fn driver(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Driver(error.into())
+    }
+}
+
+impl From<Refusal> for EnlistError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::OtherStore { store } => Self::OtherDatabase {
+                found: "another".to_owned(),
+                store,
+            },
+            refusal => Self::Refused(refusal),
+        }
+    }
+}
+
+/// A task as statements, for a driver of any language.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct RenderedTask {
+    /// The task.
+    pub task: TaskId,
+    /// What puts it into a transaction, and when that must go back instead.
+    pub rendered: Rendered,
 }
 
 impl Queue {
@@ -66,6 +103,50 @@ impl Queue {
             queue: self.clone(),
             transaction,
         })
+    }
+
+    /// Renders a task with the options of its kind as statements, for a driver that cannot be
+    /// [enlisted](Self::enlist). Nothing happens until they are executed, as [`render`] says: soon, because
+    /// the task is published at the time of this call.
+    ///
+    /// # Errors
+    /// [`EnlistError::Store`] with [`Kind::Unsupported`](store::Kind::Unsupported) if the store does not
+    /// render; [`EnlistError::Enqueue`] if no store would take the task.
+    ///
+    /// [`render`]: crate::store::render
+    pub fn render<T: Task>(&self, task: &T) -> Result<RenderedTask, EnlistError> {
+        self.render_with(task, T::options())
+    }
+
+    /// Renders a task with options of its own.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_with<T: Task>(
+        &self,
+        task: &T,
+        options: Options,
+    ) -> Result<RenderedTask, EnlistError> {
+        let encoded = self.encode(task, options);
+        let (payload, options) = encoded.map_err(EnqueueError::from)?;
+        let (task, batch) = self.written(Name::fixed(T::KIND), payload, options)?;
+        let rendered = self.store().render(&batch, self.store().now()?)?;
+        Ok(RenderedTask { task, rendered })
+    }
+
+    /// What is written of one task into a transaction that is not ours.
+    pub(super) fn written(
+        &self,
+        kind: Name,
+        payload: Payload,
+        options: Options,
+    ) -> Result<(TaskId, Batch), EnqueueError> {
+        let (record, capacity) = self.record(kind, payload, options, TaskId::new)?;
+        let task = record.id;
+        let queue = record.queue.to_string();
+        let mut changes = vec![Change::Insert(Box::new(record))];
+        changes.extend(capacity.map(|pending_max| Change::Room { queue, pending_max }));
+        Ok((task, Batch::new(changes)))
     }
 }
 
@@ -115,14 +196,7 @@ impl<E: Enlist> Enlisted<E> {
         payload: Payload,
         options: Options,
     ) -> Result<TaskId, EnlistError> {
-        let (record, capacity) = self
-            .queue
-            .record(kind.into(), payload, options, TaskId::new)?;
-        let task = record.id;
-        let queue = record.queue.to_string();
-        let mut changes = vec![Change::Insert(Box::new(record))];
-        changes.extend(capacity.map(|pending_max| Change::Room { queue, pending_max }));
-        let batch = Batch::new(changes);
+        let (task, batch) = self.queue.written(kind.into(), payload, options)?;
         self.transaction.write(&**self.queue.store(), batch)?;
         Ok(task)
     }

@@ -9,7 +9,7 @@
 //! | `about` | which tasks concern an object, and whether it may be changed now |
 //! | `queues` | finds the queue of a kind in a store |
 //! | `draft` | a task with options of its own, on its way into a queue |
-//! | `enlist` | writes into a transaction that the application itself holds |
+//! | `enlist` `enlist_async` | writes into a transaction that the application itself holds |
 //! | `decision` | what recovery does with a staged batch: pure |
 //! | `recovery` | asks registers about staged batches, and does what `decision` says |
 //! | `databases` | tells databases that prepared how their transactions ended |
@@ -32,6 +32,7 @@ pub mod decision;
 mod draft;
 mod ending;
 mod enlist;
+mod enlist_async;
 mod error;
 pub mod garbage;
 mod handle;
@@ -55,7 +56,8 @@ pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
 pub use draft::Draft;
 pub use ending::settle_claim;
-pub use enlist::{Enlist, EnlistError, Enlisted};
+pub use enlist::{Enlist, EnlistError, Enlisted, RenderedTask};
+pub use enlist_async::{EnlistAsync, EnlistedAsync};
 pub use error::{EnqueueError, OperatorError};
 pub use handle::{Ended, ResultError, TaskHandle, WaitError};
 pub use operator::{Heuristic, Settled, Wish, forget_heuristic, heuristics, in_doubt, settle};

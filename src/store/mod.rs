@@ -76,11 +76,26 @@ use crate::id::{Incarnation, ResourceId, StoreId, TaskId, TxnId};
 use crate::register::Register;
 use crate::task::Record;
 use crate::time::Timestamp;
+use render::Rendered;
 
 /// A store: all four roles.
 pub trait Store: Stage + Register + Dispatch + Inspect {
     /// Lends the store as its own type, for those who know which one it is.
     fn as_any(&self) -> &dyn std::any::Any;
+
+    /// Renders a batch as statements for a transaction of the store's own database, on whatever connection:
+    /// new tasks, and the room in a queue. [`render`] says what is to be done with them.
+    ///
+    /// An empty batch is rendered too: as the question whether the connection is to the store's database.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] if the store does not do this, or the batch has anything else, or a task that
+    /// comes from another store with a history. [`Kind::Invalid`] names what is wrong with a task.
+    fn render(&self, batch: &Batch, now: Timestamp) -> Result<Rendered> {
+        let _ = (batch, now);
+        let backend = self.capabilities().backend;
+        Err(Error::new(Kind::Unsupported, backend, "render a batch"))
+    }
 }
 
 /// Result of a store's methods.

@@ -36,6 +36,14 @@ const LAYERS: &[(&str, &str)] = &[
         "resource::postgres",
         "base task txn store queue store::postgres failpoint",
     ),
+    (
+        "resource::diesel",
+        "base task txn store queue store::sqlite",
+    ),
+    (
+        "resource::sqlx resource::seaorm",
+        "base task txn store queue store::sqlite store::postgres",
+    ),
     ("handler", "base task schedule txn queue"),
     (
         "consume testing",

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, Savepoint, Transaction};
 
 use crate::queue::{Enlist, EnlistError};
-use crate::store::sqlite::{self, SqliteStore, register};
+use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{self, Applied, Batch, Error, Kind, Store};
 
 /// The connection is in a transaction that was begun with `BEGIN` or `SAVEPOINT`.
@@ -71,13 +71,8 @@ fn own(store: &dyn Store) -> Result<&SqliteStore, EnlistError> {
 /// Compares the main database: what is attached beside it does not count, since a commit over several
 /// files is not atomic.
 fn is_to_file_of(connection: &Connection, store: &SqliteStore) -> bool {
-    // One name is one file, and SQLite has resolved it; two names may be one file too.
-    if connection.path().map(Path::new) == Some(store.path()) {
-        return true;
-    }
-    let here = register::fingerprint(connection);
-    let there = register::fingerprint_of(store.path());
-    matches!((here, there), (Ok(here), Ok(there)) if here == there)
+    let path = connection.path().map(Path::new);
+    path.is_some_and(|path| store.is_at(path))
 }
 
 /// Does all that `write` does, or nothing of it.

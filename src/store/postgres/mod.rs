@@ -70,6 +70,7 @@ pub use options::{Options, Pooler, SCHEMA, TlsMode};
 use crate::id::Incarnation;
 use crate::register::Tier;
 use crate::store::notify::Bell;
+use crate::store::render::Rendered;
 use crate::store::rules::{self, Performer};
 use crate::store::spent::Spent;
 use crate::store::{self, Applied, Batch, Capabilities, Change, Kind, Store, lifecycle};
@@ -302,6 +303,11 @@ impl Drop for PostgresStore {
 impl Store for PostgresStore {
     fn as_any(&self) -> &dyn std::any::Any {
         self
+    }
+
+    fn render(&self, batch: &Batch, now: Timestamp) -> store::Result<Rendered> {
+        let rendered = render::render(self.tables(), self.fingerprint(), batch, now);
+        rendered.map_err(|fault| fault.during("render a batch"))
     }
 }
 

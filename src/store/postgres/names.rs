@@ -38,6 +38,11 @@ impl Names {
         self.0.insert(lock(b"queue", name.as_bytes()));
     }
 
+    /// The locks, in the order in which they are taken.
+    pub(super) fn locks(&self) -> impl Iterator<Item = i64> {
+        self.0.iter().copied()
+    }
+
     pub(super) fn task(&mut self, task: TaskId) {
         self.0.insert(lock(b"task", &task.to_bytes()));
     }

@@ -1,81 +1,115 @@
 //! A batch as statements for a driver that is not ours.
 
-use super::PostgresStore;
 use super::error::Result;
 use super::insert::{has_history, published_at};
-use super::names;
+use super::names::{self, Names};
 use super::notify;
+use super::register::fingerprint_query;
 use super::row::{format_number, state_number};
 use super::schema::Schema;
+use super::tasks;
 use crate::codec;
 use crate::store::lifecycle;
-use crate::store::render::{Rendered, Statement, Value};
+use crate::store::render::{Refusal, Rendered, Statement, Value};
 use crate::store::{self, Batch, Change, Kind, rules};
 use crate::task::{OnDuplicate, Record, State};
 use crate::time::Timestamp;
 
-impl PostgresStore {
-    /// Renders a batch of new tasks as statements for a transaction, READ COMMITTED, of the store's own
-    /// database, on whatever connection. The last one tells those who wait when the transaction commits.
-    ///
-    /// # Errors
-    /// [`Kind::Unsupported`] if the batch has anything but new tasks, or one that comes from another store
-    /// with a history. [`Kind::Invalid`] names what is wrong with a task.
-    pub fn render(&self, batch: &Batch, now: Timestamp) -> store::Result<Rendered> {
-        let schema = self.pool.connector().schema();
-        let rendered = render(schema, batch, now);
-        rendered.map_err(|fault| fault.during("render a batch"))
-    }
-}
-
-fn render(schema: &Schema, batch: &Batch, now: Timestamp) -> Result<Rendered> {
+/// Renders a batch for a transaction, READ COMMITTED, of the store's own database. The last statement tells
+/// those who wait when the transaction commits.
+pub(super) fn render(
+    schema: &Schema,
+    fingerprint: &str,
+    batch: &Batch,
+    now: Timestamp,
+) -> Result<Rendered> {
     rules::check(batch)?;
-    let mut statements = Vec::new();
+    let mut statements = vec![here(schema, fingerprint)];
+    statements.extend(locks(schema, batch));
     for change in &batch.changes {
-        let Change::Insert(record) = change else {
-            return Err(Kind::Unsupported.into());
-        };
-        if has_history(record) {
-            return Err(Kind::Unsupported.into());
+        match change {
+            Change::Insert(record) => {
+                if has_history(record) {
+                    return Err(Kind::Unsupported.into());
+                }
+                let mut record = Record::clone(record);
+                lifecycle::publish(&mut record, false, now)?;
+                statements.extend(hold(schema, &record));
+                statements.extend(give_way(schema, &record));
+                statements.push(insert(schema, &record)?);
+            }
+            Change::Room { queue, pending_max } => {
+                statements.push(room(schema, queue, *pending_max));
+            }
+            _ => return Err(Kind::Unsupported.into()),
         }
-        let mut record = Record::clone(record);
-        lifecycle::publish(&mut record, false, now)?;
-        lock(schema, &record, &mut statements);
-        statements.extend(give_way(schema, &record));
-        statements.push(insert(schema, &record)?);
     }
-    statements.push(Statement::new(
-        schema.fill(notify::ECHO),
-        Vec::new(),
-        Some(1),
-    ));
+    if !batch.is_empty() {
+        statements.push(Statement::query(schema.fill(notify::ECHO), Vec::new()));
+    }
     Ok(Rendered::new(statements, now))
 }
 
-/// The names come first, and what holds a key is kept from being claimed: what follows is judged by it.
-fn lock(schema: &Schema, record: &Record, statements: &mut Vec<Statement>) {
-    let options = &record.options;
-    let key = options.unique.as_ref().map(|unique| unique.key.as_str());
-    let keys = key.map(names::unique_key).into_iter();
-    for number in keys.chain(options.group.as_deref().map(names::group)) {
-        statements.push(Statement::new(
-            schema.fill(names::LOCK),
-            vec![Value::Integer(Some(number))],
-            Some(1),
-        ));
+/// Whether this is the store's database. It names no table, because an unknown one would end the
+/// transaction.
+fn here(schema: &Schema, fingerprint: &str) -> Statement {
+    let sql = concat!(
+        "SELECT 1 AS here FROM (",
+        fingerprint_query!(),
+        ") AS f WHERE f.here = $2"
+    );
+    let store = fingerprint.to_owned();
+    let values = [schema.name(), fingerprint].map(|text| Value::Text(Some(text.to_owned())));
+    Statement::query(sql, values.to_vec()).or(Refusal::OtherStore { store })
+}
+
+/// The locks of the names come first, in the order in which everybody takes them: what follows is judged
+/// behind them.
+fn locks(schema: &Schema, batch: &Batch) -> Vec<Statement> {
+    let mut names = Names::default();
+    for change in &batch.changes {
+        if let Change::Room { queue, .. } = change {
+            names.queue(queue);
+        }
     }
-    if let Some(key) = key {
-        statements.push(Statement::new(
-            schema.fill(
-                "SELECT count(*) FROM (
-                     SELECT 1 FROM @.unique_key u JOIN @.task t ON t.seq = u.seq
-                     JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
-                     WHERE u.key = $1 FOR UPDATE OF r) AS holder",
-            ),
-            vec![Value::Text(Some(key.to_owned()))],
-            Some(1),
-        ));
+    for options in batch.inserts().map(|record| &record.options) {
+        if let Some(unique) = &options.unique {
+            names.unique_key(&unique.key);
+        }
+        if let Some(group) = &options.group {
+            names.group(group);
+        }
     }
+    let lock = |number| Statement::query(schema.fill(names::LOCK), vec![integer(number)]);
+    names.locks().map(lock).collect()
+}
+
+/// What holds a key is kept from being claimed: what follows is judged by it.
+fn hold(schema: &Schema, record: &Record) -> Option<Statement> {
+    let key = record.options.unique.as_ref()?.key.clone();
+    let sql = schema.fill(
+        "SELECT count(*) FROM (
+             SELECT 1 FROM @.unique_key u JOIN @.task t ON t.seq = u.seq
+             JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
+             WHERE u.key = $1 FOR UPDATE OF r) AS holder",
+    );
+    Some(Statement::query(sql, vec![Value::Text(Some(key))]))
+}
+
+/// Whether no more tasks of a queue are pending than may be.
+fn room(schema: &Schema, queue: &str, pending_max: u64) -> Statement {
+    let above = i64::try_from(pending_max.saturating_add(1)).unwrap_or(i64::MAX);
+    let sql = format!(
+        "SELECT 1 AS room FROM ({}) AS counted (pending) WHERE counted.pending < $2",
+        tasks::PENDING_COUNT
+    );
+    let queue = queue.to_owned();
+    let values = vec![Value::Text(Some(queue.clone())), integer(above)];
+    Statement::query(schema.fill(&sql), values).or(Refusal::QueueFull { queue, pending_max })
+}
+
+fn integer(number: i64) -> Value {
+    Value::Integer(Some(number))
 }
 
 /// Has the last of the group that is Ready make room, if the new task is more urgent.
@@ -91,7 +125,7 @@ fn give_way(schema: &Schema, record: &Record) -> Option<Statement> {
         Value::Integer(Some(published_at(record).as_micros())),
     ];
     let is_ready = record.state == State::Ready;
-    is_ready.then(|| Statement::new(schema.fill(GIVE_WAY), values, None))
+    is_ready.then(|| Statement::change(schema.fill(GIVE_WAY), values))
 }
 
 /// Parameters are numbered as they come.
@@ -115,7 +149,6 @@ impl Parameters {
 /// The parameters of the task itself, `$1` to `$17`.
 fn parameters(record: &Record) -> Result<Parameters> {
     let options = &record.options;
-    let integer = |number: i64| Value::Integer(Some(number));
     let text = |text: &str| Value::Text(Some(text.to_owned()));
     let unique = options.unique.as_ref().map(|unique| unique.key.clone());
     Ok(Parameters(vec![
@@ -165,11 +198,13 @@ fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
         result += GONE;
     }
     let sql = format!("WITH {} {result}", parts.join(", "));
-    let refusal = format!(
-        "task {} is there already, or its unique key is held or reserved",
-        record.id
-    );
-    Ok(Statement::new(schema.fill(&sql), parameters.0, Some(1)).or(refusal))
+    let taken = record.options.unique.as_ref();
+    let taken = taken.map(|unique| Refusal::KeyTaken {
+        task: record.id,
+        key: unique.key.clone(),
+    });
+    let refusal = taken.unwrap_or(Refusal::TaskExists(record.id));
+    Ok(Statement::query(schema.fill(&sql), parameters.0).or(refusal))
 }
 
 /// The new task would be the first of those that wait, and there are as many in its group as may run.

@@ -289,23 +289,24 @@ pub(super) fn mark(session: &mut dyn Session, key: &str) -> Result<Option<Vec<u8
     row.map(|row| column(&row, 0)).transpose()
 }
 
+/// Counts the pending tasks of a queue, up to about a limit.
+pub(super) const PENDING_COUNT: &str = concat!(
+    "SELECT coalesce(sum(n), 0)::bigint FROM (
+         (SELECT r.last - r.first + 1 AS n FROM @.ready r WHERE r.queue = $1 LIMIT $2)
+         UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 2 LIMIT $2)
+         UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 1 LIMIT $2)
+         UNION ALL (SELECT 1 FROM @.task t LEFT JOIN ",
+    claim_of_task!(),
+    "ON true
+             WHERE t.pinned IS NOT NULL AND t.queue = $1 AND t.state = 3
+                 AND c.number IS NULL LIMIT $2)) pending"
+);
+
 /// Counts the pending tasks of a queue, up to about `limit`.
 pub(super) fn pending_count(session: &mut dyn Session, queue: &str, limit: u64) -> Result<u64> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let row = session.first(
-        concat!(
-            "SELECT coalesce(sum(n), 0)::bigint FROM (
-                 (SELECT r.last - r.first + 1 AS n FROM @.ready r WHERE r.queue = $1 LIMIT $2)
-                 UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 2 LIMIT $2)
-                 UNION ALL (SELECT 1 FROM @.task t WHERE t.queue = $1 AND t.state = 1 LIMIT $2)
-                 UNION ALL (SELECT 1 FROM @.task t LEFT JOIN ",
-            claim_of_task!(),
-            "ON true
-                     WHERE t.pinned IS NOT NULL AND t.queue = $1 AND t.state = 3
-                         AND c.number IS NULL LIMIT $2)) pending"
-        ),
-        vec![queue.into(), limit.into()],
-    )?;
+    let values = vec![queue.into(), limit.into()];
+    let row = session.first(PENDING_COUNT, values)?;
     let count = row.map(|row| column::<i64>(&row, 0)).transpose()?;
     Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
 }

@@ -49,6 +49,7 @@ pub use options::Options;
 
 use crate::register::Tier;
 use crate::store::notify::{Bell, Watcher};
+use crate::store::render::Rendered;
 use crate::store::rules::{self, Performer};
 use crate::store::spent::Spent;
 use crate::store::{self, Applied, Batch, Capabilities, Kind, Store};
@@ -131,6 +132,16 @@ impl SqliteStore {
         &self.path
     }
 
+    /// Whether the file of this name, as SQLite says it, is the store's.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        // One name is one file, and SQLite has resolved it; two names may be one file too.
+        let is_same = || {
+            let files = [path, &self.path].map(register::fingerprint_of);
+            matches!(&files, [Ok(here), Ok(there)] if here == there)
+        };
+        path == self.path || is_same()
+    }
+
     /// Has those who wait in this process look at once: for who has committed tasks on a connection of
     /// their own.
     pub fn announce(&self) {
@@ -179,6 +190,11 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn as_any(&self) -> &dyn std::any::Any {
         self
+    }
+
+    fn render(&self, batch: &Batch, now: Timestamp) -> store::Result<Rendered> {
+        let rendered = render::render(self.identity.id, batch, now);
+        rendered.map_err(|fault| fault.during("render a batch"))
     }
 }
 

@@ -1,90 +1,104 @@
 //! A batch as statements for a driver that is not ours.
 
-use super::SqliteStore;
 use super::error::Result;
 use super::row::{format_number, state_number};
 use super::tasks;
 use crate::codec;
+use crate::id::StoreId;
 use crate::store::lifecycle;
-use crate::store::render::{Rendered, Statement, Value};
+use crate::store::render::{Refusal, Rendered, Statement, Value};
 use crate::store::rules;
 use crate::store::{self, Batch, Change, Kind};
 use crate::task::{OnDuplicate, Record, State};
 use crate::time::Timestamp;
 
-impl SqliteStore {
-    /// Renders a batch of new tasks as statements for a transaction of the store's own file, begun with
-    /// `BEGIN IMMEDIATE`, on whatever connection. Who has committed it calls
-    /// [`announce`](Self::announce) if it wants those who wait in this process to look at once.
-    ///
-    /// # Errors
-    /// [`Kind::Unsupported`] if the batch has anything but new tasks, or one that comes from another store
-    /// with a history. [`Kind::Invalid`] names what is wrong with a task.
-    pub fn render(&self, batch: &Batch, now: Timestamp) -> store::Result<Rendered> {
-        let rendered = render(batch, now);
-        rendered.map_err(|fault| fault.during("render a batch"))
-    }
-}
-
-fn render(batch: &Batch, now: Timestamp) -> Result<Rendered> {
+/// Renders a batch for a transaction of the store's own file, begun with `BEGIN IMMEDIATE`. Who has
+/// committed it calls [`announce`](super::SqliteStore::announce) if it wants those who wait in this process
+/// to look at once.
+pub(super) fn render(store: StoreId, batch: &Batch, now: Timestamp) -> Result<Rendered> {
     rules::check(batch)?;
-    let mut statements = Vec::new();
+    let mut statements = vec![here(store)];
     for change in &batch.changes {
-        let Change::Insert(record) = change else {
-            return Err(Kind::Unsupported.into());
-        };
-        let has_counts = record.counts != crate::task::Counts::default();
-        if tasks::has_history(record) || has_counts {
-            return Err(Kind::Unsupported.into());
+        match change {
+            Change::Insert(record) => {
+                let has_counts = record.counts != crate::task::Counts::default();
+                if tasks::has_history(record) || has_counts {
+                    return Err(Kind::Unsupported.into());
+                }
+                let mut record = Record::clone(record);
+                lifecycle::publish(&mut record, false, now)?;
+                insert(&record, now, &mut statements)?;
+            }
+            Change::Room { queue, pending_max } => statements.push(room(queue, *pending_max)),
+            _ => return Err(Kind::Unsupported.into()),
         }
-        let mut record = Record::clone(record);
-        lifecycle::publish(&mut record, false, now)?;
-        insert(&record, now, &mut statements)?;
     }
     Ok(Rendered::new(statements, now))
+}
+
+/// Whether this is the store's file, or a copy of it: the two have one name.
+fn here(store: StoreId) -> Statement {
+    let id = Value::Bytes(Some(store.to_bytes().to_vec()));
+    let store = store.to_string();
+    Statement::query(HERE, vec![id]).or(Refusal::OtherStore { store })
+}
+
+/// Whether no more tasks of a queue are pending than may be.
+fn room(queue: &str, pending_max: u64) -> Statement {
+    let above = i64::try_from(pending_max.saturating_add(1)).unwrap_or(i64::MAX);
+    let sql = format!("SELECT 1 WHERE ({}) < ?2", tasks::PENDING_COUNT);
+    let queue = queue.to_owned();
+    let values = vec![
+        Value::Text(Some(queue.clone())),
+        Value::Integer(Some(above)),
+    ];
+    Statement::query(sql, values).or(Refusal::QueueFull { queue, pending_max })
 }
 
 /// First nothing of this id may be there; then the task, or the alias of one that merges, is inserted;
 /// last one of the two must be.
 fn insert(record: &Record, now: Timestamp, statements: &mut Vec<Statement>) -> Result<()> {
     let id = || Value::Bytes(Some(record.id.to_bytes().to_vec()));
-    let unknown = Statement::new(UNKNOWN, vec![id()], Some(1));
-    statements.push(unknown.or(format!("task {} is there already", record.id)));
+    let exists = Refusal::TaskExists(record.id);
+    statements.push(Statement::query(UNKNOWN, vec![id()]).or(exists.clone()));
     let unique = record.options.unique.as_ref();
     let merges = unique.is_some_and(|unique| unique.on_duplicate == OnDuplicate::Merge);
     let key = || Value::Text(unique.map(|unique| unique.key.clone()));
     let instant = |at: Timestamp| Value::Integer(Some(at.as_micros()));
     if merges {
-        statements.push(Statement::new(MERGED, vec![id(), key()], None));
+        statements.push(Statement::change(MERGED, vec![id(), key()]));
         let parameters = vec![id(), key(), instant(now)];
-        statements.push(Statement::new(MERGED_AT_REST, parameters, None));
+        statements.push(Statement::change(MERGED_AT_REST, parameters));
     }
     statements.extend(give_way(record, now));
     let mut parameters = parameters(record)?;
     parameters.push(instant(now));
-    statements.push(Statement::new(TASK, parameters, None));
+    statements.push(Statement::change(TASK, parameters));
     if unique.is_some() {
-        statements.push(Statement::new(KEY, vec![id(), key()], None));
+        statements.push(Statement::change(KEY, vec![id(), key()]));
         if let Some(until) = lifecycle::rests_until(record) {
             let parameters = vec![id(), key(), instant(until)];
-            statements.push(Statement::new(REST, parameters, None));
+            statements.push(Statement::change(REST, parameters));
         }
     }
     for object in &record.options.about {
         let object = Value::Text(Some(object.clone()));
-        statements.push(Statement::new(OBJECT, vec![id(), object], None));
+        statements.push(Statement::change(OBJECT, vec![id(), object]));
     }
     for done in &record.options.waits_for {
         let done = Value::Bytes(Some(done.to_bytes().to_vec()));
-        statements.push(Statement::new(PREREQUISITE, vec![id(), done], None));
+        statements.push(Statement::change(PREREQUISITE, vec![id(), done]));
     }
     let known = if merges {
-        Statement::new(KNOWN_OR_AT_REST, vec![id(), key(), instant(now)], Some(1))
+        Statement::query(KNOWN_OR_AT_REST, vec![id(), key(), instant(now)])
     } else {
-        Statement::new(KNOWN, vec![id()], Some(1))
+        Statement::query(KNOWN, vec![id()])
     };
-    let refusal = format!("the unique key of task {} is held or reserved", record.id);
-    statements.push(known.or(refusal));
+    let taken = unique.map(|unique| Refusal::KeyTaken {
+        task: record.id,
+        key: unique.key.clone(),
+    });
+    statements.push(known.or(taken.unwrap_or(exists)));
     Ok(())
 }
 
@@ -100,7 +114,7 @@ fn give_way(record: &Record, now: Timestamp) -> Option<Statement> {
         Value::Text(key),
         Value::Integer(Some(now.as_micros())),
     ];
-    (record.state == State::Ready).then(|| Statement::new(GIVE_WAY, values, None))
+    (record.state == State::Ready).then(|| Statement::change(GIVE_WAY, values))
 }
 
 fn published_at(record: &Record) -> Timestamp {
@@ -132,6 +146,8 @@ fn parameters(record: &Record) -> Result<Vec<Value>> {
         integer(options.places().into()),
     ])
 }
+
+const HERE: &str = "SELECT 1 FROM votive_resource WHERE id = ?1";
 
 const UNKNOWN: &str = "\
 SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)

@@ -434,21 +434,23 @@ pub(super) fn mark(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>
     Ok(select.query_row([key], |row| row.get(0)).optional()?)
 }
 
-/// Counts the pending tasks of a queue, up to `limit`: each in the index of its state, or of those that
+/// Counts the pending tasks of a queue, up to a limit: each in the index of its state, or of those that
 /// are pinned.
+pub(super) const PENDING_COUNT: &str = "\
+SELECT count(*) FROM (
+    SELECT 1 FROM votive_task INDEXED BY votive_task_ready
+        WHERE queue = ?1 AND state = 3 AND pinned IS NULL
+    UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_scheduled
+        WHERE queue = ?1 AND state = 2 AND pinned IS NULL
+    UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_other
+        WHERE queue = ?1 AND state = 1
+    UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_pinned
+        WHERE pinned IS NOT NULL AND queue = ?1 AND state IN (2, 3)
+    LIMIT ?2)";
+
+/// Counts the pending tasks of a queue, up to `limit`.
 pub(super) fn pending_count(connection: &Connection, queue: &str, limit: u64) -> Result<u64> {
-    let mut select = connection.prepare_cached(
-        "SELECT count(*) FROM (
-             SELECT 1 FROM votive_task INDEXED BY votive_task_ready
-                 WHERE queue = ?1 AND state = 3 AND pinned IS NULL
-             UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_scheduled
-                 WHERE queue = ?1 AND state = 2 AND pinned IS NULL
-             UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_other
-                 WHERE queue = ?1 AND state = 1
-             UNION ALL SELECT 1 FROM votive_task INDEXED BY votive_task_pinned
-                 WHERE pinned IS NOT NULL AND queue = ?1 AND state IN (2, 3)
-             LIMIT ?2)",
-    )?;
+    let mut select = connection.prepare_cached(PENDING_COUNT)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Ok(select.query_row(params![queue, limit], |row| row.get(0))?)
 }

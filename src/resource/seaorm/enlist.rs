@@ -1,0 +1,104 @@
+//! *Enlisted, yours*: tasks are written in the application's own transaction.
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, TransactionTrait};
+
+use crate::queue::{EnlistAsync, EnlistError};
+use crate::store::render::{Statement, Value};
+use crate::store::{Batch, Store};
+
+/// Whether the commit waits for the disk is the connection's to say: `synchronous` on SQLite,
+/// `synchronous_commit` on Postgres.
+impl EnlistAsync for &DatabaseTransaction {
+    async fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
+        refuse_other(self, store).await?;
+        // An empty batch asks no more than whether this is the store's database.
+        let rendered = store.render(&Batch::default(), store.now()?)?;
+        for statement in &rendered.statements {
+            execute(self, statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<(), EnlistError> {
+        let rendered = store.render(&batch, store.now()?)?;
+        let savepoint = self.begin().await.map_err(EnlistError::driver)?;
+        for statement in &rendered.statements {
+            if let Err(error) = execute(&savepoint, statement).await {
+                savepoint.rollback().await.map_err(EnlistError::driver)?;
+                return Err(error);
+            }
+        }
+        savepoint.commit().await.map_err(EnlistError::driver)
+    }
+}
+
+/// Refuses a store of another kind of database, and of another SQLite file. What is attached beside the main
+/// database does not count, since a commit over several files is not atomic.
+async fn refuse_other(
+    transaction: &DatabaseTransaction,
+    store: &dyn Store,
+) -> Result<(), EnlistError> {
+    match transaction.get_database_backend() {
+        #[cfg(feature = "postgres")]
+        sea_orm::DbBackend::Postgres
+            if store.as_any().is::<crate::store::postgres::PostgresStore>() =>
+        {
+            Ok(())
+        }
+        #[cfg(feature = "sqlite")]
+        sea_orm::DbBackend::Sqlite if store.as_any().is::<crate::store::sqlite::SqliteStore>() => {
+            refuse_other_file(transaction, store).await
+        }
+        _ => {
+            let backend = store.capabilities().backend;
+            Err(EnlistError::OtherBackend { backend })
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+async fn refuse_other_file(
+    transaction: &DatabaseTransaction,
+    store: &dyn Store,
+) -> Result<(), EnlistError> {
+    let own = store.as_any().downcast_ref();
+    let Some(own): Option<&crate::store::sqlite::SqliteStore> = own else {
+        return Ok(());
+    };
+    let sql = "SELECT file FROM pragma_database_list WHERE name = 'main'";
+    let ask = sea_orm::Statement::from_string(transaction.get_database_backend(), sql);
+    let row = transaction.query_one_raw(ask).await;
+    let row = row.map_err(EnlistError::driver)?;
+    let found = row.map(|row| row.try_get_by_index::<String>(0)).transpose();
+    let found = found.map_err(EnlistError::driver)?.unwrap_or_default();
+    if own.is_at(std::path::Path::new(&found)) {
+        return Ok(());
+    }
+    Err(EnlistError::OtherDatabase {
+        found,
+        store: own.path().display().to_string(),
+    })
+}
+
+async fn execute(
+    transaction: &DatabaseTransaction,
+    statement: &Statement,
+) -> Result<(), EnlistError> {
+    let count = count(transaction, statement).await;
+    Ok(statement.judge(count.map_err(EnlistError::driver)?)?)
+}
+
+async fn count(transaction: &DatabaseTransaction, statement: &Statement) -> Result<u64, DbErr> {
+    let values = statement.parameters.iter().map(|value| match value {
+        Value::Integer(number) => sea_orm::Value::BigInt(*number),
+        Value::Text(text) => sea_orm::Value::String(text.clone()),
+        Value::Bytes(bytes) => sea_orm::Value::Bytes(bytes.clone()),
+    });
+    let backend = transaction.get_database_backend();
+    let ready = sea_orm::Statement::from_sql_and_values(backend, &statement.sql, values);
+    if statement.is_query {
+        Ok(transaction.query_all_raw(ready).await?.len() as u64)
+    } else {
+        Ok(transaction.execute_raw(ready).await?.rows_affected())
+    }
+}

@@ -8,7 +8,7 @@ use crate::failpoint;
 use crate::id::{ResourceId, TxnId};
 use crate::queue::{HandedBatch, garbage};
 use crate::register::{self, Decision, OutcomeRow};
-use crate::store::Inspect as _;
+use crate::store::{self, Inspect as _, Kind};
 use crate::store::postgres::register::{self as table, NotWritten};
 use crate::store::postgres::write_batch;
 use crate::txn::{Answer, BoxError, Retryable};
@@ -79,7 +79,8 @@ impl Session {
 
     fn prepare_commit(&mut self, prepared: &[ResourceId]) -> Result<(), BoxError> {
         for handed in std::mem::take(&mut self.handed) {
-            self.write_handed(&handed)?;
+            self.write_handed(&handed)
+                .map_err(|error| self.explain(error))?;
             self.handed.push(handed);
         }
         self.check_decider(prepared).map_err(report)
@@ -96,6 +97,20 @@ impl Session {
             pool.block(|| write_batch(&mut self.connection.session(pool.schema()), batch, now))?;
         *handed.applied.lock() = Some(written?);
         Ok(())
+    }
+
+    /// Why tasks could not be written, if that is because the transaction is over, which nobody has asked before.
+    fn explain(&mut self, error: BoxError) -> BoxError {
+        let is_read_only =
+            store::Error::among(&*error).is_some_and(|error| error.kind == Kind::ReadOnly);
+        if !(self.is_unasked && is_read_only) {
+            return error;
+        }
+        match self.check_open() {
+            Err(ended @ DatabaseError::Ended(_)) => report(ended),
+            // It may only read, or is another and has failed with what it was to write.
+            _ => error,
+        }
     }
 
     fn check_decider(&self, prepared: &[ResourceId]) -> Result<(), DatabaseError> {

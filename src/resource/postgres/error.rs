@@ -91,7 +91,7 @@ pub enum DatabaseError {
     )]
     CannotPrepare(String),
     /// The transaction is over before its time: a statement of the application's ended it. What was executed
-    /// after that was committed statement by statement.
+    /// after that was committed statement by statement, or refused by a database that is shared with a store.
     #[error("the transaction in {0} was ended by hand")]
     Ended(String),
     /// The database holds a store too, but was opened as if it did not.

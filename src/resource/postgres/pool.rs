@@ -46,6 +46,10 @@ impl Database {
 /// How many statements of the application are kept on a connection.
 const KEPT_MAX: usize = 100;
 
+/// What keeps tasks from being written one by one where a transaction was ended by hand: only one that is begun as
+/// [`Pool::begin`] does may write.
+const READ_ONLY: &str = "SET default_transaction_read_only = on";
+
 /// A connection, and what was prepared on it.
 pub(super) struct Connection {
     client: Client,
@@ -325,6 +329,9 @@ impl Pool {
         }
         if let Some(setup) = &self.options.setup {
             self.run("be set up", || setup(&mut client))?;
+        }
+        if self.options.is_shared {
+            self.run("be set up", || client.batch_execute(READ_ONLY))?;
         }
         Ok(Connection {
             client,

@@ -55,6 +55,7 @@ pub(super) struct Pool {
     connector: Arc<Connector>,
     state: Mutex<State>,
     returned: Condvar,
+    process: u32,
 }
 
 #[derive(Default)]
@@ -70,6 +71,7 @@ impl Pool {
             connector,
             state: Mutex::default(),
             returned: Condvar::new(),
+            process: std::process::id(),
         }
     }
 
@@ -124,8 +126,17 @@ impl Pool {
         })
     }
 
+    /// Refuses to go on in a fork: connections do not survive one.
+    fn here(&self) -> Result<()> {
+        if std::process::id() == self.process {
+            return Ok(());
+        }
+        Err(Kind::Forked.into())
+    }
+
     /// Takes an idle connection, or opens one; waits for one if there are too many.
     fn borrow(&self) -> Result<Borrowed<'_>> {
+        self.here()?;
         let options = self.connector.options();
         let mut state = self.state.lock();
         let full =

@@ -47,7 +47,9 @@ impl Session {
         }
         match self.not_written(&error) {
             Some(reason) => Answer::Refused(report(reason)),
-            None => self.ask(prepared, error.is_refusal(), report(error)),
+            // Whoever runs it again finds out if its incarnation went meanwhile.
+            None if error.is_definite() => Answer::Refused(report(error)),
+            None => self.ask(prepared, report(error)),
         }
     }
 
@@ -135,14 +137,9 @@ impl Session {
     }
 
     /// Finds out whether the transaction was committed, by trying to write that it was not.
-    fn ask(&mut self, prepared: &[ResourceId], is_refusal: bool, lost: BoxError) -> Answer {
+    fn ask(&mut self, prepared: &[ResourceId], lost: BoxError) -> Answer {
         let Some(register) = self.database.register() else {
-            // Nobody can be asked, but what the server refuses it rolls back.
-            return if is_refusal {
-                Answer::Refused(lost)
-            } else {
-                Answer::Unknown(lost)
-            };
+            return Answer::Unknown(lost);
         };
         let asked = register.decide(self.txn, Decision::Aborted, prepared);
         let answer = match asked.map(register::Answer::as_owner) {

@@ -8,15 +8,15 @@ use crate::failpoint;
 use crate::id::{ResourceId, TxnId};
 use crate::queue::{HandedBatch, garbage};
 use crate::register::{self, Decision, OutcomeRow};
-use crate::store::{self, Inspect as _, Kind};
 use crate::store::postgres::register::{self as table, NotWritten};
 use crate::store::postgres::write_batch;
+use crate::store::{self, Inspect as _, Kind};
 use crate::txn::{Answer, BoxError, Retryable};
 
 impl Session {
     /// Commits, with the tasks of the store in the same database and the outcome record: the decision.
     pub(super) fn decide(&mut self, prepared: &[ResourceId]) -> Answer {
-        let spent = std::mem::take(&mut *self.database.inner().spent.lock());
+        let spent = self.database.spent_for_commit();
         let answer = match self.prepare_commit(prepared) {
             Ok(()) => self.commit(prepared, &spent),
             Err(error) => Answer::Refused(error),
@@ -161,7 +161,7 @@ impl Session {
             return;
         };
         if prepared.is_empty() {
-            self.database.inner().spent.lock().push(self.txn);
+            self.database.note_spent(self.txn);
             return;
         }
         let row = OutcomeRow {

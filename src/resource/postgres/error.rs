@@ -94,6 +94,12 @@ pub enum DatabaseError {
     /// after that was committed statement by statement, or refused by a database that is shared with a store.
     #[error("the transaction in {0} was ended by hand")]
     Ended(String),
+    /// What is prepared on a connection is not there for the next transaction, which the driver and the register need.
+    #[error(
+        "{0} is reached through a pooler that hands sessions round (`pooler=transaction`): open it straight, or through \
+         one that keeps a session for each connection"
+    )]
+    Pooled(String),
     /// The database holds a store too, but was opened as if it did not.
     #[error(
         "{0} holds a store too: open it with `Database::sharing`, so that tasks travel in its commit"
@@ -181,9 +187,11 @@ impl DatabaseError {
                 RegisterErrorKind::Unreachable
             }
             Self::Tables { kind, .. } => *kind,
-            Self::Moved { .. } | Self::Replaced(_) | Self::Standby(_) | Self::NoRegister(_) => {
-                RegisterErrorKind::Unusable
-            }
+            Self::Moved { .. }
+            | Self::Replaced(_)
+            | Self::Standby(_)
+            | Self::NoRegister(_)
+            | Self::Pooled(_) => RegisterErrorKind::Unusable,
             _ => RegisterErrorKind::Failed,
         }
     }

@@ -171,3 +171,9 @@ impl fmt::Debug for Options {
             .finish_non_exhaustive()
     }
 }
+
+/// A time-out as the server takes it.
+pub(super) fn millis(timeout: Duration) -> u128 {
+    // Zero would mean no timeout at all.
+    timeout.as_millis().clamp(1, i32::MAX as u128)
+}

@@ -12,13 +12,13 @@ use postgres::{CancelToken, Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DatabaseError;
-use super::options::Options;
+use super::options::{Options, millis};
 use crate::id::{ResourceId, TxnId};
 use crate::store::postgres::error::Fault;
 use crate::store::postgres::register::{self, Identity};
 use crate::store::postgres::schema::Schema;
 use crate::store::postgres::session::{Foreign, Session, Statements};
-use crate::store::postgres::{TlsMode, blocking, tls};
+use crate::store::postgres::{Pooler, TlsMode, blocking, tls};
 
 /// What a connection is to, whatever its address says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +45,6 @@ impl Database {
 
 /// How many statements of the application are kept on a connection.
 const KEPT_MAX: usize = 100;
-
-/// What keeps tasks from being written one by one where a transaction was ended by hand: only one that is begun as
-/// [`Pool::begin`] does may write.
-const READ_ONLY: &str = "SET default_transaction_read_only = on";
 
 /// A connection, and what was prepared on it.
 pub(super) struct Connection {
@@ -195,6 +191,9 @@ impl Pool {
         options: Options,
     ) -> Result<Self, DatabaseError> {
         let place = place(&config);
+        if options.connection.pooler == Pooler::Transaction {
+            return Err(DatabaseError::Pooled(place));
+        }
         let fails = |fault: Fault| tables(&place, "read the options")(fault);
         let mut pool = Self {
             tls: tls::connector(&options.connection).map_err(fails)?,
@@ -331,7 +330,9 @@ impl Pool {
             self.run("be set up", || setup(&mut client))?;
         }
         if self.options.is_shared {
-            self.run("be set up", || client.batch_execute(READ_ONLY))?;
+            // So that tasks are not written one by one where a transaction was ended by hand.
+            let read_only = "SET default_transaction_read_only = on";
+            self.run("be set up", || client.batch_execute(read_only))?;
         }
         Ok(Connection {
             client,
@@ -496,9 +497,4 @@ fn place(config: &Config) -> String {
         .or(config.get_user())
         .unwrap_or_default();
     format!("the database `{name}` at {host}:{port}")
-}
-
-pub(super) fn millis(timeout: Duration) -> u128 {
-    // Zero would mean no timeout at all.
-    timeout.as_millis().clamp(1, i32::MAX as u128)
 }

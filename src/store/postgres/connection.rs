@@ -255,7 +255,8 @@ impl Link {
     }
 
     /// Has a call sent behind those of the next [`call`](Self::call), which does not wait for its answer: that is
-    /// taken in with those of the one after it, or never if the connection ends before.
+    /// taken in with those of the one after it, or never if the connection ends before. That one waits for it, too,
+    /// within its own time-out: the server answers in order.
     pub(super) fn call_behind(&mut self, call: Call) -> Result<()> {
         let statement = self.prepare(std::slice::from_ref(&call))?.pop().flatten();
         let (client, schema) = (Arc::clone(&self.client), Arc::clone(&self.schema));

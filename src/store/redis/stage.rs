@@ -21,7 +21,7 @@ const FORGETTABLE: Step = Step::promise(
 );
 
 /// How many records of outcomes are forgotten together, at least and at most.
-const FORGOTTEN_MIN: usize = 16;
+const FORGOTTEN_MIN: usize = 8;
 const FORGOTTEN_MAX: usize = 256;
 
 impl Stage for RedisStore {

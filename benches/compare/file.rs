@@ -13,8 +13,14 @@ use crate::limited;
 use crate::setting::{Result, Setting, preload};
 use crate::{group, signals, weight};
 
-/// How many bytes a task is by hand.
-const BYTES: usize = 100;
+/// How many bytes votive writes for a task that has a transaction to itself, and so many are written by hand.
+const ALONE: usize = 255;
+
+/// The same of one among a hundred.
+const AMONG_HUNDRED: usize = 177;
+
+/// How many bytes the end of one among a hundred is by hand.
+const END: usize = 100;
 
 const BED: Bed = Bed {
     store: "file",
@@ -31,33 +37,37 @@ const BED: Bed = Bed {
 /// What is measured.
 pub(crate) fn jobs() -> Vec<Job> {
     let mut jobs = vec![
-        BED.lone("append 100 bytes + fdatasync", |setting| {
-            appended(setting, setting.transactions, 1)
+        BED.lone("append as many bytes + fdatasync", |setting| {
+            appended(setting, setting.transactions, (1, ALONE))
         })
         .reach([Ratio(0.9)]),
         BED.producers(
-            "one writer that appends for all that wait + fdatasync",
+            "one writer that appends as many bytes for all that wait + fdatasync",
             |setting| {
                 let (mut file, count) = (create(setting)?, setting.shared);
                 setting.measure(count, || {
-                    group::commit(16, count, |members| append(&mut file, members))
+                    group::commit(16, count, |members| append(&mut file, members * ALONE))
                 })
             },
         )
         .reach([Ratio(0.8)]),
-        BED.hundreds("append 100 times 100 bytes + fdatasync", |setting| {
-            appended(setting, setting.tasks, 100)
+        BED.hundreds("append as many bytes for 100 + fdatasync", |setting| {
+            appended(setting, setting.tasks, (100, AMONG_HUNDRED))
         })
         .reach([Ratio(0.7)]),
-        BED.drain(1, HUNDREDS, |setting| appended(setting, setting.tasks, 100)),
-        BED.drain(4, HUNDREDS, |setting| appended(setting, setting.tasks, 100)),
+        BED.drain(1, HUNDREDS, |setting| {
+            appended(setting, setting.tasks, (100, END))
+        }),
+        BED.drain(4, HUNDREDS, |setting| {
+            appended(setting, setting.tasks, (100, END))
+        }),
         BED.latency("an append, and the file watched", |setting| {
             signals::file(&setting.fresh()?.join("log"), setting.timed)
         }),
     ];
     jobs.extend(BED.limited(limited::MILLION));
     jobs.extend(BED.backlogs("append 100 bytes + fdatasync", |setting| {
-        appended(setting, setting.claims(), 1)
+        appended(setting, setting.claims(), (1, END))
     }));
     jobs.push(BED.idle());
     jobs.push(
@@ -78,16 +88,16 @@ fn create(setting: &Setting) -> Result<File> {
     Ok(File::options().create(true).append(true).open(path)?)
 }
 
-fn append(file: &mut File, count: usize) -> Result<()> {
-    file.write_all(&vec![b'x'; BYTES * count])?;
+fn append(file: &mut File, bytes: usize) -> Result<()> {
+    file.write_all(&vec![b'x'; bytes])?;
     Ok(file.sync_data()?)
 }
 
-/// Appends `count` payloads to a file, and flushes after every `size`.
-fn appended(setting: &Setting, count: u64, size: usize) -> Result<Sample> {
+/// Appends so many bytes for each of `count` tasks to a file, and flushes after every `size`.
+fn appended(setting: &Setting, count: u64, (size, bytes): (u64, usize)) -> Result<Sample> {
     let mut file = create(setting)?;
     setting.measure(count, || {
-        (0..count / size as u64).try_for_each(|_| append(&mut file, size))
+        (0..count / size).try_for_each(|_| append(&mut file, bytes * usize::try_from(size)?))
     })
 }
 

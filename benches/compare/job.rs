@@ -74,6 +74,12 @@ impl Described {
 }
 
 impl Job {
+    /// The same under another name, beside another loop.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.case.name);
+        self
+    }
+
     /// What the case is to reach.
     pub(crate) fn reach(mut self, goals: impl Into<Vec<Goal>>) -> Self {
         self.case.goals = goals.into();

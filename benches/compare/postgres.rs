@@ -43,21 +43,34 @@ pub(crate) fn jobs() -> Vec<Job> {
             .reach([Ratio(0.95)]),
         BED.describe(Work::W1, "enlisted by the driver's own transaction", BOTH)
             .fresh(raw_enlisted, enlisted_by_driver),
-        BED.lone("one row in one transaction", |setting| {
-            inserts(setting, setting.transactions, 1)
+        BED.lone("one task row in one transaction", |setting| {
+            inserts(setting, Table::of_tasks(0)?, (setting.transactions, 1))
         }),
-        BED.producers("16 connections, one row in one transaction", |setting| {
-            let (table, count) = (Table::filled(0)?, setting.shared);
-            setting.measure(count, || table.insert_by(16, count))
-        }),
-        BED.hundreds("100 rows by one statement in one transaction", |setting| {
-            inserts(setting, setting.tasks, 100)
-        })
+        BED.producers(
+            "16 connections, one task row in one transaction",
+            |setting| {
+                let (table, count) = (Table::of_tasks(0)?, setting.shared);
+                setting.measure(count, || table.insert_by(16, count))
+            },
+        ),
+        BED.hundreds(
+            "100 task rows by one statement in one transaction",
+            |setting| inserts(setting, Table::of_tasks(0)?, (setting.tasks, 100)),
+        )
         .reach([Ratio(0.8)]),
+        BED.hundreds(
+            "100 narrow rows by one statement in one transaction",
+            |setting| inserts(setting, Table::narrow(0)?, (setting.tasks, 100)),
+        )
+        .named("100 per transaction, beside narrow rows"),
         BED.drain(1, DRAINED, |setting| drain(setting, 1))
             .reach([Ratio(0.7)]),
         BED.drain(4, DRAINED, |setting| drain(setting, 4))
             .reach([Ratio(0.7)]),
+        BED.drain(4, "the same of narrow rows", |setting| {
+            drain_of(setting, Table::narrow(setting.tasks)?, 4)
+        })
+        .named("4 workers, beside narrow rows"),
         BED.describe(Work::W3, "100 per claim, without a consumer", DRAINED)
             .fresh(|setting| drain(setting, 1), drain_by_hundreds)
             .reach([Ratio(0.7)]),
@@ -70,7 +83,7 @@ pub(crate) fn jobs() -> Vec<Job> {
     jobs.extend(BED.limited(limited::HUNDRED_THOUSAND));
     jobs.extend(
         BED.backlogs("DELETE … SKIP LOCKED of one, one commit", |setting| {
-            let (mut table, count) = (Table::filled(setting.backlogs.0)?, setting.claims());
+            let (mut table, count) = (Table::of_tasks(setting.backlogs.0)?, setting.claims());
             setting.measure(count, || table.drain(count, 1))
         }),
     );
@@ -168,13 +181,16 @@ fn enlisted_by_driver(setting: &Setting) -> Result<Sample> {
     })
 }
 
-fn inserts(setting: &Setting, count: u64, size: u64) -> Result<Sample> {
-    let mut table = Table::filled(0)?;
+fn inserts(setting: &Setting, mut table: Table, (count, size): (u64, u64)) -> Result<Sample> {
     setting.measure(count, || table.insert(count, size))
 }
 
 fn drain(setting: &Setting, workers: u64) -> Result<Sample> {
-    let (table, count) = (Table::filled(setting.tasks)?, setting.tasks);
+    drain_of(setting, Table::of_tasks(setting.tasks)?, workers)
+}
+
+fn drain_of(setting: &Setting, table: Table, workers: u64) -> Result<Sample> {
+    let count = setting.tasks;
     setting.measure(count, || table.drain_by(workers, count))
 }
 
@@ -186,7 +202,7 @@ fn drain_by_hundreds(setting: &Setting) -> Result<Sample> {
 
 fn raw_drain_with_rows(setting: &Setting) -> Result<Sample> {
     let count = setting.transactions;
-    let table = Table::filled(count)?;
+    let table = Table::of_tasks(count)?;
     setting.measure(count, || table.drain_with_rows_by(4, count))
 }
 
@@ -204,7 +220,7 @@ fn drain_with_rows(setting: &Setting) -> Result<Sample> {
 }
 
 fn raw_weigh(setting: &Setting) -> Result<Sample> {
-    let bytes = Table::filled(setting.weighed)?.bytes()?;
+    let bytes = Table::narrow(setting.weighed)?.bytes()?;
     Ok(weight::each(bytes, setting.weighed))
 }
 

@@ -49,7 +49,11 @@ enum Share {
 /// How one try in one transaction ended.
 enum Tried {
     Over(Ending),
-    Conflict(BoxError),
+    Conflict {
+        error: BoxError,
+        /// Whether it was undone cleanly, so that it can be run again at once.
+        clean: bool,
+    },
 }
 
 impl Tried {
@@ -235,9 +239,9 @@ impl<'c> Runner<'c> {
 
     fn run(&mut self) -> Ending {
         loop {
-            let error = match self.try_once() {
+            let (error, clean) = match self.try_once() {
                 Tried::Over(ending) => return ending,
-                Tried::Conflict(error) => error,
+                Tried::Conflict { error, clean } => (error, clean),
             };
             self.attempt.conflict_count = self.attempt.conflict_count.saturating_add(1);
             self.core.counters.count(|stats| stats.conflicts += 1);
@@ -255,6 +259,9 @@ impl<'c> Runner<'c> {
                 let mut failure = vec![format!("more than {max} conflicts")];
                 failure.extend(chain(&*error));
                 return Ending::Settle(End::failed(failure));
+            }
+            if !clean {
+                return Ending::Settle(End::Released(Some(REST)));
             }
             if self.core.backlog.closes_within(self.pause()) {
                 return Ending::Settle(End::Released(None));
@@ -367,11 +374,10 @@ impl<'c> Runner<'c> {
     fn failed(txn: Transaction, error: BoxError) -> Tried {
         let conflict = txn.is_retryable(&*error);
         let clean = abort(txn);
-        match (conflict, clean) {
-            (true, true) => Tried::Conflict(error),
-            (true, false) => Tried::settle(End::Released(Some(REST))),
-            (false, _) => Tried::settle(End::failed(chain(&*error))),
+        if conflict {
+            return Tried::Conflict { error, clean };
         }
+        Tried::settle(End::failed(chain(&*error)))
     }
 
     /// Commits a run whose handler succeeded, together with the task's completion — or leaves that to
@@ -416,10 +422,10 @@ impl<'c> Runner<'c> {
                 retryable: true,
                 also,
                 ..
-            } if also.is_empty() => Tried::Conflict(error.into()),
-            CommitError::Refused {
-                retryable: true, ..
-            } => Tried::settle(End::Released(Some(REST))),
+            } => Tried::Conflict {
+                clean: also.is_empty(),
+                error: error.into(),
+            },
             _ => Tried::settle(End::failed(chain(&error))),
         }
     }

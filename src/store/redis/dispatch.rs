@@ -12,7 +12,6 @@ use crate::id::{Incarnation, TaskId, Token};
 use crate::store::{
     self, Arrival, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence,
 };
-use crate::task::Record;
 use crate::time::Timestamp;
 
 const CLAIM: Step = Step::repeatable("redis.claim.before_commit", "redis.claim.after_commit");
@@ -180,7 +179,7 @@ impl Given {
         for (place, (task, body)) in self.tasks.iter().zip(&self.bodies).enumerate() {
             match kept::claimed(task, body) {
                 Ok(record) => claims.push(Claim {
-                    arrival: self.arrival(place, &record, now),
+                    arrival: Arrival::at_claim(&record.options, self.is_reclaimed(place), now),
                     record,
                     token: nth(first, place),
                 }),
@@ -196,11 +195,7 @@ impl Given {
         }
     }
 
-    fn arrival(&self, place: usize, record: &Record, now: Timestamp) -> Arrival {
-        match record.options.expires_at {
-            Some(at) if at <= now => Arrival::Expired,
-            _ if self.reclaimed.contains(&(place + 1)) => Arrival::Reclaimed,
-            _ => Arrival::Fresh,
-        }
+    fn is_reclaimed(&self, place: usize) -> bool {
+        self.reclaimed.contains(&(place + 1))
     }
 }

@@ -237,16 +237,10 @@ fn take(
         now.as_micros(),
         record.counts.reclaims,
     ])?;
-    let expired = record.options.expires_at.is_some_and(|at| at <= now);
-    let arrival = match (expired, reclaimed) {
-        (true, _) => Arrival::Expired,
-        (false, true) => Arrival::Reclaimed,
-        (false, false) => Arrival::Fresh,
-    };
     Ok(Claim {
+        arrival: Arrival::at_claim(&record.options, reclaimed, now),
         record: row.record,
         token,
-        arrival,
     })
 }
 

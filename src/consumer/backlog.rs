@@ -2,14 +2,14 @@
 //! has more tasks running than its limit, and none is started once the backlog is closed.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::attendance::Held;
 use super::timer::{instant, within};
 use crate::id::Token;
-use crate::store::{Claim, ClaimKey};
+use crate::store::ClaimKey;
 
 /// How much work is claimed ahead of the running tasks, in time: enough to cover a claim, and too
 /// little to keep work from other consumers.
@@ -43,7 +43,7 @@ struct Lane {
 }
 
 struct Waiting {
-    claim: Arc<Claim>,
+    claim: Held,
     since: Instant,
 }
 
@@ -85,7 +85,7 @@ impl Backlog {
 
     /// Lets claimed tasks be started. Returns those that came too late, because it is closed.
     #[must_use]
-    pub(super) fn put(&self, lane: LaneNumber, claims: Vec<Arc<Claim>>) -> Vec<Arc<Claim>> {
+    pub(super) fn put(&self, lane: LaneNumber, claims: Vec<Held>) -> Vec<Held> {
         let mut state = self.state.lock();
         let closed = state.closed;
         let Some(lane) = state.lanes.get_mut(lane).filter(|_| !closed) else {
@@ -109,7 +109,7 @@ impl Backlog {
     }
 
     /// Waits for a task that may be started, and counts it as running; `None` once it is closed.
-    pub(super) fn take(&self) -> Option<(LaneNumber, Arc<Claim>)> {
+    pub(super) fn take(&self) -> Option<(LaneNumber, Held)> {
         let mut state = self.state.lock();
         loop {
             if state.closed {
@@ -139,7 +139,7 @@ impl Backlog {
 
     /// Takes back what has waited for so long: its lane is held up by a long task, and other consumers
     /// may have room.
-    pub(super) fn take_stale(&self, wait: Duration) -> Vec<Arc<Claim>> {
+    pub(super) fn take_stale(&self, wait: Duration) -> Vec<Held> {
         let mut state = self.state.lock();
         let mut held_up = Vec::new();
         for lane in &mut state.lanes {
@@ -156,7 +156,7 @@ impl Backlog {
     }
 
     /// Takes back what waits in a lane, of which nothing is to be started for now.
-    pub(super) fn take_waiting(&self, lane: LaneNumber) -> Vec<Arc<Claim>> {
+    pub(super) fn take_waiting(&self, lane: LaneNumber) -> Vec<Held> {
         let mut state = self.state.lock();
         let waiting = state.lanes.get_mut(lane).into_iter();
         let waiting = waiting.flat_map(|lane| lane.waiting.drain(..));
@@ -179,7 +179,7 @@ impl Backlog {
     }
 
     /// Lets no task be started any more, and returns those that wait.
-    pub(super) fn close(&self) -> Vec<Arc<Claim>> {
+    pub(super) fn close(&self) -> Vec<Held> {
         let mut state = self.state.lock();
         state.closed = true;
         let lanes = state.lanes.iter_mut();
@@ -220,7 +220,7 @@ impl Backlog {
 }
 
 impl State {
-    fn start(&mut self) -> Option<(LaneNumber, Arc<Claim>)> {
+    fn start(&mut self) -> Option<(LaneNumber, Held)> {
         let count = self.lanes.len();
         let order = (0..count).map(|step| (self.turn + step) % count);
         for number in order {
@@ -242,7 +242,7 @@ impl State {
 }
 
 impl Lane {
-    fn start(&mut self) -> Option<Arc<Claim>> {
+    fn start(&mut self) -> Option<Held> {
         if self.running >= self.limit {
             return None;
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
 
-use super::attendance::Attendance;
+use super::attendance::{Attendance, Held};
 use super::backlog::Backlog;
 use super::builder::Settings;
 use super::hooks::Hooks;
@@ -23,7 +23,7 @@ use crate::id::{ConsumerId, TaskId};
 #[cfg(feature = "periodic")]
 use crate::queue::Entry;
 use crate::queue::Queue;
-use crate::store::{Claim, Store};
+use crate::store::Store;
 use crate::task::Record;
 use crate::txn::TransactionManager;
 
@@ -87,7 +87,9 @@ impl Core {
 
     /// Whether each role has the threads that it needs.
     pub(super) fn is_alive(&self) -> bool {
-        let once = [Role::Settler, Role::Watch, Role::Upkeep];
+        let mut once = vec![Role::Settler, Role::Watch, Role::Upkeep];
+        #[cfg(feature = "periodic")]
+        once.extend((!self.timetable.is_empty()).then_some(Role::Timetable));
         let fetchers = self.roll.count(Role::Fetcher) == self.queues.len();
         let workers = self.roll.count(Role::Worker) > 0;
         fetchers && workers && once.iter().all(|role| self.roll.count(*role) > 0)
@@ -131,7 +133,7 @@ impl Core {
     }
 
     /// Has a claim settled.
-    pub(super) fn settle(&self, claim: Arc<Claim>, mut end: End, conflicts: u32) {
+    pub(super) fn settle(&self, claim: Held, mut end: End, conflicts: u32) {
         if let End::Failed(mishap) = &mut end {
             mishap.chunk_size = self.registry.chunk_size(&claim.record.kind);
         }
@@ -139,14 +141,14 @@ impl Core {
     }
 
     /// Has a claim given back that was not run.
-    pub(super) fn release(&self, claim: Arc<Claim>) {
+    pub(super) fn release(&self, claim: Held) {
         let conflicts = claim.record.counts.conflicts;
         self.settle(claim, End::Released(None), conflicts);
     }
 
     /// Has a claim given back whose commit may have settled it: once it is known what came of that,
     /// the store either accepts this, or says that the claim has ended.
-    pub(super) fn settle_in_doubt(&self, claim: Arc<Claim>, conflicts: u32) {
+    pub(super) fn settle_in_doubt(&self, claim: Held, conflicts: u32) {
         self.counters.count(|stats| stats.undecided += 1);
         self.settler.submit_later(claim, conflicts);
     }

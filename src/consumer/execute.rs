@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::attendance::Held;
 use super::backlog::LaneNumber;
 use super::core::Core;
 use super::hooks::{Event, said};
@@ -48,7 +49,11 @@ enum Share {
 /// How one try in one transaction ended.
 enum Tried {
     Over(Ending),
-    Conflict(BoxError),
+    Conflict {
+        error: BoxError,
+        /// Whether it was undone cleanly, so that it can be run again at once.
+        clean: bool,
+    },
 }
 
 impl Tried {
@@ -86,23 +91,23 @@ struct Hold<'c> {
     core: &'c Core,
     lane: LaneNumber,
     queue: &'c Queue,
+    /// `None` while the watch has it, and may give the worker up.
+    held: Cell<Option<Held>>,
     claim: Arc<Claim>,
     since: Instant,
-    /// Whether the watch knows of it, and may give the worker up.
-    watched: Cell<bool>,
     /// Whether the run came to its end.
     over: Cell<bool>,
 }
 
 impl<'c> Hold<'c> {
-    fn new(core: &'c Core, lane: LaneNumber, queue: &'c Queue, claim: Arc<Claim>) -> Self {
+    fn new(core: &'c Core, lane: LaneNumber, queue: &'c Queue, held: Held) -> Self {
         Self {
             core,
             lane,
             queue,
-            claim,
+            claim: held.shared(),
+            held: Cell::new(Some(held)),
             since: instant(),
-            watched: Cell::new(false),
             over: Cell::new(false),
         }
     }
@@ -113,6 +118,19 @@ impl<'c> Hold<'c> {
         self.over.set(true);
         present
     }
+
+    /// Has the watch look after the claim from now on.
+    fn watch(&self, timeout: Option<Duration>) {
+        if let Some(held) = self.held.take() {
+            self.core.watch.enter(held, self.lane, timeout);
+        }
+    }
+
+    /// Takes the claim back; `None` if this worker was given up meanwhile.
+    fn take_back(&self) -> Option<Held> {
+        let watch = &self.core.watch;
+        self.held.take().or_else(|| watch.leave(self.claim.token))
+    }
 }
 
 impl Drop for Hold<'_> {
@@ -121,43 +139,44 @@ impl Drop for Hold<'_> {
             return;
         }
         let core = self.core;
-        if self.watched.get() && !core.watch.leave(self.claim.token) {
+        let Some(held) = self.take_back() else {
             // The watch has taken the thread off the roll, and its end is about to do so again.
             return core.roll.enter(Role::Worker);
-        }
+        };
         let (task, conflicts) = (self.claim.record.id, self.claim.record.counts.conflicts);
         tracing::error!(consumer = %core.id, %task, "a worker died of a panic");
         let failure = vec!["its worker died of a panic".to_owned()];
         core.counters.count(|stats| stats.panics += 1);
-        core.settle(Arc::clone(&self.claim), End::failed(failure), conflicts);
+        core.settle(held, End::failed(failure), conflicts);
         core.backlog.end(self.lane, self.since.elapsed());
     }
 }
 
 /// Runs one claim on the caller's thread, which nobody watches.
-pub(super) fn run_here(core: &Core, queue: &Queue, claim: Arc<Claim>) {
-    Hold::new(core, LaneNumber::default(), queue, claim).run();
+pub(super) fn run_here(core: &Core, queue: &Queue, held: Held) {
+    Hold::new(core, LaneNumber::default(), queue, held).run();
 }
 
 /// Runs one claim to its end; returns whether this worker was not given up meanwhile.
 fn run_claim(hold: &Hold<'_>) -> bool {
-    let (core, lane, claim) = (hold.core, hold.lane, Arc::clone(&hold.claim));
-    let mut runner = match Runner::new(core, hold.queue, Arc::clone(&claim)) {
+    let core = hold.core;
+    let mut runner = match Runner::new(core, hold.queue, Arc::clone(&hold.claim)) {
         Ok(runner) => runner,
         Err(end) => {
-            let conflicts = claim.record.counts.conflicts;
-            core.settle(claim, end, conflicts);
+            if let Some(claim) = hold.take_back() {
+                let conflicts = claim.record.counts.conflicts;
+                core.settle(claim, end, conflicts);
+            }
             return true;
         }
     };
-    core.watch.enter(Arc::clone(&claim), lane, runner.timeout);
-    hold.watched.set(true);
+    hold.watch(runner.timeout);
     let ending = catch_unwind(AssertUnwindSafe(|| runner.run()));
     let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::failed(vec![said(&*panic)])));
-    let present = core.watch.leave(claim.token);
-    hold.watched.set(false);
+    let Some(claim) = hold.take_back() else {
+        return false;
+    };
     match ending {
-        _ if !present => {}
         Ending::Committed(Share::Whole) => {
             core.counters.count(|stats| stats.done += 1);
             let record = &claim.record;
@@ -171,7 +190,7 @@ fn run_claim(hold: &Hold<'_>) -> bool {
         Ending::Undecided => core.settle_in_doubt(claim, runner.attempt.conflict_count),
         Ending::Lost => core.lost(claim.record.id),
     }
-    present
+    true
 }
 
 /// Runs one claim, in as many transactions as its conflicts make it take.
@@ -220,9 +239,9 @@ impl<'c> Runner<'c> {
 
     fn run(&mut self) -> Ending {
         loop {
-            let error = match self.try_once() {
+            let (error, clean) = match self.try_once() {
                 Tried::Over(ending) => return ending,
-                Tried::Conflict(error) => error,
+                Tried::Conflict { error, clean } => (error, clean),
             };
             self.attempt.conflict_count = self.attempt.conflict_count.saturating_add(1);
             self.core.counters.count(|stats| stats.conflicts += 1);
@@ -240,6 +259,9 @@ impl<'c> Runner<'c> {
                 let mut failure = vec![format!("more than {max} conflicts")];
                 failure.extend(chain(&*error));
                 return Ending::Settle(End::failed(failure));
+            }
+            if !clean {
+                return Ending::Settle(End::Released(Some(REST)));
             }
             if self.core.backlog.closes_within(self.pause()) {
                 return Ending::Settle(End::Released(None));
@@ -352,11 +374,10 @@ impl<'c> Runner<'c> {
     fn failed(txn: Transaction, error: BoxError) -> Tried {
         let conflict = txn.is_retryable(&*error);
         let clean = abort(txn);
-        match (conflict, clean) {
-            (true, true) => Tried::Conflict(error),
-            (true, false) => Tried::settle(End::Released(Some(REST))),
-            (false, _) => Tried::settle(End::failed(chain(&*error))),
+        if conflict {
+            return Tried::Conflict { error, clean };
         }
+        Tried::settle(End::failed(chain(&*error)))
     }
 
     /// Commits a run whose handler succeeded, together with the task's completion — or leaves that to
@@ -401,10 +422,10 @@ impl<'c> Runner<'c> {
                 retryable: true,
                 also,
                 ..
-            } if also.is_empty() => Tried::Conflict(error.into()),
-            CommitError::Refused {
-                retryable: true, ..
-            } => Tried::settle(End::Released(Some(REST))),
+            } => Tried::Conflict {
+                clean: also.is_empty(),
+                error: error.into(),
+            },
             _ => Tried::settle(End::failed(chain(&error))),
         }
     }

@@ -1,21 +1,20 @@
 //! The fetchers, one for each queue: claim what the lane has room for, and listen when the queue is
 //! drained or paused. Room is refilled when a task ends, never on a timer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::attendance::Held;
 use super::backlog::LaneNumber;
 use super::core::Core;
 use super::hooks::Event;
-use super::liveness;
 use super::rules::Rules;
 use super::timer::Backoff;
 use crate::id::ConsumerId;
 use crate::queue::{Allowed, Queue};
-use crate::store::{Arrival, Claim, ClaimRequest, Interest, Result, Want};
+use crate::store::{Arrival, ClaimRequest, Interest, Result, Want};
 
-/// The longest wait for a queue that is held up until its settings are read again unasked: a change right before
-/// the wait began wakes nobody.
+/// The longest wait for a change of settings by which a queue is held up. Then they are read again: a change that came right
+/// before the wait began has woken nobody.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Fetches for a lane until the backlog is closed.
@@ -86,8 +85,8 @@ pub(super) fn allowed(rules: &mut Rules, count: usize) -> Result<Allowed> {
 pub(super) fn take_starts(
     core: &Core,
     rules: &mut Rules,
-    mut claims: Vec<Claim>,
-) -> Result<Vec<Claim>> {
+    mut claims: Vec<Held>,
+) -> Result<Vec<Held>> {
     let (Some(rate), false) = (rules.last().rate, claims.is_empty()) else {
         return Ok(claims);
     };
@@ -96,19 +95,19 @@ pub(super) fn take_starts(
     let started = taken.as_ref().map_or(0, |taken| *taken as usize);
     let surplus = claims.split_off(started.min(claims.len()));
     for claim in surplus {
-        core.release(Arc::new(claim));
+        core.release(claim);
     }
     taken.map(|_| claims)
 }
 
 /// Claims what is wanted.
-pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Claim>> {
-    liveness::let_depart(core);
-    let Some(presence) = core.attendance.present() else {
+pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Held>> {
+    core.attendance.dismiss();
+    let Some(tenure) = core.attendance.present() else {
         return Ok(Vec::new());
     };
     let consumer = ConsumerId {
-        incarnation: presence.incarnation(),
+        incarnation: tenure.incarnation(),
         name: core.id.name.clone(),
     };
     let request = ClaimRequest {
@@ -119,10 +118,11 @@ pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Claim>> {
     let claimed = core.store.claim(&request, core.store.now()?);
     if claimed.as_ref().is_err_and(|error| !error.is_definite()) {
         let (store, lease) = (&*core.store, core.settings.lease);
-        core.attendance.renew(&presence, store, lease)?;
+        core.attendance.renew(tenure.incarnation(), store, lease)?;
     }
-    let claims = claimed?;
-    let taken_over = |claim: &&Claim| claim.arrival == Arrival::Reclaimed;
+    let claims = claimed?.into_iter();
+    let claims: Vec<_> = claims.map(|claim| Held::new(claim, &tenure)).collect();
+    let taken_over = |claim: &&Held| claim.arrival == Arrival::Reclaimed;
     let (all, reclaimed) = (claims.len(), claims.iter().filter(taken_over).count());
     core.counters.count(|stats| {
         stats.claimed += all as u64;
@@ -135,11 +135,8 @@ pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Claim>> {
     Ok(claims)
 }
 
-fn keep(core: &Core, lane: LaneNumber, claims: Vec<Claim>) {
-    for claim in core
-        .backlog
-        .put(lane, claims.into_iter().map(Arc::new).collect())
-    {
+fn keep(core: &Core, lane: LaneNumber, claims: Vec<Held>) {
+    for claim in core.backlog.put(lane, claims) {
         core.release(claim);
     }
 }

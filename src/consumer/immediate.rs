@@ -12,6 +12,7 @@ use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
 
+use super::attendance::Held;
 use super::core::Core;
 use super::rules::Rules;
 use super::stats::Stats;
@@ -161,7 +162,7 @@ impl Desk {
     }
 
     /// Claims one task of a queue, if it is not paused and one may start.
-    fn claim(&self, queue: &Queue) -> store::Result<Vec<Claim>> {
+    fn claim(&self, queue: &Queue) -> store::Result<Vec<Held>> {
         let mut rules = Rules::new(queue.clone());
         if rules.present()?.paused.is_some() {
             return Ok(Vec::new());
@@ -192,8 +193,8 @@ impl Desk {
         Ok(ready.map(|queue| queue.queue).filter(served).collect())
     }
 
-    fn run(&self, queue: &Queue, claim: Claim) {
-        execute::run_here(&self.core, queue, Arc::new(claim));
+    fn run(&self, queue: &Queue, claim: Held) {
+        execute::run_here(&self.core, queue, claim);
         for (claim, end) in settle::settle_due(&self.core) {
             if let Some(chain) = self.fault(&claim, end) {
                 let failed = Failed {

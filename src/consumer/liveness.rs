@@ -17,7 +17,7 @@ pub(super) fn run(core: &Arc<Core>) {
         if let Err(error) = extend(core) {
             core.store_failed("extend leases", &error);
         }
-        let_depart(core);
+        core.attendance.dismiss();
         if instant() >= recover_at {
             recover(core);
             recover_at = within(core.settings.recover_interval);
@@ -27,11 +27,6 @@ pub(super) fn run(core: &Arc<Core>) {
             return;
         }
     }
-}
-
-/// Lets the incarnations depart under which claims were lost.
-pub(super) fn let_depart(core: &Core) {
-    core.attendance.dismiss(|| claims(core));
 }
 
 /// Prolongs the claims, and lets go of those that were lost.
@@ -51,8 +46,8 @@ fn extend(core: &Core) -> Result<()> {
     Ok(())
 }
 
-/// Returns the claims, one for a task. A claim goes from the backlog to the watch to the settler, so
-/// none is overlooked in this order; of two for the same task the first is the newer.
+/// Returns the claims, one for a task. A claim goes from the backlog to the watch to the settler; one that changes hands
+/// just now may be overlooked, which the next round makes up for. Of two for the same task the first is the newer.
 fn claims(core: &Core) -> Vec<ClaimKey> {
     let mut keys = BTreeMap::new();
     for part in [core.backlog.keys(), core.watch.keys(), core.settler.keys()] {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::attendance::Held;
 use super::core::Core;
 use super::hooks::Event;
 use super::stats::Stats;
@@ -46,7 +47,7 @@ struct State {
 }
 
 struct Job {
-    claim: Arc<Claim>,
+    claim: Held,
     end: End,
     conflicts: u32,
     /// A settlement in doubt was in the way when it was last tried.
@@ -55,7 +56,7 @@ struct Job {
 }
 
 impl Job {
-    fn new(claim: Arc<Claim>, end: End, conflicts: u32) -> Self {
+    fn new(claim: Held, end: End, conflicts: u32) -> Self {
         Self {
             claim,
             end,
@@ -76,14 +77,14 @@ impl Settler {
     }
 
     /// Sees to it that a claim is settled.
-    pub(super) fn submit(&self, claim: Arc<Claim>, end: End, conflicts: u32) {
+    pub(super) fn submit(&self, claim: Held, end: End, conflicts: u32) {
         let job = Job::new(claim, end, conflicts);
         self.state.lock().ready.push_back(job);
         self.came.notify_one();
     }
 
     /// Sees to it that a claim is given back, after a while.
-    pub(super) fn submit_later(&self, claim: Arc<Claim>, conflicts: u32) {
+    pub(super) fn submit_later(&self, claim: Held, conflicts: u32) {
         let job = Job::new(claim, End::Released(None), conflicts);
         let at = within(IN_DOUBT_DELAY);
         self.state.lock().later.push((at, job));
@@ -211,7 +212,7 @@ pub(super) fn settle_due(core: &Core) -> Vec<(Arc<Claim>, End)> {
         if jobs.is_empty() {
             return ended;
         }
-        let how = |job: &Job| (Arc::clone(&job.claim), job.end.clone());
+        let how = |job: &Job| (job.claim.shared(), job.end.clone());
         ended.extend(jobs.iter().map(how));
         settle(core, jobs);
         core.settler.settled();

@@ -66,7 +66,7 @@ impl Builder {
 /// Where the consumer is with an entry.
 struct Place<'e> {
     entry: &'e Entry,
-    /// Nothing has been found out yet.
+    /// Nothing has been done about it yet: its schedule may replace that of who ran before.
     new: bool,
     next: Next,
     looked_at: Timestamp,
@@ -88,7 +88,7 @@ impl<'e> Place<'e> {
         match self.next {
             _ if now < self.looked_at => Duration::ZERO,
             Next::AtOnce => Duration::ZERO,
-            Next::At(Some(at)) => at.min(look).since(now),
+            Next::At(Some(at)) | Next::Outrun(at) => at.min(look).since(now),
             Next::At(None) | Next::StoodDown => look.since(now),
         }
     }
@@ -102,10 +102,15 @@ impl<'e> Place<'e> {
                 "somebody who started later has another schedule for this entry, which is left to them"
             );
         }
-        self.new = false;
+        self.follow(next, now);
+        Ok(())
+    }
+
+    /// Goes by what a look at `now` has found.
+    fn follow(&mut self, next: Next, now: Timestamp) {
+        self.new &= matches!(next, Next::Outrun(_));
         self.next = next;
         self.looked_at = now;
-        Ok(())
     }
 }
 
@@ -146,4 +151,35 @@ fn round(core: &Core, places: &mut [Place<'_>]) -> Result<Duration> {
         wait = wait.min(place.rests(now));
     }
     failed.map(|()| wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::schedule::Schedule;
+    use crate::store::Store;
+    use crate::store::memory::MemoryStore;
+    use crate::task::{Format, Payload};
+
+    const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+    #[test]
+    fn who_was_outrun_is_as_new_as_before_and_looks_again() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let payload = Payload {
+            format: Format::Bytes,
+            version: 0,
+            bytes: [].into(),
+        };
+        let schedule = Schedule::every(Duration::from_secs(60)).unwrap();
+        let entry = Periodic::from_payload("sweep", schedule, "sweep", payload);
+        let entry = Entry::new(entry, &store).unwrap();
+        let mut place = Place::new(&entry);
+        place.follow(Next::Outrun(NOW), NOW);
+        assert!(place.new && place.rests(NOW).is_zero());
+        place.follow(Next::At(None), NOW);
+        assert!(!place.new);
+    }
 }

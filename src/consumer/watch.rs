@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::attendance::Held;
 use super::backlog::LaneNumber;
 use super::core::Core;
 use super::roll::Role;
 use super::timer::{instant, later, within};
 use super::verdict::{End, Mishap};
 use crate::id::Token;
-use crate::store::{Claim, ClaimKey};
+use crate::store::ClaimKey;
 use crate::txn::Cancellation;
 
 /// At least this often the watch looks whether workers are missing and prefetched tasks are stuck.
@@ -48,7 +49,7 @@ struct State {
 }
 
 struct Run {
-    claim: Arc<Claim>,
+    claim: Held,
     lane: LaneNumber,
     since: Instant,
     timeout: Option<Duration>,
@@ -97,7 +98,7 @@ impl Watch {
     }
 
     /// Begins to watch a run.
-    pub(super) fn enter(&self, claim: Arc<Claim>, lane: LaneNumber, timeout: Option<Duration>) {
+    pub(super) fn enter(&self, claim: Held, lane: LaneNumber, timeout: Option<Duration>) {
         let run = Run {
             lane,
             since: instant(),
@@ -137,9 +138,10 @@ impl Watch {
         run.stop.map(|(reason, _)| reason)
     }
 
-    /// Ends the watch over a run; returns whether its worker still is who settles it.
-    pub(super) fn leave(&self, run: Token) -> bool {
-        self.state.lock().runs.remove(&run).is_some()
+    /// Ends the watch over a run; returns its claim, unless its worker is no more who settles it.
+    pub(super) fn leave(&self, run: Token) -> Option<Held> {
+        let run = self.state.lock().runs.remove(&run);
+        run.map(|run| run.claim)
     }
 
     /// Tells every run to stop, because the consumer does.
@@ -234,7 +236,7 @@ pub(super) fn run(core: &Arc<Core>) {
         core.counters
             .count(|stats| stats.timeouts += findings.timed_out);
         for (reason, run) in findings.given_up {
-            give_up(core, reason, &run);
+            give_up(core, reason, run);
         }
         for claim in core.backlog.take_stale(ROUND) {
             core.release(claim);
@@ -245,8 +247,8 @@ pub(super) fn run(core: &Arc<Core>) {
 
 /// Settles a run in place of its worker, which does not stop, and lets the worker go: if it ever comes
 /// back, its transaction is aborted, and it ends.
-fn give_up(core: &Core, reason: Reason, run: &Run) {
-    let claim = &run.claim;
+fn give_up(core: &Core, reason: Reason, run: Run) {
+    let (claim, lane, took) = (run.claim, run.lane, run.since.elapsed());
     tracing::error!(
         consumer = %core.id, task = %claim.record.id, kind = &*claim.record.kind, ?reason,
         "a handler did not stop when told to; its thread is left behind"
@@ -254,13 +256,13 @@ fn give_up(core: &Core, reason: Reason, run: &Run) {
     core.counters.count(|stats| stats.abandoned += 1);
     match ending(reason, None) {
         Some(end) => {
-            let end = end.lasting(run.since.elapsed());
-            core.settle(Arc::clone(claim), end, claim.record.counts.conflicts);
+            let conflicts = claim.record.counts.conflicts;
+            core.settle(claim, end.lasting(took), conflicts);
         }
         None => core.lost(claim.record.id),
     }
     core.roll.leave(Role::Worker);
-    core.backlog.end(run.lane, run.since.elapsed());
+    core.backlog.end(lane, took);
 }
 
 /// Returns how a claim ends whose run was stopped; `None` if it is another's to end. `error` is what

@@ -285,8 +285,8 @@ impl Queue {
             expect: found,
             value,
         };
-        apply(&self.store, manager, &Batch::new(vec![mark]))?;
         let now = self.store.now()?;
+        apply(&self.store, manager, &Batch::new(vec![mark]))?;
         self.known.set(&self.name, now, settings.clone());
         Ok(settings)
     }

@@ -83,6 +83,12 @@ impl<B: Backend> Fault<B> {
         }
     }
 
+    /// Whether something that is kept cannot be read, so that to try again does not help.
+    #[cfg(any(feature = "sqlite", feature = "file"))]
+    pub(super) fn is_unreadable(&self) -> bool {
+        matches!(self.kind, Kind::Corrupt(_) | Kind::NewerVersion { .. })
+    }
+
     /// Names the operation.
     pub(crate) fn during(self, operation: &'static str) -> Error {
         let error = Error::new(self.kind, B::NAME, operation);
@@ -133,7 +139,13 @@ impl<B: Backend> From<Kind> for Fault<B> {
 
 impl<B: Backend> From<CodecError> for Fault<B> {
     fn from(error: CodecError) -> Self {
-        let kind = Kind::Corrupt("a stored value cannot be read".to_owned());
+        let kind = match &error {
+            CodecError::NewerVersion { found, known } => Kind::NewerVersion {
+                found: (*found).into(),
+                known: (*known).into(),
+            },
+            _ => Kind::Corrupt("a stored value cannot be read".to_owned()),
+        };
         Self::new(kind, error)
     }
 }

@@ -1,10 +1,9 @@
 //! Group commit: writes that arrive together share one wait for the disk.
 //!
 //! There is no thread of its own. Callers line up; one of them *leads*: it takes who is there, does everybody's
-//! work, and only then tells what became of it, refusals too, since a refusal may be due to another member. Each
-//! waits in a seat of its own, until its work is done or it is called to lead: the first in the line is, whenever a
-//! group ends. Whoever lines up before that one has woken up leads instead, since nothing is done until somebody does.
-//! A lone caller waits for nobody.
+//! work, and only then tells what became of it, refusals too, since a refusal may be due to another member. When a
+//! group ends, the first who waits is woken to lead the next. A caller that arrives before that one is running leads in
+//! its place, so that the writer is never idle while somebody waits. A lone caller waits for nobody.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

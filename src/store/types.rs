@@ -95,6 +95,21 @@ pub enum Arrival {
     Expired,
 }
 
+impl Arrival {
+    /// How a task comes that is claimed at `now`.
+    pub(in crate::store) fn at_claim(
+        options: &Options,
+        is_reclaimed: bool,
+        now: Timestamp,
+    ) -> Self {
+        match options.expires_at {
+            Some(at) if at <= now => Self::Expired,
+            _ if is_reclaimed => Self::Reclaimed,
+            _ => Self::Fresh,
+        }
+    }
+}
+
 /// A claim, as its holder names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClaimKey {

@@ -116,6 +116,18 @@ fn damage_that_comes_while_the_store_is_open_is_found_by_its_check() {
 }
 
 #[test]
+fn a_task_that_cannot_be_read_holds_up_nobody() {
+    let place = place();
+    let client = Client::open(&place.path);
+    let before = place.size();
+    client.enqueue_many(3);
+    damage(&place, before + 500);
+    assert_eq!(client.claim().len(), 2);
+    client.enqueue_many(1);
+    assert_eq!(client.claim().len(), 1);
+}
+
+#[test]
 fn a_torn_end_is_cut_and_nothing_else() {
     let place = place();
     let client = Client::open(&place.path);

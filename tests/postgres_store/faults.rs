@@ -119,12 +119,15 @@ fn a_connection_that_is_lost_before_the_commit_was_sent_changed_nothing() {
     let Some(behind) = behind() else { return };
     let mut process = Process::new(&behind.store);
     process.enqueue(1);
-    // Which begins a transaction that is flushed, as the prolonging of a lease is not.
-    let begin = b"synchronous_commit = on".to_vec();
-    behind.proxy.arm(Fault::CutBefore(begin));
-    let refused = process
-        .apply(vec![insert(grouped(&behind.store))])
-        .unwrap_err();
+    // Which is written step by step, so that the outcome is sent long before the commit.
+    let (txn, batch) = (
+        process.txn(),
+        Batch::new(vec![insert(grouped(&behind.store))]),
+    );
+    let outcome = txn.to_bytes().to_vec();
+    behind.proxy.arm(Fault::CutBefore(outcome));
+    let now = behind.store.now().unwrap();
+    let refused = behind.store.apply(txn, &batch, &[], now).unwrap_err();
     assert!(
         refused.is_definite() && refused.is_retryable(),
         "{refused:?}"

@@ -5,6 +5,7 @@ mod claims;
 mod encryption;
 mod faults;
 mod fixture;
+mod forks;
 mod limits;
 mod opening;
 mod pooler;

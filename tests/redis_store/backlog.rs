@@ -123,3 +123,27 @@ fn tasks_of_groups_are_claimed_and_ended_together() {
     assert_eq!(client.claim(40).unwrap().len(), 19);
     assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn a_task_that_cannot_be_read_holds_up_nobody() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    client.enqueue();
+    let body: Vec<Vec<u8>> = ::redis::cmd("KEYS")
+        .arg("*:body:*")
+        .query(&mut connect(&server))
+        .unwrap();
+    let mut remove = ::redis::cmd("DEL");
+    remove.arg(&body[0]).exec(&mut connect(&server)).unwrap();
+    let others = [client.enqueue(), client.enqueue()];
+    let claimed = client.claim(10).unwrap();
+    assert_eq!(
+        claimed
+            .iter()
+            .map(|claim| claim.record.id)
+            .collect::<Vec<_>>(),
+        others
+    );
+    let next = client.enqueue();
+    assert_eq!(client.claim(10).unwrap()[0].record.id, next);
+}

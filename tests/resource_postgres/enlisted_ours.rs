@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use votive::register::{Register, Tier};
-use votive::resource::postgres::{Database, DatabaseError};
-use votive::store::postgres::PostgresStore;
+use votive::resource::postgres::{Database, DatabaseError, Isolation, Options as Access};
+use votive::store::postgres::{Pooler, PostgresStore};
 use votive::store::{Dispatch, Interest};
 use votive::task::{OnDuplicate, Options, Unique};
 use votive::txn::{CommitError, Transaction};
 use votive_testbed::Fault;
 
-use crate::fixture::{Fixture, Tasks, cause, fixture, impatience, note, remind};
+use crate::fixture::{Fixture, Tasks, cause, fixture, impatience, note, remind, story};
 
 /// A store, and the application's rows beside it.
 struct Shared {
@@ -22,10 +22,14 @@ struct Shared {
 }
 
 fn shared() -> Option<Shared> {
+    shared_with(impatience())
+}
+
+fn shared_with(options: Access) -> Option<Shared> {
     let fixture = fixture()?;
     let tasks = fixture.tasks_inside();
     Some(Shared {
-        database: Database::sharing_with(Arc::clone(&tasks.store), impatience()).unwrap(),
+        database: Database::sharing_with(Arc::clone(&tasks.store), options).unwrap(),
         tasks,
         fixture,
     })
@@ -208,6 +212,49 @@ fn lone_commits_leave_few_records() {
         shared.begin().commit().unwrap();
     }
     assert!(shared.tasks.store.outcomes(None, 9).unwrap().len() <= 1);
+}
+
+#[test]
+fn commits_that_overlap_leave_few_records_whatever_they_see_of_each_other() {
+    const ROUNDS: usize = 100;
+    let isolation = impatience().isolation(Isolation::RepeatableRead);
+    let Some(shared) = shared_with(isolation) else {
+        return;
+    };
+    for _ in 0..ROUNDS {
+        let (one, other) = (shared.begin(), shared.begin());
+        other.commit().unwrap();
+        one.commit().unwrap();
+    }
+    let left = shared.tasks.store.outcomes(None, 2 * ROUNDS).unwrap().len();
+    assert!(left < 64, "{left}");
+}
+
+#[test]
+fn no_task_is_written_behind_a_transaction_that_was_ended_by_hand() {
+    const BEFORE: usize = 20;
+    let Some(shared) = shared() else { return };
+    for _ in 0..BEFORE {
+        shared.begin().commit().unwrap();
+    }
+    for how in ["COMMIT", "ROLLBACK", "COMMIT; BEGIN"] {
+        let mut txn = shared.begin();
+        let session = shared.database.join(&mut txn).unwrap();
+        session.batch_execute(how).unwrap();
+        let refused = txn.commit().unwrap_err();
+        assert_eq!(shared.tasks.texts().len(), BEFORE, "{how}");
+        let told = story(&refused);
+        assert!(told.contains("by hand") || how == "COMMIT; BEGIN", "{told}");
+    }
+}
+
+#[test]
+fn a_store_behind_a_pooler_that_hands_sessions_round_is_not_shared() {
+    let Some(fixture) = fixture() else { return };
+    let options = votive::store::postgres::Options::default().pooler(Pooler::Transaction);
+    let store = PostgresStore::open(&fixture.url(), options).unwrap();
+    let refused = Database::sharing(Arc::new(store)).unwrap_err();
+    assert!(refused.to_string().contains("pooler"), "{refused}");
 }
 
 #[test]

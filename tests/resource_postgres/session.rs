@@ -168,6 +168,33 @@ fn a_conflict_over_a_lock_is_retried() {
 }
 
 #[test]
+fn a_commit_that_is_refused_since_its_incarnation_went_meanwhile_may_be_run_again_as_another() {
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
+    let database = fixture.open_with(Options::default().isolation(Isolation::RepeatableRead));
+    let before = fixture.manager.incarnation();
+    let mut txn = fixture.manager.begin().unwrap();
+    note(&database, &mut txn, "lost").unwrap();
+    let mut raw = fixture.raw();
+    raw.batch_execute("DELETE FROM votive.incarnation").unwrap();
+    let refused = txn.commit().unwrap_err();
+    let is_retryable = matches!(
+        refused,
+        CommitError::Refused {
+            retryable: true,
+            ..
+        }
+    );
+    assert!(is_retryable, "{refused:?}");
+    assert_eq!(fixture.count("votive.outcome"), 0);
+    let run = |txn: &mut Transaction| note(&database, txn, "kept");
+    fixture.manager.run(3, run).unwrap();
+    assert_ne!(fixture.manager.incarnation(), before);
+    assert_eq!(fixture.notes(), ["kept"]);
+}
+
+#[test]
 fn a_conflict_between_serializable_transactions_is_retried() {
     let Some(fixture) = fixture() else { return };
     let database = fixture.open_with(Options::default().isolation(Isolation::Serializable));

@@ -108,6 +108,19 @@ fn a_damaged_file_is_found_by_its_check() {
 }
 
 #[test]
+fn a_task_that_cannot_be_read_holds_up_nobody() {
+    let place = place();
+    let client = Client::open(&place.path);
+    client.enqueue_many(3);
+    let damage =
+        "UPDATE votive_task SET options = x'ff' WHERE seq = (SELECT min(seq) FROM votive_task)";
+    place.connection().execute(damage, []).unwrap();
+    assert_eq!(client.claim().len(), 2);
+    client.enqueue_many(1);
+    assert_eq!(client.claim().len(), 1);
+}
+
+#[test]
 fn a_file_that_is_not_there_is_not_made_unless_it_may_be() {
     let place = place();
     let opened = SqliteStore::open(&place.path, Options::default().create(false));

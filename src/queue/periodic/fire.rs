@@ -44,8 +44,11 @@ pub(crate) struct Entry {
 pub(crate) enum Next {
     /// Nothing is due before this instant; `None` is never.
     At(Option<Timestamp>),
-    /// There is more to do, or somebody else did something.
+    /// There is more to do.
     AtOnce,
+    /// Somebody else was faster, or is in the way until about this instant: nothing was done, and whoever was new is so
+    /// still.
+    Outrun(Timestamp),
     /// Somebody who started later has another schedule for this name.
     StoodDown,
 }
@@ -240,9 +243,43 @@ fn options(mut options: Options, key: &str, is_unique: bool) -> Options {
 /// What follows if somebody else was faster, or is in the way.
 fn outrun(error: store::Error, now: Timestamp) -> store::Result<Next> {
     match error.kind {
-        Kind::MarkChanged(_) => Ok(Next::AtOnce),
+        Kind::MarkChanged(_) => Ok(Next::Outrun(now)),
         // It may be a transaction in doubt, which stays for as long as its register cannot be asked.
-        Kind::Conflict => Ok(Next::At(Some(now.saturating_add(CONFLICT_DELAY)))),
+        Kind::Conflict => Ok(Next::Outrun(now.saturating_add(CONFLICT_DELAY))),
         _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+    use crate::task::Format;
+
+    fn entry(every: u64, store: &Arc<dyn Store>) -> Entry {
+        let payload = Payload {
+            format: Format::Bytes,
+            version: 0,
+            bytes: [].into(),
+        };
+        let schedule = Schedule::every(Duration::from_secs(every)).unwrap();
+        let entry = Periodic::from_payload("sweep", schedule, "sweep", payload);
+        Entry::new(entry, store).unwrap()
+    }
+
+    #[test]
+    fn who_is_outrun_has_not_replaced_a_schedule() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let manager = TransactionManager::new();
+        let (old, new) = (entry(60, &store), entry(90, &store));
+        old.step(&manager, true).unwrap();
+        let now = store.now().unwrap();
+        let cursor = new.cursor(now, &manager);
+        // The mark that was read is not the present one any more: the old schedule has fired meanwhile.
+        let fired = new.fire((None, now), cursor, Vec::new(), &manager);
+        assert_eq!(fired.unwrap(), (0, Next::Outrun(now)));
+        let (_, next) = new.step(&manager, true).unwrap();
+        assert!(matches!(next, Next::At(Some(_))));
+        assert_eq!(old.step(&manager, false).unwrap(), (0, Next::StoodDown));
     }
 }

@@ -8,15 +8,15 @@ use crate::failpoint;
 use crate::id::{ResourceId, TxnId};
 use crate::queue::{HandedBatch, garbage};
 use crate::register::{self, Decision, OutcomeRow};
-use crate::store::Inspect as _;
 use crate::store::postgres::register::{self as table, NotWritten};
 use crate::store::postgres::write_batch;
+use crate::store::{self, Inspect as _, Kind};
 use crate::txn::{Answer, BoxError, Retryable};
 
 impl Session {
     /// Commits, with the tasks of the store in the same database and the outcome record: the decision.
     pub(super) fn decide(&mut self, prepared: &[ResourceId]) -> Answer {
-        let spent = std::mem::take(&mut *self.database.inner().spent.lock());
+        let spent = self.database.spent_for_commit();
         let answer = match self.prepare_commit(prepared) {
             Ok(()) => self.commit(prepared, &spent),
             Err(error) => Answer::Refused(error),
@@ -47,7 +47,9 @@ impl Session {
         }
         match self.not_written(&error) {
             Some(reason) => Answer::Refused(report(reason)),
-            None => self.ask(prepared, error.is_refusal(), report(error)),
+            // Whoever runs it again finds out if its incarnation went meanwhile.
+            None if error.is_definite() => Answer::Refused(report(error)),
+            None => self.ask(prepared, report(error)),
         }
     }
 
@@ -79,7 +81,8 @@ impl Session {
 
     fn prepare_commit(&mut self, prepared: &[ResourceId]) -> Result<(), BoxError> {
         for handed in std::mem::take(&mut self.handed) {
-            self.write_handed(&handed)?;
+            self.write_handed(&handed)
+                .map_err(|error| self.explain(error))?;
             self.handed.push(handed);
         }
         self.check_decider(prepared).map_err(report)
@@ -96,6 +99,20 @@ impl Session {
             pool.block(|| write_batch(&mut self.connection.session(pool.schema()), batch, now))?;
         *handed.applied.lock() = Some(written?);
         Ok(())
+    }
+
+    /// Why tasks could not be written, if that is because the transaction is over, which nobody has asked before.
+    fn explain(&mut self, error: BoxError) -> BoxError {
+        let is_read_only =
+            store::Error::among(&*error).is_some_and(|error| error.kind == Kind::ReadOnly);
+        if !(self.is_unasked && is_read_only) {
+            return error;
+        }
+        match self.check_open() {
+            Err(ended @ DatabaseError::Ended(_)) => report(ended),
+            // It may only read, or is another and has failed with what it was to write.
+            _ => error,
+        }
     }
 
     fn check_decider(&self, prepared: &[ResourceId]) -> Result<(), DatabaseError> {
@@ -120,14 +137,9 @@ impl Session {
     }
 
     /// Finds out whether the transaction was committed, by trying to write that it was not.
-    fn ask(&mut self, prepared: &[ResourceId], is_refusal: bool, lost: BoxError) -> Answer {
+    fn ask(&mut self, prepared: &[ResourceId], lost: BoxError) -> Answer {
         let Some(register) = self.database.register() else {
-            // Nobody can be asked, but what the server refuses it rolls back.
-            return if is_refusal {
-                Answer::Refused(lost)
-            } else {
-                Answer::Unknown(lost)
-            };
+            return Answer::Unknown(lost);
         };
         let asked = register.decide(self.txn, Decision::Aborted, prepared);
         let answer = match asked.map(register::Answer::as_owner) {
@@ -149,7 +161,7 @@ impl Session {
             return;
         };
         if prepared.is_empty() {
-            self.database.inner().spent.lock().push(self.txn);
+            self.database.note_spent(self.txn);
             return;
         }
         let row = OutcomeRow {

@@ -8,7 +8,7 @@ use postgres::Config;
 
 use super::error::{DatabaseError, report};
 use super::habit::Habit;
-use super::options::Options;
+use super::options::{Isolation, Options};
 use super::pool::Pool;
 use super::register::{Desk, Flush, create};
 use super::session::Session;
@@ -30,6 +30,9 @@ use crate::txn::{BoxError, Cancellation, IncarnationGone, JoinError, Work};
 /// [`DatabaseError::Asynchronous`].
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
+
+/// How many own commit records that nobody will ask for are kept at most where commits do not delete them.
+const SPENT_MAX: usize = 64;
 
 /// What a database does for a transaction that has parts elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,6 +248,38 @@ impl Database {
             (None, Form::Decides) => self.0.pool.identity().map(|_| Arc::new(self.clone()) as _),
             (None, Form::Prepares) => None,
         }
+    }
+
+    /// Takes the records that are to be deleted by a commit. One that sees what was there at its first statement does
+    /// not see them all.
+    pub(super) fn spent_for_commit(&self) -> Vec<TxnId> {
+        if self.sees_others() {
+            std::mem::take(&mut *self.0.spent.lock())
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Notes that nobody will ask for the record of a transaction. Those that commits cannot delete are deleted by the
+    /// register when there are many.
+    pub(super) fn note_spent(&self, txn: TxnId) {
+        let mut noted = self.0.spent.lock();
+        noted.push(txn);
+        if self.sees_others() || noted.len() < SPENT_MAX {
+            return;
+        }
+        let spent = std::mem::take(&mut *noted);
+        drop(noted);
+        let forgotten = self.register().map(|register| register.forget(&spent));
+        if let Some(Err(error)) = forgotten {
+            tracing::debug!(%error, "outcome records stay for a while");
+            self.0.spent.lock().extend(spent);
+        }
+    }
+
+    /// Whether its transactions see what others commit meanwhile.
+    fn sees_others(&self) -> bool {
+        self.0.pool.options().isolation == Isolation::ReadCommitted
     }
 
     pub(super) fn inner(&self) -> &Inner {

@@ -1,6 +1,6 @@
 //! What may go wrong with an application's Postgres database.
 
-use postgres::error::{DbError, SqlState};
+use postgres::error::{DbError, Severity, SqlState};
 
 use crate::id::TxnId;
 use crate::register::{RegisterError, RegisterErrorKind};
@@ -91,9 +91,15 @@ pub enum DatabaseError {
     )]
     CannotPrepare(String),
     /// The transaction is over before its time: a statement of the application's ended it. What was executed
-    /// after that was committed statement by statement.
+    /// after that was committed statement by statement, or refused by a database that is shared with a store.
     #[error("the transaction in {0} was ended by hand")]
     Ended(String),
+    /// What is prepared on a connection is not there for the next transaction, which the driver and the register need.
+    #[error(
+        "{0} is reached through a pooler that hands sessions round (`pooler=transaction`): open it straight, or through \
+         one that keeps a session for each connection"
+    )]
+    Pooled(String),
     /// The database holds a store too, but was opened as if it did not.
     #[error(
         "{0} holds a store too: open it with `Database::sharing`, so that tasks travel in its commit"
@@ -136,10 +142,17 @@ impl DatabaseError {
         match self {
             Self::Postgres { .. } => {
                 let error = self.by_server();
-                error.is_some_and(|error| error.severity() == "ERROR")
+                error.is_some_and(|error| error.parsed_severity() == Some(Severity::Error))
             }
             _ => true,
         }
+    }
+
+    /// Whether it is a refusal by the server itself, and not by a pooler in front of it that has lost it.
+    pub(super) fn is_definite(&self) -> bool {
+        let is_of_connection =
+            |code: &SqlState| code.code().starts_with("08") || code.code().starts_with("57P");
+        self.is_refusal() && !self.code().is_some_and(is_of_connection)
     }
 
     /// What the server said, if it did.
@@ -174,9 +187,11 @@ impl DatabaseError {
                 RegisterErrorKind::Unreachable
             }
             Self::Tables { kind, .. } => *kind,
-            Self::Moved { .. } | Self::Replaced(_) | Self::Standby(_) | Self::NoRegister(_) => {
-                RegisterErrorKind::Unusable
-            }
+            Self::Moved { .. }
+            | Self::Replaced(_)
+            | Self::Standby(_)
+            | Self::NoRegister(_)
+            | Self::Pooled(_) => RegisterErrorKind::Unusable,
             _ => RegisterErrorKind::Failed,
         }
     }
@@ -205,5 +220,60 @@ pub(super) fn report(error: DatabaseError) -> BoxError {
         Box::new(crate::txn::Retryable(error.into()))
     } else {
         error.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A message of the server's.
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&[tag][..], &length.to_be_bytes(), body].concat()
+    }
+
+    /// What the driver makes of the answer of a server to a command.
+    fn answered(error: &'static [u8]) -> DatabaseError {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let source = std::thread::scope(|threads| {
+            threads.spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let ready = message(b'Z', b"I");
+                let hello = [message(b'R', &[0; 4]), ready.clone()].concat();
+                for answer in [hello, [message(b'E', error), ready].concat()] {
+                    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                    stream.write_all(&answer).unwrap();
+                }
+                // The client says goodbye.
+                drop(stream.read(&mut [0; 4096]));
+            });
+            let address = format!("host=127.0.0.1 port={port} user=any sslmode=disable");
+            let mut client = postgres::Client::connect(&address, postgres::NoTls).unwrap();
+            client.batch_execute("COMMIT").unwrap_err()
+        });
+        DatabaseError::Postgres {
+            place: String::new(),
+            operation: "be committed",
+            source,
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_in_any_language() {
+        let refused = answered(b"SFEHLER\0VERROR\0C40001\0Mein Konflikt\0\0");
+        assert!(refused.is_refusal() && refused.is_definite());
+        let ended = answered(b"SFATAL\0VFATAL\0C57P01\0Mvorbei\0\0");
+        assert!(!ended.is_refusal());
+    }
+
+    #[test]
+    fn what_a_pooler_says_of_a_server_that_it_has_lost_is_not_definite() {
+        let lost = answered(b"SERROR\0VERROR\0C08P01\0Mserver conn crashed?\0\0");
+        assert!(lost.is_refusal() && !lost.is_definite());
     }
 }

@@ -45,6 +45,8 @@ pub struct Options {
     pub(super) register_timeout: Duration,
     pub(super) isolation: Isolation,
     pub(super) setup: Option<Arc<Setup>>,
+    /// Whether the tasks of a store are written on its connections.
+    pub(super) is_shared: bool,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             register_timeout: Duration::from_secs(1),
             isolation: Isolation::default(),
             setup: None,
+            is_shared: false,
         }
     }
 }
@@ -89,6 +92,7 @@ impl Options {
     pub(super) fn of_store(mut self, store: &PostgresStore) -> Self {
         store.schema().clone_into(&mut self.schema);
         self.connection = store.reach().1.clone();
+        self.is_shared = true;
         self
     }
 
@@ -166,4 +170,10 @@ impl fmt::Debug for Options {
             .field("isolation", &self.isolation)
             .finish_non_exhaustive()
     }
+}
+
+/// A time-out as the server takes it.
+pub(super) fn millis(timeout: Duration) -> u128 {
+    // Zero would mean no timeout at all.
+    timeout.as_millis().clamp(1, i32::MAX as u128)
 }

@@ -12,13 +12,13 @@ use postgres::{CancelToken, Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DatabaseError;
-use super::options::Options;
+use super::options::{Options, millis};
 use crate::id::{ResourceId, TxnId};
 use crate::store::postgres::error::Fault;
 use crate::store::postgres::register::{self, Identity};
 use crate::store::postgres::schema::Schema;
 use crate::store::postgres::session::{Foreign, Session, Statements};
-use crate::store::postgres::{TlsMode, blocking, tls};
+use crate::store::postgres::{Pooler, TlsMode, blocking, tls};
 
 /// What a connection is to, whatever its address says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +191,9 @@ impl Pool {
         options: Options,
     ) -> Result<Self, DatabaseError> {
         let place = place(&config);
+        if options.connection.pooler == Pooler::Transaction {
+            return Err(DatabaseError::Pooled(place));
+        }
         let fails = |fault: Fault| tables(&place, "read the options")(fault);
         let mut pool = Self {
             tls: tls::connector(&options.connection).map_err(fails)?,
@@ -325,6 +328,11 @@ impl Pool {
         }
         if let Some(setup) = &self.options.setup {
             self.run("be set up", || setup(&mut client))?;
+        }
+        if self.options.is_shared {
+            // So that tasks are not written one by one where a transaction was ended by hand.
+            let read_only = "SET default_transaction_read_only = on";
+            self.run("be set up", || client.batch_execute(read_only))?;
         }
         Ok(Connection {
             client,
@@ -489,9 +497,4 @@ fn place(config: &Config) -> String {
         .or(config.get_user())
         .unwrap_or_default();
     format!("the database `{name}` at {host}:{port}")
-}
-
-pub(super) fn millis(timeout: Duration) -> u128 {
-    // Zero would mean no timeout at all.
-    timeout.as_millis().clamp(1, i32::MAX as u128)
 }

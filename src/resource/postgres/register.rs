@@ -5,7 +5,8 @@ use parking_lot::Mutex;
 
 use super::database::{Database, Form, Inner};
 use super::error::DatabaseError;
-use super::pool::{Connection, Pool, close, millis};
+use super::options::millis;
+use super::pool::{Connection, Pool, close};
 use crate::failpoint;
 use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError};

@@ -26,7 +26,8 @@ type Interrupt = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 ///
 /// A statement that fails takes the transaction with it, as always in Postgres; a savepoint of the work
 /// around it can be gone back to. Whoever ends the transaction by hand, with a `COMMIT` or `ROLLBACK` of
-/// their own, makes its commit be refused.
+/// their own, makes its commit be refused. What is executed after that is committed by itself, or refused
+/// by a database that is shared with a store.
 pub struct Session {
     // It goes before the database does, whose connections are closed with care.
     pub(super) connection: Loan,
@@ -196,7 +197,7 @@ impl Session {
 
     /// Refuses to go on in a transaction that is over or has failed, and tells whether it has changed
     /// anything. Notes how durable its commit is: the application has set what it wants to set.
-    fn check_open(&mut self) -> Result<bool, DatabaseError> {
+    pub(super) fn check_open(&mut self) -> Result<bool, DatabaseError> {
         const OPERATION: &str = "say whether its transaction is open";
         let pool = &self.database.inner().pool;
         let row = pool.run(OPERATION, || self.connection.look());

@@ -172,21 +172,35 @@ impl Claiming {
                 let Some(sequence) = desk.ledger.first(&want.queue, is_departed) else {
                     break;
                 };
-                claims.push(self.give(desk, sequence, &claimant)?);
+                claims.extend(self.give(desk, sequence, &claimant)?);
             }
         }
         Ok(claims)
     }
 
-    fn give(&self, desk: &mut Desk<'_>, sequence: Sequence, to: &Claimant) -> Result<Claim> {
+    /// Claims a task. One that cannot be read does not keep those behind it from being run: it stays claimed, which is
+    /// known of it, and `None` is returned.
+    fn give(
+        &self,
+        desk: &mut Desk<'_>,
+        sequence: Sequence,
+        to: &Claimant,
+    ) -> Result<Option<Claim>> {
         self.visits.fetch_add(1, Ordering::Relaxed);
         let token = Token::next(to.consumer.incarnation);
         let (entry, arrival) = desk.ledger.give(sequence, to, token)?;
-        Ok(Claim {
-            record: super::body::record(entry, desk.journal)?,
-            token,
-            arrival,
-        })
+        match super::body::record(entry, desk.journal) {
+            Ok(record) => Ok(Some(Claim {
+                record,
+                token,
+                arrival,
+            })),
+            Err(fault) if fault.is_unreadable() => {
+                tracing::error!(?fault, "a task that cannot be read was claimed");
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::index::Sequence;
 use super::{Judged, Ledger};
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::{Arrival, ClaimKey, Kind};
-use crate::task::{Options, State};
+use crate::task::State;
 use crate::time::Timestamp;
 
 /// How many tasks whose time came one claim promotes, so that none holds a lock for long.
@@ -62,7 +62,7 @@ impl<B: Clone> Ledger<B> {
             }
             entry.life.claim()?;
             entry.claim = Some(Holding::new(&to.consumer, token, to.now));
-            Ok(arrival(&entry.options, is_reclaimed, to.now))
+            Ok(Arrival::at_claim(&entry.options, is_reclaimed, to.now))
         })?;
         let entry = self.content.entries.get(sequence).ok_or(Kind::Other)?;
         Ok((entry, arrival))
@@ -79,14 +79,5 @@ impl<B: Clone> Ledger<B> {
     pub(in crate::store) fn holders(&self) -> BTreeSet<Incarnation> {
         let lines = self.content.index.lines.values();
         lines.flat_map(|line| line.held.keys()).copied().collect()
-    }
-}
-
-/// How a task comes that is claimed at `now`.
-pub(in crate::store) fn arrival(options: &Options, is_reclaimed: bool, now: Timestamp) -> Arrival {
-    match options.expires_at {
-        Some(at) if at <= now => Arrival::Expired,
-        _ if is_reclaimed => Arrival::Reclaimed,
-        _ => Arrival::Fresh,
     }
 }

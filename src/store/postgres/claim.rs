@@ -245,17 +245,10 @@ fn take_what_is_left(
 }
 
 pub(super) fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim {
-    let expires_at = row.record.options.expires_at;
-    let expired = expires_at.is_some_and(|at| at <= now);
-    let arrival = match (expired, reclaimed) {
-        (true, _) => Arrival::Expired,
-        (false, true) => Arrival::Reclaimed,
-        (false, false) => Arrival::Fresh,
-    };
     Claim {
+        arrival: Arrival::at_claim(&row.record.options, reclaimed, now),
         record: row.record,
         token,
-        arrival,
     }
 }
 

@@ -164,13 +164,11 @@ impl Connector {
         })
     }
 
-    /// The commands that begin a transaction, so that its commit waits for the disk or not.
-    pub(super) fn begin(&self, durable: bool) -> String {
-        let durable = if durable { "on" } else { "off" };
-        let mut commands = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-             SET LOCAL synchronous_commit = {durable}"
-        );
+    /// The commands that begin a transaction. That it is deferrable means nothing for one that writes: it is the mark
+    /// of one that has begun.
+    pub(super) fn begin(&self) -> String {
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE DEFERRABLE";
+        let mut commands = begin.to_owned();
         if self.options.pooler == Pooler::Transaction {
             let lock_timeout = self.options.lock_timeout.as_millis();
             let settings = SETTINGS.map(|(name, value)| format!("; SET LOCAL {name} = {value}"));
@@ -188,7 +186,8 @@ fn session_settings(options: &Options) -> String {
     let idle_timeout = options.answer_timeout.as_millis().saturating_mul(2);
     let mut settings = format!(
         "-c lock_timeout={lock_timeout} -c idle_in_transaction_session_timeout={idle_timeout} \
-         -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
+         -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off \
+         -c default_transaction_deferrable=off -c statement_timeout=0"
     );
     settings.extend(SETTINGS.map(|(name, value)| format!(" -c {name}={value}")));
     settings
@@ -198,6 +197,11 @@ impl Link {
     /// Whether it must not be used again.
     pub(super) fn is_broken(&self) -> bool {
         self.broken || self.client.is_closed()
+    }
+
+    /// Has it not be used again: nobody knows what state its session is in.
+    pub(super) fn give_up(&mut self) {
+        self.broken = true;
     }
 
     /// Whether the server has hung up while nobody used it: what is sent on it would be lost, and nobody
@@ -251,7 +255,8 @@ impl Link {
     }
 
     /// Has a call sent behind those of the next [`call`](Self::call), which does not wait for its answer: that is
-    /// taken in with those of the one after it, or never if the connection ends before.
+    /// taken in with those of the one after it, or never if the connection ends before. That one waits for it, too,
+    /// within its own time-out: the server answers in order.
     pub(super) fn call_behind(&mut self, call: Call) -> Result<()> {
         let statement = self.prepare(std::slice::from_ref(&call))?.pop().flatten();
         let (client, schema) = (Arc::clone(&self.client), Arc::clone(&self.schema));

@@ -55,6 +55,7 @@ pub(super) struct Pool {
     connector: Arc<Connector>,
     state: Mutex<State>,
     returned: Condvar,
+    process: u32,
 }
 
 #[derive(Default)]
@@ -70,6 +71,7 @@ impl Pool {
             connector,
             state: Mutex::default(),
             returned: Condvar::new(),
+            process: std::process::id(),
         }
     }
 
@@ -95,10 +97,7 @@ impl Pool {
         blocking(|| {
             let mut borrowed = self.borrow()?;
             borrowed.with(|link| {
-                let begin = self
-                    .connector
-                    .begin(write.durability == Durability::Flushed);
-                let mut txn = Txn::new(link, begin);
+                let mut txn = Txn::new(link, self.connector.begin(), write.durability);
                 match operation(&mut txn) {
                     Ok(done) => txn.commit(write).map(|()| done),
                     Err(fault) => {
@@ -127,8 +126,17 @@ impl Pool {
         })
     }
 
+    /// Refuses to go on in a fork: connections do not survive one.
+    fn here(&self) -> Result<()> {
+        if std::process::id() == self.process {
+            return Ok(());
+        }
+        Err(Kind::Forked.into())
+    }
+
     /// Takes an idle connection, or opens one; waits for one if there are too many.
     fn borrow(&self) -> Result<Borrowed<'_>> {
+        self.here()?;
         let options = self.connector.options();
         let mut state = self.state.lock();
         let full =
@@ -286,6 +294,33 @@ pub(super) fn commands(link: &mut Link, commands: String) -> Result<()> {
     link.call(&[call]).map(drop)
 }
 
+/// Has the commit of a transaction that has begun wait for the disk, or not.
+///
+/// It is sent ahead of the answer to the beginning. If that failed, all that comes behind would be committed statement
+/// by statement: then it ends the session, and does so before it is over itself, so that no pooler hands what follows
+/// to another session. That it is [marked](Connector::begin) shows that a transaction has begun.
+macro_rules! begun {
+    ($synchronous_commit:literal) => {
+        concat!(
+            "SELECT CASE pg_catalog.current_setting('transaction_deferrable')
+                 WHEN 'on' THEN pg_catalog.set_config('synchronous_commit', '",
+            $synchronous_commit,
+            "', true) IS NULL
+                 ELSE pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())
+                     AND pg_catalog.pg_sleep(1) IS NULL END"
+        )
+    };
+}
+
+impl Durability {
+    fn begun(self) -> &'static str {
+        match self {
+            Self::Deferred => begun!("off"),
+            Self::Flushed => begun!("on"),
+        }
+    }
+}
+
 /// A transaction. Its beginning, and what was said [`later`](Session::later), goes with the next
 /// statement that somebody waits for.
 pub(super) struct Txn<'l> {
@@ -297,15 +332,18 @@ pub(super) struct Txn<'l> {
 }
 
 impl<'l> Txn<'l> {
-    pub(super) fn new(link: &'l mut Link, begin: String) -> Self {
-        let begin = Call {
-            text: Text::Commands(begin),
+    fn new(link: &'l mut Link, begin: String, durability: Durability) -> Self {
+        let call = |text| Call {
+            text,
             values: Vec::new(),
             wants: Wants::Count,
         };
         Self {
             link,
-            queued: vec![begin],
+            queued: vec![
+                call(Text::Commands(begin)),
+                call(Text::Statement(durability.begun())),
+            ],
             begun: false,
             failed: false,
         }
@@ -370,6 +408,7 @@ impl<'l> Txn<'l> {
             return;
         }
         if let Err(fault) = commands(self.link, "ROLLBACK".to_owned()) {
+            self.link.give_up();
             tracing::debug!(
                 ?fault,
                 "a connection is given up, and its transaction with it"
@@ -394,5 +433,53 @@ impl Session for Txn<'_> {
             wants: Wants::Count,
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use votive_testbed::{Postgres, or_skip, postgres};
+
+    use super::*;
+    use crate::store::postgres::{Options, PostgresStore};
+
+    const WRITE: Write = Write {
+        durability: Durability::Deferred,
+        failpoints: ["", ""],
+        wakes: false,
+    };
+    const MARK: &str = "INSERT INTO @.lease (incarnation, expires_at) VALUES (42, 0)";
+    static SERVER: LazyLock<Option<Postgres>> =
+        LazyLock::new(|| or_skip(Postgres::start(postgres::Options::default())));
+
+    fn open(schema: &str) -> Option<PostgresStore> {
+        let options = Options::default().schema(schema);
+        Some(PostgresStore::open(&SERVER.as_ref()?.url(), options).unwrap())
+    }
+
+    fn marks(store: &PostgresStore) -> usize {
+        let rows = store.read(|session| {
+            session.query(
+                "SELECT incarnation FROM @.lease WHERE incarnation = 42",
+                vec![],
+            )
+        });
+        rows.unwrap().len()
+    }
+
+    #[test]
+    fn nothing_that_was_sent_behind_a_beginning_that_failed_is_done() {
+        let Some(store) = open("unbegun") else { return };
+        let mut borrowed = store.pool.borrow().unwrap();
+        let committed = borrowed.with(|link| {
+            let mut txn = Txn::new(link, "SELECT 1 / 0".to_owned(), WRITE.durability);
+            txn.later(MARK, Vec::new())?;
+            txn.commit(WRITE)
+        });
+        drop(borrowed);
+        assert!(committed.is_err());
+        assert_eq!(marks(&store), 0);
     }
 }

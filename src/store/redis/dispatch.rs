@@ -107,22 +107,27 @@ impl RedisStore {
             arguments.with(queue).shown(count)
         });
         let answer = self.link.write(&script::CLAIM, CLAIM, now, arguments);
-        let is_lost = |fault: &Fault| fault.kind == Kind::Unknown;
-        if answer.as_ref().is_err_and(is_lost) {
+        let given = answer.and_then(Given::read);
+        let is_lost = |fault: &Fault| matches!(fault.kind, Kind::Unknown | Kind::Corrupt(_));
+        if given.as_ref().is_err_and(is_lost) {
             let tokens = [first, nth(first, count - 1)];
             self.disowned.lock().push(Disowned { tokens });
         }
-        read_claims(answer?, first, now)
+        given?.claims(first, now)
     }
 
     /// Gives back what was claimed by calls whose answers were lost. Until that is done nothing more is
-    /// claimed: the tasks would be nobody's for as long as this process lives.
+    /// claimed: the tasks would be nobody's for as long as this process lives. What a departed incarnation has claimed
+    /// is free by itself.
     fn disown(&self) -> Result<()> {
         loop {
             let Some(disowned) = self.disowned.lock().pop() else {
                 return Ok(());
             };
             let [first, last] = disowned.tokens;
+            if !self.leases.is_attended(first.incarnation) {
+                continue;
+            }
             let arguments = Arguments::default()
                 .shown(first.incarnation)
                 .with(wire::token_text(first))
@@ -143,31 +148,54 @@ fn nth(first: Token, after: usize) -> Token {
     }
 }
 
-/// Reads what a claim gave out: tasks, their bodies, and the numbers of those that were reclaimed.
-fn read_claims(value: Value, first: Token, now: Timestamp) -> Result<Vec<Claim>> {
-    let parts = reply::list(value)?;
-    let [Value::Array(tasks), Value::Array(bodies), reclaimed] = &parts[..] else {
-        // A table without entries is an empty list.
-        return match &parts[..] {
-            [] => Ok(Vec::new()),
-            _ => Err(Fault::corrupt("a claim is incomplete")),
-        };
-    };
-    let reclaimed = reply::list(reclaimed.clone())?;
-    let reclaimed: Vec<usize> = reclaimed.iter().map(reply::parsed).collect::<Result<_>>()?;
-    let read = |(place, (task, body)): (usize, (&Value, &Value))| {
-        let record = kept::claimed(task, body)?;
-        let arrival = match record.options.expires_at {
-            Some(at) if at <= now => Arrival::Expired,
-            _ if reclaimed.contains(&(place + 1)) => Arrival::Reclaimed,
-            _ => Arrival::Fresh,
-        };
-        Ok(Claim {
-            record,
-            token: nth(first, place),
-            arrival,
+/// What a claim gave out.
+struct Given {
+    tasks: Vec<Value>,
+    bodies: Vec<Value>,
+    /// The places, from one, of those that the dead held.
+    reclaimed: Vec<usize>,
+}
+
+impl Given {
+    fn read(answer: Value) -> Result<Self> {
+        let mut parts = reply::list(answer)?.into_iter();
+        let mut next = || parts.next().map_or_else(|| Ok(Vec::new()), reply::list);
+        let (tasks, bodies, reclaimed) = (next()?, next()?, next()?);
+        if tasks.len() != bodies.len() {
+            return Err(Fault::corrupt("a claim is incomplete"));
+        }
+        Ok(Self {
+            tasks,
+            bodies,
+            reclaimed: reclaimed.iter().map(reply::parsed).collect::<Result<_>>()?,
         })
-    };
-    let claims = tasks.iter().zip(bodies).enumerate().map(read);
-    claims.collect()
+    }
+
+    /// Reads the tasks. One that cannot be read does not keep the others from being run: it stays claimed, which is known of
+    /// it.
+    fn claims(&self, first: Token, now: Timestamp) -> Result<Vec<Claim>> {
+        let mut claims = Vec::with_capacity(self.tasks.len());
+        let mut unread = None;
+        for (place, (task, body)) in self.tasks.iter().zip(&self.bodies).enumerate() {
+            match kept::claimed(task, body) {
+                Ok(record) => claims.push(Claim {
+                    arrival: Arrival::at_claim(&record.options, self.is_reclaimed(place), now),
+                    record,
+                    token: nth(first, place),
+                }),
+                Err(fault) => {
+                    tracing::error!(?fault, "a task that cannot be read was claimed");
+                    unread = Some(fault);
+                }
+            }
+        }
+        match unread {
+            Some(fault) if claims.is_empty() => Err(fault),
+            _ => Ok(claims),
+        }
+    }
+
+    fn is_reclaimed(&self, place: usize) -> bool {
+        self.reclaimed.contains(&(place + 1))
+    }
 }

@@ -5,11 +5,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use redis::Value;
+use serde::Serialize;
 
 use super::error::Result;
 use super::script::Arguments;
+use super::stage::joined;
 use super::{kept, wire};
 use crate::codec;
+use crate::id::{ResourceId, TxnId};
 use crate::store::{Batch, Change, Verdict, lifecycle};
 use crate::task::{Counts, Options, Record, State};
 
@@ -18,6 +21,64 @@ const TASKS_MAX: usize = 1_000;
 
 /// What the script answers if nobody wants to know the time.
 const DONE: i64 = 1;
+
+/// What a script is told of a transaction that commits, beside its batch.
+#[derive(Clone, Copy)]
+pub(super) struct Commit<'c> {
+    pub(super) txn: TxnId,
+    /// The stores that have a part, beside this one.
+    pub(super) stores: &'c [ResourceId],
+    /// Commits whose records are to go.
+    pub(super) spent: &'c [TxnId],
+    pub(super) is_time_wanted: bool,
+}
+
+impl Commit<'_> {
+    /// The arguments that scripts have before a batch.
+    pub(super) fn head(&self) -> Arguments {
+        Arguments::default()
+            .shown(self.txn)
+            .with(joined(self.stores))
+            .with(joined(self.spent))
+    }
+
+    /// The same for a script that answers without the time if that is not wanted.
+    fn timed_head(&self) -> Arguments {
+        self.head().with(if self.is_time_wanted { "1" } else { "" })
+    }
+}
+
+/// What new tasks are seldom told beside what all have. Nothing if there is nothing, since arguments cost the server more
+/// than most of what it does with them.
+#[derive(Serialize, Default, PartialEq)]
+struct Said {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stores: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    spent: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wanted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ageing: Option<String>,
+}
+
+impl Said {
+    fn new(commit: &Commit<'_>, ageing: Option<Duration>) -> Self {
+        Self {
+            stores: (!commit.stores.is_empty()).then(|| joined(commit.stores)),
+            spent: commit.spent.iter().map(ToString::to_string).collect(),
+            wanted: commit.is_time_wanted.then_some(true),
+            ageing: ageing.map(|ageing| ageing.as_micros().to_string()),
+        }
+    }
+
+    fn text(&self) -> Result<String> {
+        if *self == Self::default() {
+            return Ok(String::new());
+        }
+        Ok(serde_json::to_string(self)?)
+    }
+}
 
 /// A batch of nothing but such tasks, for all of which a step of priority is worth the same.
 pub(super) struct Plain<'b> {
@@ -55,9 +116,13 @@ impl<'b> Plain<'b> {
         }))
     }
 
-    /// Adds the batch to the arguments of its script, after which there are no others.
-    pub(super) fn add_to(&self, arguments: Arguments) -> Result<Arguments> {
-        let mut arguments = arguments.with(self.queue).micros(self.ageing);
+    /// Makes the arguments of the script.
+    pub(super) fn arguments(&self, commit: &Commit<'_>) -> Result<Arguments> {
+        let said = Said::new(commit, self.ageing).text()?;
+        let mut arguments = Arguments::default()
+            .shown(commit.txn)
+            .with(self.queue)
+            .with(said);
         for record in &self.records {
             arguments = arguments
                 .shown(record.id)
@@ -69,9 +134,9 @@ impl<'b> Plain<'b> {
     }
 }
 
-/// Makes the arguments of the script for tasks that are done and leave nothing to write down, after those that `head`
-/// makes; `None` if a batch has more to say, or is more than the script names in one command.
-pub(super) fn done(batch: &Batch, head: impl FnOnce() -> Arguments) -> Option<Arguments> {
+/// Makes the arguments of the script for tasks that are done and leave nothing to write down; `None` if a batch has more
+/// to say, or is more than the script names in one command.
+pub(super) fn done(batch: &Batch, commit: &Commit<'_>) -> Option<Arguments> {
     let is_done = |change: &Change| match change {
         Change::Settle(settlement) => {
             let is_bare = settlement.account.is_none() && settlement.counts == Counts::default();
@@ -83,7 +148,8 @@ pub(super) fn done(batch: &Batch, head: impl FnOnce() -> Arguments) -> Option<Ar
     if !is_such || batch.is_empty() {
         return None;
     }
-    Some(batch.settlements().fold(head(), |arguments, settlement| {
+    let head = commit.timed_head();
+    Some(batch.settlements().fold(head, |arguments, settlement| {
         let token = wire::token_text(settlement.token);
         arguments.shown(settlement.task).with(token)
     }))
@@ -123,7 +189,7 @@ fn is_each_once(records: &[&Record]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::TaskId;
+    use crate::id::{Incarnation, TaskId};
     use crate::task::{Format, Payload};
     use crate::time::Timestamp;
 
@@ -143,6 +209,38 @@ mod tests {
             .map(|record| Change::Insert(Box::new(record)));
         let batch: Batch = changes.collect();
         Plain::of(&batch).unwrap().is_some()
+    }
+
+    fn txn(sequence: u64) -> TxnId {
+        let incarnation = Incarnation::from_u64(1);
+        TxnId {
+            incarnation,
+            sequence,
+        }
+    }
+
+    fn said(commit: &Commit<'_>, ageing: Option<Duration>) -> String {
+        Said::new(commit, ageing).text().unwrap()
+    }
+
+    #[test]
+    fn what_is_seldom_said_is_nothing_or_an_object_of_what_there_is() {
+        let commit = Commit {
+            txn: txn(2),
+            stores: &[],
+            spent: &[],
+            is_time_wanted: false,
+        };
+        assert_eq!(said(&commit, None), "");
+        let timed = Commit {
+            spent: &[txn(1)],
+            is_time_wanted: true,
+            ..commit
+        };
+        assert_eq!(
+            said(&timed, Some(Duration::from_micros(7))),
+            r#"{"spent":["0000000000000001-0000000000000001"],"wanted":true,"ageing":"7"}"#
+        );
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use redis::{Cmd, Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 
@@ -108,7 +107,7 @@ scripts! {
     STAGE_SETTLEMENT Gives "stage": RULES TASKS CHANGES OUTCOMES STAGED;
     PUBLISH Gives "publish": RULES TASKS CHANGES OUTCOMES STAGED;
     DISCARD Gives "discard": RULES TASKS CHANGES OUTCOMES STAGED;
-    INSERT Takes "insert": RULES TASKS OUTCOMES STAGED;
+    INSERT Takes "insert" "insert_timed": RULES TASKS OUTCOMES STAGED;
     APPLY Takes "apply": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY_SETTLEMENT Gives "apply": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY_INSERTS Takes "apply" ["insert"]: RULES TASKS CHANGES OUTCOMES STAGED;
@@ -154,14 +153,6 @@ impl Arguments {
         write!(self.bytes, "{argument}").unwrap_or_default();
         self.ends.push(self.bytes.len());
         self
-    }
-
-    /// Adds a number of microseconds, or nothing.
-    pub(super) fn micros(self, duration: Option<Duration>) -> Self {
-        match duration {
-            Some(duration) => self.shown(duration.as_micros()),
-            None => self.with(""),
-        }
     }
 
     pub(super) fn all(self, arguments: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
@@ -336,6 +327,7 @@ mod tests {
         for first in [
             include_str!("scripts/claim_plain.lua"),
             include_str!("scripts/done_plain.lua"),
+            include_str!("scripts/insert.lua"),
         ] {
             let names = library::names_defined(first);
             let hidden: Vec<_> = names

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::error::{Fault, Result};
-use super::plain::{self, Plain};
+use super::plain::{self, Commit, Plain};
 use super::script::{self, Arguments, Step};
 use super::wire::{Shape, WireBatch};
 use super::{RedisStore, reply};
@@ -21,7 +21,7 @@ const FORGETTABLE: Step = Step::promise(
 );
 
 /// How many records of outcomes are forgotten together, at least and at most.
-const FORGOTTEN_MIN: usize = 16;
+const FORGOTTEN_MIN: usize = 8;
 const FORGOTTEN_MAX: usize = 256;
 
 impl Stage for RedisStore {
@@ -127,13 +127,13 @@ impl RedisStore {
         now: Timestamp,
     ) -> Result<Applied> {
         let known = self.take_known();
-        let head = || {
-            Arguments::default()
-                .shown(txn)
-                .with(joined(prepared))
-                .with(joined(&known))
+        let commit = Commit {
+            txn,
+            stores: prepared,
+            spent: &known,
+            is_time_wanted: self.link.clock.known().is_none(),
         };
-        let answer = self.send_batch(batch, head, now);
+        let answer = self.send_batch(batch, &commit, now);
         let mut to_forget = self.known.lock();
         match &answer {
             Ok(_) if prepared.is_empty() => to_forget.push(txn),
@@ -144,22 +144,16 @@ impl RedisStore {
         answer
     }
 
-    /// Sends a batch to the script that is made for its like. `head` makes the arguments before it.
-    fn send_batch(
-        &self,
-        batch: &Batch,
-        head: impl Fn() -> Arguments,
-        now: Timestamp,
-    ) -> Result<Applied> {
-        let timed = || head().with(self.link.clock.known().map_or("1", |_| ""));
+    /// Sends a batch to the script that is made for its like.
+    fn send_batch(&self, batch: &Batch, commit: &Commit<'_>, now: Timestamp) -> Result<Applied> {
         if let Some(plain) = Plain::of(batch)? {
-            let arguments = plain.add_to(timed())?;
+            let arguments = plain.arguments(commit)?;
             let answer = self.link.write(&script::INSERT, APPLY, now, arguments)?;
             if plain::is_done(&answer) {
                 return Ok(Applied::default());
             }
         }
-        if let Some(arguments) = plain::done(batch, timed) {
+        if let Some(arguments) = plain::done(batch, commit) {
             let answer = self.link.write(&script::DONE, APPLY, now, arguments)?;
             // Such tasks merge with nothing.
             return plain::is_done(&answer)
@@ -172,7 +166,9 @@ impl RedisStore {
             Shape::Settlement => &script::APPLY_SETTLEMENT,
             Shape::Mixed => &script::APPLY,
         };
-        let answer = self.link.write(script, APPLY, now, batch.add_to(head()))?;
+        let answer = self
+            .link
+            .write(script, APPLY, now, batch.add_to(commit.head()))?;
         applied(&reply::texts(answer)?)
     }
 

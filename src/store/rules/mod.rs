@@ -206,7 +206,48 @@ pub(super) trait Tables {
     fn set_mark(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), Self::Fault>;
 }
 
+/// How many bytes the payloads of a batch may have together. Half of what the databases take as one value, and a
+/// quarter of what the driver of Postgres can encode: what it cannot would be missing among what is sent with it.
+const BATCH_SIZE_MAX: usize = 1 << 29;
+
 /// Checks what can be judged without looking at the store.
 pub(super) fn check(batch: &Batch) -> Result<(), Kind> {
-    batch.changes.iter().try_for_each(lifecycle::check)
+    batch.changes.iter().try_for_each(lifecycle::check)?;
+    let size: usize = batch
+        .inserts()
+        .map(|record| record.payload.bytes.len())
+        .sum();
+    if size <= BATCH_SIZE_MAX {
+        return Ok(());
+    }
+    let what = format!(
+        "the payloads of a transaction have {size} bytes, and may have {BATCH_SIZE_MAX}: enqueue them in several"
+    );
+    Err(Kind::Invalid(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TaskId;
+    use crate::store::Change;
+    use crate::task::{Format, Payload};
+
+    #[test]
+    fn a_batch_that_a_database_could_not_take_is_refused_with_the_remedy() {
+        let now = Timestamp::from_micros(7);
+        let payload = Payload {
+            format: Format::Bytes,
+            version: 0,
+            bytes: vec![7; 1 << 20].into(),
+        };
+        let insert = |_| {
+            let record = Record::new(TaskId::new(now), "default", "kind", payload.clone(), now);
+            Change::Insert(Box::new(record))
+        };
+        let batch = |count: usize| Batch::new((0..count).map(insert).collect());
+        check(&batch(BATCH_SIZE_MAX >> 20)).unwrap();
+        let refused = check(&batch((BATCH_SIZE_MAX >> 20) + 1)).unwrap_err();
+        assert!(refused.to_string().contains("in several"), "{refused}");
+    }
 }

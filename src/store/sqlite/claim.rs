@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Connection, Rows, Statement, params};
 
 use super::error::Result;
 use super::groups;
@@ -48,6 +48,9 @@ const HELD: &str = concat!(
 
 const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, holder_name = ?5,
     claimed_at = ?6, reclaims = ?7 WHERE seq = ?1";
+
+const SET_ASIDE: &str = "UPDATE votive_task
+    SET state = 4, holder = ?2, token = ?3, holder_name = ?4, claimed_at = ?5 WHERE seq = ?1";
 
 /// Whether a claim on a queue would find something, but for what the departed hold.
 pub(super) fn is_ready(connection: &Connection, queue: &str, now: Timestamp) -> Result<bool> {
@@ -119,7 +122,11 @@ pub(super) fn claim(
     let mut update = connection.prepare_cached(TAKE)?;
     for want in &request.wants {
         make_due_ready(connection, want, now)?;
-        for row in candidates(connection, want, departed)? {
+        let Candidates { rows, unread } = candidates(connection, want, departed)?;
+        for seq in unread {
+            set_aside(connection, seq, &request.consumer, now)?;
+        }
+        for row in rows {
             let claim = take(&mut update, row, &request.consumer, now)?;
             if !lifecycle::holds_key(&claim.record) {
                 tasks::free_key(connection, &claim.record)?;
@@ -147,28 +154,65 @@ fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> R
     Ok(())
 }
 
+/// What may be claimed.
+#[derive(Default)]
+struct Candidates {
+    rows: Vec<TaskRow>,
+    /// The sequences of tasks that cannot be read.
+    unread: Vec<i64>,
+}
+
+impl Candidates {
+    fn add(&mut self, mut found: Rows<'_>) -> Result<()> {
+        while let Some(row) = found.next()? {
+            match TaskRow::read(row, Bytes::Read) {
+                Ok(row) => self.rows.push(row),
+                Err(fault) if fault.is_unreadable() => {
+                    tracing::error!(?fault, "a task that cannot be read was claimed");
+                    self.unread.push(row.get(0)?);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Returns the first of those that are Ready and those that the departed hold, in one order.
 fn candidates(
     connection: &Connection,
     want: &Want,
     departed: &BTreeSet<Incarnation>,
-) -> Result<Vec<TaskRow>> {
-    let mut rows = connection
-        .prepare_cached(READY)?
-        .query_and_then(params![want.queue, limit(want.count)], |row| {
-            TaskRow::read(row, Bytes::Read)
-        })?
-        .collect::<Result<Vec<_>>>()?;
+) -> Result<Candidates> {
+    let mut found = Candidates::default();
+    let mut ready = connection.prepare_cached(READY)?;
+    found.add(ready.query(params![want.queue, limit(want.count)])?)?;
     for holder in departed {
-        let held = params![Sql(*holder), want.queue, limit(want.count)];
-        let mut select = connection.prepare_cached(HELD)?;
-        for row in select.query_and_then(held, |row| TaskRow::read(row, Bytes::Read))? {
-            rows.push(row?);
-        }
+        let mut held = connection.prepare_cached(HELD)?;
+        found.add(held.query(params![Sql(*holder), want.queue, limit(want.count)])?)?;
     }
-    rows.sort_by_key(|row| (row.rank, row.seq));
-    rows.truncate(want.count);
-    Ok(rows)
+    found.rows.sort_by_key(|row| (row.rank, row.seq));
+    found.rows.truncate(want.count);
+    Ok(found)
+}
+
+/// Claims a task that cannot be read, so that it does not keep those behind it from being run. Nobody runs it: it
+/// stays claimed, which is known of it.
+fn set_aside(
+    connection: &Connection,
+    seq: i64,
+    consumer: &ConsumerId,
+    now: Timestamp,
+) -> Result<()> {
+    let token = Token::next(consumer.incarnation);
+    connection.prepare_cached(SET_ASIDE)?.execute(params![
+        seq,
+        Sql(token.incarnation),
+        token.count.cast_signed(),
+        consumer.name,
+        now.as_micros(),
+    ])?;
+    Ok(())
 }
 
 fn take(
@@ -193,16 +237,10 @@ fn take(
         now.as_micros(),
         record.counts.reclaims,
     ])?;
-    let expired = record.options.expires_at.is_some_and(|at| at <= now);
-    let arrival = match (expired, reclaimed) {
-        (true, _) => Arrival::Expired,
-        (false, true) => Arrival::Reclaimed,
-        (false, false) => Arrival::Fresh,
-    };
     Ok(Claim {
+        arrival: Arrival::at_claim(&record.options, reclaimed, now),
         record: row.record,
         token,
-        arrival,
     })
 }
 

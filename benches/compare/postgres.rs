@@ -68,7 +68,7 @@ pub(crate) fn jobs() -> Vec<Job> {
         BED.drain(4, DRAINED, |setting| drain(setting, 4))
             .reach([Ratio(0.7)]),
         BED.drain(4, "the same of narrow rows", |setting| {
-            drain_of(setting, Table::narrow(setting.tasks)?, 4)
+            drain_of(setting, &Table::narrow(setting.tasks)?, 4)
         })
         .named("4 workers, beside narrow rows"),
         BED.describe(Work::W3, "100 per claim, without a consumer", DRAINED)
@@ -186,10 +186,10 @@ fn inserts(setting: &Setting, mut table: Table, (count, size): (u64, u64)) -> Re
 }
 
 fn drain(setting: &Setting, workers: u64) -> Result<Sample> {
-    drain_of(setting, Table::of_tasks(setting.tasks)?, workers)
+    drain_of(setting, &Table::of_tasks(setting.tasks)?, workers)
 }
 
-fn drain_of(setting: &Setting, table: Table, workers: u64) -> Result<Sample> {
+fn drain_of(setting: &Setting, table: &Table, workers: u64) -> Result<Sample> {
     let count = setting.tasks;
     setting.measure(count, || table.drain_by(workers, count))
 }

@@ -108,10 +108,11 @@ impl Insert {
         let first = IDS.fetch_add(self.size as u64, Ordering::Relaxed);
         let ids: Vec<_> = (first..).take(self.size).map(id).collect();
         let at = i64::try_from(first)?;
-        let (id, payload): (&(dyn ToSql + Sync), &(dyn ToSql + Sync)) = match self.size {
-            1 => (&ids[0], &payloads[0]),
-            _ => (&ids, &payloads),
-        };
+        let (id, payload): (&(dyn ToSql + Sync), &(dyn ToSql + Sync)) =
+            match (ids.as_slice(), payloads.as_slice()) {
+                ([id], [payload]) => (id, payload),
+                _ => (&ids, &payloads),
+            };
         txn.execute(&self.statement, &[id, payload, &at])?;
         Ok(())
     }

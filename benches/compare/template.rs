@@ -24,7 +24,11 @@ impl Template {
         skip: Option<&str>,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let mut statement = connection.prepare(&format!("SELECT * FROM {table} LIMIT 1"))?;
-        let names: Vec<String> = statement.column_names().map(String::from).collect();
+        let names: Vec<String> = statement
+            .column_names()
+            .into_iter()
+            .map(String::from)
+            .collect();
         let row = statement.query_row([], |row| {
             (0..names.len())
                 .map(|column| row.get::<_, Value>(column))

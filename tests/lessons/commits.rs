@@ -1,6 +1,7 @@
 //! Lessons about the decision: who committed, and what must never be believed.
 #![cfg(test)]
 
+use std::cell::Cell;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,37 +172,42 @@ lessons! {
         a_commit_whose_answer_was_lost_is_resolved_by_the_register;
 }
 
+thread_local! {
+    /// Whether the next COMMIT of this thread is lied about.
+    static LIES: Cell<bool> = const { Cell::new(false) };
+}
+
+fn lie_if_told(_: &rusqlite::hooks::Wal, _: std::ffi::c_int) -> rusqlite::Result<()> {
+    if LIES.replace(false) {
+        let busy = ffi::Error::new(ffi::SQLITE_BUSY);
+        return Err(rusqlite::Error::SqliteFailure(busy, None));
+    }
+    Ok(())
+}
+
 /// An application's database, whose COMMIT says that the database is locked, once it is told to, although
 /// the transaction is committed.
-fn locked_though_committed(folder: &tempfile::TempDir) -> (Database, Arc<AtomicBool>) {
+fn locked_though_committed(folder: &tempfile::TempDir) -> Database {
     let path = folder.path().join("app.db");
     Database::migrate(&path).unwrap();
-    let lies = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&lies);
-    let options = Options::default().setup(move |connection| {
-        let told = Arc::clone(&told);
-        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, _| {
-            if told.swap(false, Ordering::SeqCst) {
-                let busy = ffi::Error::new(ffi::SQLITE_BUSY);
-                return Err(rusqlite::Error::SqliteFailure(busy, None));
-            }
-            Ok(())
-        }))
+    let options = Options::default().setup(|connection| {
+        connection.wal_hook(Some(lie_if_told));
+        Ok(())
     });
-    (Database::open_with(path, options).unwrap(), lies)
+    Database::open_with(path, options).unwrap()
 }
 
 /// "database is locked" came back although the row was committed; others took that for an abort.
 fn a_commit_whose_answer_was_lost_is_resolved_by_the_register(stage: &Stage) {
     let folder = tempfile::tempdir().unwrap();
-    let (database, lies) = locked_though_committed(&folder);
+    let database = locked_though_committed(&folder);
     let mut txn = stage.manager.begin().unwrap();
     let session = database.join(&mut txn).unwrap();
     session.execute_batch("CREATE TABLE note (text)").unwrap();
     stage.queue.enqueue(&mut txn, &Step { number: 1 }).unwrap();
-    lies.store(true, Ordering::SeqCst);
+    LIES.set(true);
     let committed = txn.commit().unwrap();
-    assert!(!lies.load(Ordering::SeqCst), "the commit was lied about");
+    assert!(!LIES.get(), "the commit was lied about");
     assert!(committed.pending.is_empty());
     assert_eq!(stage.visible(), [1]);
 }

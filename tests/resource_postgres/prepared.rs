@@ -107,6 +107,21 @@ fn an_enrolment_whose_answer_was_lost_keeps_nobody_from_what_begins_later() {
 }
 
 #[test]
+fn while_the_database_cannot_be_reached_the_incarnation_stays_the_same() {
+    let Some(apart) = apart() else { return };
+    let incarnation = apart.fixture.manager.incarnation();
+    apart.proxy.refuse();
+    for _ in 0..3 {
+        let mut txn = apart.fixture.manager.begin().unwrap();
+        note(&apart.database, &mut txn, "lost").unwrap_err();
+    }
+    assert_eq!(apart.fixture.manager.incarnation(), incarnation);
+    apart.proxy.pass();
+    apart.begin().commit().unwrap();
+    apart.assert_both();
+}
+
+#[test]
 fn a_commit_whose_answer_was_lost_is_resolved_by_the_register() {
     let Some(apart) = apart() else { return };
     let txn = apart.begin();

@@ -225,6 +225,10 @@ impl Database {
         let Some(register) = self.register() else {
             return Ok(());
         };
+        if self.0.store.is_none() && !registers.is_enrolled(self.id(), txn.incarnation) {
+            // Where nobody is reached, nothing has been said, and the same incarnation may try again.
+            self.0.desk.reach(&self.0.pool)?;
+        }
         registers
             .enroll(&*register, txn.incarnation, self.now())
             .map_err(|reason| DatabaseError::NotEnrolled {

@@ -79,6 +79,20 @@ pub(super) enum Flush {
 }
 
 impl Desk {
+    /// Makes sure that there is a connection. Nothing is written.
+    pub(super) fn reach(&self, pool: &Pool) -> Result<(), DatabaseError> {
+        let mut slot = self.0.lock();
+        if let Some(mut idle) = slot.take() {
+            if pool.run("be reached", || idle.batch_execute("")).is_ok() {
+                *slot = Some(idle);
+                return Ok(());
+            }
+            close(idle);
+        }
+        *slot = Some(pool.connect()?);
+        Ok(())
+    }
+
     /// Runs `work` in a transaction of its own.
     ///
     /// A connection that was closed while nobody used it is replaced; whatever else fails is not tried

@@ -61,7 +61,8 @@ fn commands(server: &Redis) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// What something has the server do.
+/// What something that is one script has the server do. The thread that renews leases may open a connection of its own
+/// meanwhile and run another script there.
 fn cost_of(server: &Redis, act: impl FnOnce()) -> BTreeMap<String, u64> {
     let before = commands(server);
     act();
@@ -69,7 +70,12 @@ fn cost_of(server: &Redis, act: impl FnOnce()) -> BTreeMap<String, u64> {
     for (name, count) in &mut after {
         *count -= before.get(name).copied().unwrap_or(0);
     }
-    after.retain(|_, count| *count > 0);
+    if after.get("evalsha").is_some_and(|count| *count > 1) {
+        for name in ["evalsha", "time", "zadd"] {
+            after.entry(name.to_owned()).and_modify(|count| *count -= 1);
+        }
+    }
+    after.retain(|name, count| *count > 0 && name != "config|get");
     after
 }
 

@@ -69,6 +69,18 @@ impl EnlistError {
     }
 }
 
+/// Lends a store as the type that a driver can write to.
+///
+/// # Errors
+/// [`EnlistError::OtherBackend`] if it is another.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn as_own<S: 'static>(store: &dyn Store) -> Result<&S, EnlistError> {
+    let own = store.as_any().downcast_ref();
+    own.ok_or_else(|| EnlistError::OtherBackend {
+        backend: store.capabilities().backend,
+    })
+}
+
 impl From<Refusal> for EnlistError {
     fn from(refusal: Refusal) -> Self {
         match refusal {

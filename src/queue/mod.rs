@@ -56,6 +56,8 @@ pub use data_manager::HandedBatch;
 pub use databases::InDatabases;
 pub use draft::Draft;
 pub use ending::settle_claim;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use enlist::as_own;
 pub use enlist::{Enlist, EnlistError, Enlisted, RenderedTask};
 pub use enlist_async::{EnlistAsync, EnlistedAsync};
 pub use error::{EnqueueError, OperatorError};

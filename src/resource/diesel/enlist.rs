@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use diesel::{Connection, QueryResult, RunQueryDsl, SqliteConnection, sql_query};
 
-use crate::queue::{Enlist, EnlistError};
+use crate::queue::{Enlist, EnlistError, as_own};
 use crate::store::render::{Statement, Value};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Applied, Batch, Store};
@@ -20,7 +20,7 @@ use crate::store::{Applied, Batch, Store};
 /// Whether the commit waits for the disk is the connection's `synchronous` to say.
 impl Enlist for &mut SqliteConnection {
     fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
-        let store = own(store)?;
+        let store: &SqliteStore = as_own(store)?;
         refuse_outside(self)?;
         let found = main_file(self).map_err(EnlistError::driver)?;
         if store.is_at(Path::new(&found)) {
@@ -52,15 +52,6 @@ impl From<diesel::result::Error> for RolledBack {
     fn from(error: diesel::result::Error) -> Self {
         Self(EnlistError::driver(error))
     }
-}
-
-fn own(store: &dyn Store) -> Result<&SqliteStore, EnlistError> {
-    store
-        .as_any()
-        .downcast_ref()
-        .ok_or_else(|| EnlistError::OtherBackend {
-            backend: store.capabilities().backend,
-        })
 }
 
 fn refuse_outside(connection: &mut SqliteConnection) -> Result<(), EnlistError> {

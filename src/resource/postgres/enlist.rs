@@ -3,7 +3,7 @@
 use postgres::error::SqlState;
 use postgres::{Client, GenericClient, Transaction};
 
-use crate::queue::{Enlist, EnlistError};
+use crate::queue::{Enlist, EnlistError, as_own};
 use crate::store::postgres::session::Foreign;
 use crate::store::postgres::{
     BACKEND, PostgresStore, enlist, is_one_insert, write_batch, write_one,
@@ -16,11 +16,11 @@ use crate::store::{self, Applied, Batch, Error, Kind, Store};
 /// Whether the commit waits for the disk is the connection's `synchronous_commit` to say.
 impl Enlist for &mut Transaction<'_> {
     fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
-        check_database(*self, own(store)?)
+        check_database(*self, as_own(store)?)
     }
 
     fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
-        let store = own(store)?;
+        let store: &PostgresStore = as_own(store)?;
         // A refusal comes before anything is written, unless there are several statements to write.
         if is_one_insert(&batch) {
             return Ok(write(*self, store, batch)?);
@@ -35,7 +35,7 @@ impl Enlist for &mut Transaction<'_> {
 /// The connection is in a transaction that was begun with `BEGIN`.
 impl Enlist for &mut Client {
     fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
-        let store = own(store)?;
+        let store: &PostgresStore = as_own(store)?;
         begin_savepoint(self)?;
         end_savepoint(self, "RELEASE")?;
         check_database(*self, store)
@@ -43,7 +43,7 @@ impl Enlist for &mut Client {
 
     /// Every write is in a savepoint, which cannot be where the transaction has ended meanwhile.
     fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
-        let store = own(store)?;
+        let store: &PostgresStore = as_own(store)?;
         begin_savepoint(self)?;
         // It may have gone back to a savepoint since it was checked, and told nobody.
         let written = check_database(*self, store).and_then(|()| Ok(write(*self, store, batch)?));
@@ -68,15 +68,6 @@ fn begin_savepoint(client: &mut Client) -> Result<(), EnlistError> {
 fn end_savepoint(client: &mut Client, how: &str) -> store::Result<()> {
     let ended = client.batch_execute(&format!("{how} {SAVEPOINT}"));
     ended.map_err(failed)
-}
-
-pub(super) fn own(store: &dyn Store) -> Result<&PostgresStore, EnlistError> {
-    store
-        .as_any()
-        .downcast_ref()
-        .ok_or_else(|| EnlistError::OtherBackend {
-            backend: store.capabilities().backend,
-        })
 }
 
 /// Compares cluster, database and schema: a schema of this name in another database does not count. Has

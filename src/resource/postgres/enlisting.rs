@@ -6,10 +6,10 @@ use std::ops::{Deref, DerefMut};
 
 use postgres::{Client, Transaction};
 
-use super::enlist::{SAVEPOINT, check_database, failed, own};
-use crate::queue::{Enlist, EnlistError};
+use super::enlist::{SAVEPOINT, check_database, failed};
+use crate::queue::{Enlist, EnlistError, as_own};
 use crate::store::postgres::session::{Foreign, Statements};
-use crate::store::postgres::{Pooler, is_one_insert, tell, write_batch, write_one};
+use crate::store::postgres::{Pooler, PostgresStore, is_one_insert, tell, write_batch, write_one};
 use crate::store::{self, Applied, Batch, Store};
 
 /// A connection of the application's own that enlists queues in one transaction after the other: a task
@@ -121,7 +121,7 @@ impl fmt::Debug for EnlistingTransaction<'_> {
 /// As in a [`Transaction`]; those who wait are told by each task that is written, when it commits.
 impl Enlist for &mut EnlistingTransaction<'_> {
     fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
-        let store = own(store)?;
+        let store: &PostgresStore = as_own(store)?;
         if !self.known.contains_key(store.fingerprint()) {
             check_database(&mut self.transaction, store)?;
             let fingerprint = store.fingerprint().to_owned();
@@ -131,7 +131,7 @@ impl Enlist for &mut EnlistingTransaction<'_> {
     }
 
     fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
-        let store = own(store)?;
+        let store: &PostgresStore = as_own(store)?;
         let now = store::Inspect::now(store)?;
         let statements = self.known.get_mut(store.fingerprint());
         let statements = statements.filter(|_| store.reach().1.pooler == Pooler::Session);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Savepoint, Transaction};
 
-use crate::queue::{Enlist, EnlistError};
+use crate::queue::{Enlist, EnlistError, as_own};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{self, Applied, Batch, Error, Kind, Store};
 
@@ -13,7 +13,7 @@ use crate::store::{self, Applied, Batch, Error, Kind, Store};
 /// Whether the commit waits for the disk is the connection's `synchronous` to say.
 impl Enlist for &Connection {
     fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
-        let store = own(store)?;
+        let store: &SqliteStore = as_own(store)?;
         if self.is_autocommit() {
             return Err(EnlistError::NoTransaction);
         }
@@ -57,15 +57,6 @@ impl Enlist for &Savepoint<'_> {
     fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<Applied, EnlistError> {
         (&***self).write(store, batch)
     }
-}
-
-fn own(store: &dyn Store) -> Result<&SqliteStore, EnlistError> {
-    store
-        .as_any()
-        .downcast_ref()
-        .ok_or_else(|| EnlistError::OtherBackend {
-            backend: store.capabilities().backend,
-        })
 }
 
 /// Compares the main database: what is attached beside it does not count, since a commit over several

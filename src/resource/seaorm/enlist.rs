@@ -1,9 +1,20 @@
 //! *Enlisted, yours*: tasks are written in the application's own transaction.
 
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use sea_orm::DbBackend;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, TransactionTrait};
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use crate::queue::as_own;
 use crate::queue::{EnlistAsync, EnlistError};
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PostgresStore;
 use crate::store::render::{Statement, Value};
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::SqliteStore;
 use crate::store::{Batch, Store};
 
 /// Whether the commit waits for the disk is the connection's to say: `synchronous` on SQLite,
@@ -32,51 +43,44 @@ impl EnlistAsync for &DatabaseTransaction {
     }
 }
 
-/// Refuses a store of another kind of database, and of another SQLite file. What is attached beside the main
-/// database does not count, since a commit over several files is not atomic.
+/// Refuses a store of another kind of database, and of another SQLite file.
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(clippy::unused_async, reason = "only a file is asked for")
+)]
 async fn refuse_other(
     transaction: &DatabaseTransaction,
     store: &dyn Store,
 ) -> Result<(), EnlistError> {
     match transaction.get_database_backend() {
         #[cfg(feature = "postgres")]
-        sea_orm::DbBackend::Postgres
-            if store.as_any().is::<crate::store::postgres::PostgresStore>() =>
-        {
-            Ok(())
-        }
+        DbBackend::Postgres => as_own::<PostgresStore>(store).map(drop),
         #[cfg(feature = "sqlite")]
-        sea_orm::DbBackend::Sqlite if store.as_any().is::<crate::store::sqlite::SqliteStore>() => {
-            refuse_other_file(transaction, store).await
-        }
-        _ => {
-            let backend = store.capabilities().backend;
-            Err(EnlistError::OtherBackend { backend })
-        }
+        DbBackend::Sqlite => refuse_other_file(transaction, as_own(store)?).await,
+        _ => Err(EnlistError::OtherBackend {
+            backend: store.capabilities().backend,
+        }),
     }
 }
 
+/// What is attached beside the main database does not count, since a commit over several files is not atomic.
 #[cfg(feature = "sqlite")]
 async fn refuse_other_file(
     transaction: &DatabaseTransaction,
-    store: &dyn Store,
+    store: &SqliteStore,
 ) -> Result<(), EnlistError> {
-    let own = store.as_any().downcast_ref();
-    let Some(own): Option<&crate::store::sqlite::SqliteStore> = own else {
-        return Ok(());
-    };
     let sql = "SELECT file FROM pragma_database_list WHERE name = 'main'";
-    let ask = sea_orm::Statement::from_string(transaction.get_database_backend(), sql);
+    let ask = sea_orm::Statement::from_string(DbBackend::Sqlite, sql);
     let row = transaction.query_one_raw(ask).await;
     let row = row.map_err(EnlistError::driver)?;
     let found = row.map(|row| row.try_get_by_index::<String>(0)).transpose();
     let found = found.map_err(EnlistError::driver)?.unwrap_or_default();
-    if own.is_at(std::path::Path::new(&found)) {
+    if store.is_at(Path::new(&found)) {
         return Ok(());
     }
     Err(EnlistError::OtherDatabase {
         found,
-        store: own.path().display().to_string(),
+        store: store.path().display().to_string(),
     })
 }
 

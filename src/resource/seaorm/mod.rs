@@ -39,8 +39,8 @@
 //!
 //! # Blocking
 //! The statements are awaited. The store is asked for the time, and for what operators say of a queue where
-//! that is not known from before, by calls that block: for microseconds on SQLite, for a round trip every few
-//! seconds on Postgres. A Postgres store refuses to be asked on the thread of a tokio runtime that has only
+//! that is not known from before, by calls that block: for microseconds on SQLite, for a round trip or two a
+//! second on Postgres. A Postgres store refuses to be asked on the thread of a tokio runtime that has only
 //! one; see [`store::postgres`](crate::store).
 
 mod enlist;

@@ -5,7 +5,7 @@ use sqlx_core::transaction::TransactionManager;
 
 use super::execute::{Savepoint, execute_on};
 use super::leaked::Leaked;
-use crate::queue::{EnlistAsync, EnlistError};
+use crate::queue::{EnlistAsync, EnlistError, as_own};
 use crate::store::postgres::PostgresStore;
 use crate::store::render::{Statement, Value};
 use crate::store::{Batch, Store};
@@ -16,10 +16,7 @@ use crate::store::{Batch, Store};
 /// Whether the commit waits for the disk is the connection's `synchronous_commit` to say.
 impl EnlistAsync for &mut PgConnection {
     async fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
-        if !store.as_any().is::<PostgresStore>() {
-            let backend = store.capabilities().backend;
-            return Err(EnlistError::OtherBackend { backend });
-        }
+        as_own::<PostgresStore>(store)?;
         if !self.is_in_transaction() {
             return Err(EnlistError::NoTransaction);
         }

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, Database, Sqlite, SqliteConnection};
 use sqlx_core::transaction::TransactionManager;
 
 use super::execute::{Savepoint, execute_on};
-use crate::queue::{EnlistAsync, EnlistError};
+use crate::queue::{EnlistAsync, EnlistError, as_own};
 use crate::store::render::{Statement, Value};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Batch, Store};
@@ -17,10 +17,7 @@ use crate::store::{Batch, Store};
 /// Whether the commit waits for the disk is the connection's `synchronous` to say.
 impl EnlistAsync for &mut SqliteConnection {
     async fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
-        let Some(own) = store.as_any().downcast_ref::<SqliteStore>() else {
-            let backend = store.capabilities().backend;
-            return Err(EnlistError::OtherBackend { backend });
-        };
+        let own: &SqliteStore = as_own(store)?;
         if !self.is_in_transaction() {
             return Err(EnlistError::NoTransaction);
         }

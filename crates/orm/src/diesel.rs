@@ -7,7 +7,7 @@ use diesel::sqlite::Sqlite;
 use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
 use votive::queue::{EnlistError, Queue};
 
-use crate::{Application, Does, End, Ping, Place, Result, Step};
+use crate::{Application, Does, End, Ping, Place, Result, Step, Unguarded};
 
 /// A connection of Diesel's.
 pub struct Diesel(SqliteConnection);
@@ -100,16 +100,14 @@ impl Application for Diesel {
         Ok(enlisted)
     }
 
-    fn enlist_outside(&mut self, queue: &Queue) -> Option<EnlistError> {
-        queue.enlist(&mut self.0).err()
-    }
-
-    fn drop_halfway(&mut self, _: &Queue) -> Result<Option<usize>> {
-        Ok(None)
-    }
-
     fn notes(&mut self) -> Result<usize> {
         let rows: Vec<Row> = sql_query("SELECT n FROM note").load(&mut self.0)?;
         Ok(rows.len())
+    }
+}
+
+impl Unguarded for Diesel {
+    fn enlist_outside(&mut self, queue: &Queue) -> std::result::Result<(), EnlistError> {
+        queue.enlist(&mut self.0).map(drop)
     }
 }

@@ -10,11 +10,20 @@ pub trait Home: Sized {
     /// Makes both; nothing if there is no server program, which is said.
     fn make() -> Option<Self>;
 
-    /// The database with the store in it.
-    fn place(&self) -> &Place;
+    /// The database with the store in it, and another of the same kind with a store of its own.
+    fn places(&self) -> &[Place; 2];
 
-    /// Another database of the same kind, with a store of its own.
-    fn elsewhere(&self) -> &Place;
+    /// The database with the store in it.
+    fn place(&self) -> &Place {
+        let [place, _] = self.places();
+        place
+    }
+
+    /// The other one.
+    fn elsewhere(&self) -> &Place {
+        let [_, elsewhere] = self.places();
+        elsewhere
+    }
 }
 
 /// One database.
@@ -42,7 +51,8 @@ pub struct Sqlite {
 
 impl Home for Sqlite {
     fn make() -> Option<Self> {
-        let folder = tempfile::tempdir().ok()?;
+        #[expect(clippy::expect_used, reason = "a test without its folder is over")]
+        let folder = tempfile::tempdir().expect("make a folder");
         let places = ["app.db", "other.db"].map(|name| {
             let path = folder.path().join(name).display().to_string();
             Place::new(path.clone(), &format!("sqlite://{path}"))
@@ -50,14 +60,8 @@ impl Home for Sqlite {
         Some(Self { places, folder })
     }
 
-    fn place(&self) -> &Place {
-        let [place, _] = &self.places;
-        place
-    }
-
-    fn elsewhere(&self) -> &Place {
-        let [_, elsewhere] = &self.places;
-        elsewhere
+    fn places(&self) -> &[Place; 2] {
+        &self.places
     }
 }
 
@@ -77,13 +81,7 @@ impl Home for Postgres {
         Some(Self { places, server })
     }
 
-    fn place(&self) -> &Place {
-        let [place, _] = &self.places;
-        place
-    }
-
-    fn elsewhere(&self) -> &Place {
-        let [_, elsewhere] = &self.places;
-        elsewhere
+    fn places(&self) -> &[Place; 2] {
+        &self.places
     }
 }

@@ -11,4 +11,6 @@ pub use diesel::Diesel;
 pub use home::{Home, Place, Postgres, Sqlite};
 pub use seaorm::SeaOrm;
 pub use sqlx::{SqlxPostgres, SqlxSqlite};
-pub use step::{Application, Does, End, Ping, Result, Step, dropped_after, ready};
+pub use step::{
+    Application, Does, Droppable, End, Ping, Result, Step, Unguarded, dropped_after, ready,
+};

@@ -95,14 +95,6 @@ impl Application for SeaOrm {
         })
     }
 
-    fn enlist_outside(&mut self, _: &Queue) -> Option<EnlistError> {
-        None
-    }
-
-    fn drop_halfway(&mut self, _: &Queue) -> Result<Option<usize>> {
-        Ok(None)
-    }
-
     fn notes(&mut self) -> Result<usize> {
         ready(&self.runtime, async {
             let backend = self.database.get_database_backend();

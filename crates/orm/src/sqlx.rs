@@ -9,7 +9,9 @@ use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 use tokio::runtime::Runtime;
 use votive::queue::{EnlistError, Queue};
 
-use crate::{Application, Does, End, Ping, Place, Result, Step, dropped_after, ready};
+use crate::{
+    Application, Does, Droppable, End, Ping, Place, Result, Step, Unguarded, dropped_after, ready,
+};
 
 /// Defines an application: the two databases differ by their types only.
 macro_rules! application {
@@ -86,12 +88,23 @@ macro_rules! application {
                 })
             }
 
-            fn enlist_outside(&mut self, queue: &Queue) -> Option<EnlistError> {
-                let enlisted = queue.enlist_async(&mut self.connection);
-                self.runtime.block_on(enlisted).err()
+            fn notes(&mut self) -> Result<usize> {
+                ready(&self.runtime, async {
+                    let select = sqlx::query("SELECT n FROM note");
+                    Ok(select.fetch_all(&mut self.connection).await?.len())
+                })
             }
+        }
 
-            fn drop_halfway(&mut self, queue: &Queue) -> Result<Option<usize>> {
+        impl Unguarded for $application {
+            fn enlist_outside(&mut self, queue: &Queue) -> std::result::Result<(), EnlistError> {
+                let enlisted = queue.enlist_async(&mut self.connection);
+                self.runtime.block_on(enlisted).map(drop)
+            }
+        }
+
+        impl Droppable for $application {
+            fn drop_halfway(&mut self, queue: &Queue) -> Result<usize> {
                 ready(&self.runtime, async {
                     let mut transaction = self.connection.begin_with($begin).await?;
                     let insert = sqlx::query("INSERT INTO note VALUES (1)");
@@ -106,14 +119,7 @@ macro_rules! application {
                         waits += 1;
                     }
                     transaction.commit().await?;
-                    Ok(Some(waits))
-                })
-            }
-
-            fn notes(&mut self) -> Result<usize> {
-                ready(&self.runtime, async {
-                    let select = sqlx::query("SELECT n FROM note");
-                    Ok(select.fetch_all(&mut self.connection).await?.len())
+                    Ok(waits)
                 })
             }
         }

@@ -91,22 +91,30 @@ pub trait Application: Sized {
     /// As the driver says.
     fn enlist(&mut self, queue: &Queue) -> Result<std::result::Result<(), EnlistError>>;
 
-    /// Enlists a queue outside of a transaction; nothing where the driver's types do not let it.
-    fn enlist_outside(&mut self, queue: &Queue) -> Option<EnlistError>;
-
-    /// Inserts a row, begins to enqueue a task in the same transaction, drops the future after 0, 1, 2 … waits until it is ready,
-    /// and commits. Returns how often it was dropped; nothing where calls block, or the driver does not
-    /// withstand that.
-    ///
-    /// # Errors
-    /// As the driver says.
-    fn drop_halfway(&mut self, queue: &Queue) -> Result<Option<usize>>;
-
     /// Counts the rows of the table `note`.
     ///
     /// # Errors
     /// As the driver says.
     fn notes(&mut self) -> Result<usize>;
+}
+
+/// A driver whose types let a queue be enlisted where there is no transaction.
+pub trait Unguarded: Application {
+    /// Enlists a queue outside of a transaction.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn enlist_outside(&mut self, queue: &Queue) -> std::result::Result<(), EnlistError>;
+}
+
+/// A driver whose transaction can go on after a future that was dropped.
+pub trait Droppable: Application {
+    /// Inserts a row, begins to enqueue a task in the same transaction, drops the future after 0, 1, 2 … waits until it is ready,
+    /// and commits. Returns how often it was dropped.
+    ///
+    /// # Errors
+    /// As the driver says.
+    fn drop_halfway(&mut self, queue: &Queue) -> Result<usize>;
 }
 
 /// Runs a future on a runtime of many threads, since a Postgres store refuses to be asked on another.

@@ -91,8 +91,7 @@ pub trait Store: Stage + Register + Dispatch + Inspect {
     /// # Errors
     /// [`Kind::Unsupported`] if the store does not do this, or the batch has anything else, or a task that
     /// comes from another store with a history. [`Kind::Invalid`] names what is wrong with a task.
-    fn render(&self, batch: &Batch, now: Timestamp) -> Result<Rendered> {
-        let _ = (batch, now);
+    fn render(&self, _batch: &Batch, _now: Timestamp) -> Result<Rendered> {
         let backend = self.capabilities().backend;
         Err(Error::new(Kind::Unsupported, backend, "render a batch"))
     }
@@ -176,6 +175,8 @@ pub trait Dispatch: Send + Sync {
     /// rank = max(published, not before) + ageing × priority, where the ageing is the task's own
     /// ([`Options::ageing`](crate::task::Options::ageing)) or else 300 s. Tasks whose time has come, whose holder is
     /// proved dead or that expired come too, flagged by [`Claim::arrival`].
+    ///
+    /// A task that cannot be read does not keep others from being claimed: it is claimed, logged, and left out.
     ///
     /// # Errors
     /// Nothing was claimed. After [`Kind::Unknown`] there may be claims of which nobody knows; they come

@@ -146,7 +146,7 @@ pub enum Kind {
     /// The server may lose what it acknowledges, so that no transaction can rely on it. Nothing changed.
     #[error("it may lose what it has acknowledged, so it takes part in no transaction: {0}")]
     NotDurable(String),
-    /// The store was made by a newer version of votive. Nothing changed.
+    /// The store, or something that is kept in it, was written by a newer version of votive. Nothing changed.
     #[error("its format is version {found}, but this program reads up to {known}: upgrade votive")]
     NewerVersion {
         /// The version found.

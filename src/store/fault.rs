@@ -19,7 +19,9 @@ pub(crate) trait Backend: Default {
     fn register_kind(fault: &Fault<Self>) -> RegisterErrorKind {
         match &fault.kind {
             Kind::Unavailable => RegisterErrorKind::Locked,
-            Kind::Foreign(_) | Kind::Corrupt(_) => RegisterErrorKind::Unusable,
+            Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NewerVersion { .. } => {
+                RegisterErrorKind::Unusable
+            }
             _ => RegisterErrorKind::Failed,
         }
     }

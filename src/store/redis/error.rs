@@ -18,9 +18,10 @@ impl Backend for Server {
     fn register_kind(fault: &Fault) -> RegisterErrorKind {
         match &fault.kind {
             Kind::Unavailable | Kind::Unknown => RegisterErrorKind::Unreachable,
-            Kind::Foreign(_) | Kind::Corrupt(_) | Kind::NotDurable(_) => {
-                RegisterErrorKind::Unusable
-            }
+            Kind::Foreign(_)
+            | Kind::Corrupt(_)
+            | Kind::NewerVersion { .. }
+            | Kind::NotDurable(_) => RegisterErrorKind::Unusable,
             _ => RegisterErrorKind::Failed,
         }
     }

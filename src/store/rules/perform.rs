@@ -53,8 +53,13 @@ impl<T: Tables> Performer<T> {
     pub(in crate::store) fn unpin(&mut self, changes: &[Change]) -> Result<(), T::Fault> {
         if self.is_judged() {
             for change in changes {
-                if let Change::Amend { task, .. } = change {
-                    self.unpin_in_group(*task)?;
+                match change {
+                    Change::Amend {
+                        amendment: Amendment::Progress(_),
+                        ..
+                    } => {}
+                    Change::Amend { task, .. } => self.unpin_in_group(*task)?,
+                    _ => {}
                 }
             }
         }

@@ -1,7 +1,7 @@
 -- ARGV: the set of leases, then pairs of an incarnation and its lease in microseconds.
 local lives_at = server_time()
 -- Where a clock that is moved by hand replaces the server's, it may be moved while a renewal is on its way: that one
--- does not bring back what was.
+-- does not bring back what was. (`CH` is no condition.)
 local condition = ARGV[2] ~= '' and 'GT' or 'CH'
 
 return answer(function()

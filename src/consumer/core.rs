@@ -87,12 +87,23 @@ impl Core {
 
     /// Whether each role has the threads that it needs.
     pub(super) fn is_alive(&self) -> bool {
-        let mut once = vec![Role::Settler, Role::Watch, Role::Upkeep];
-        #[cfg(feature = "periodic")]
-        once.extend((!self.timetable.is_empty()).then_some(Role::Timetable));
+        let once = [Role::Settler, Role::Watch, Role::Upkeep];
+        let once = once.into_iter().chain(self.timetable_role());
         let fetchers = self.roll.count(Role::Fetcher) == self.queues.len();
         let workers = self.roll.count(Role::Worker) > 0;
-        fetchers && workers && once.iter().all(|role| self.roll.count(*role) > 0)
+        fetchers && workers && once.into_iter().all(|role| self.roll.count(role) > 0)
+    }
+
+    /// The role of the thread that keeps the timetable, if there is one to keep.
+    #[cfg(feature = "periodic")]
+    fn timetable_role(&self) -> Option<Role> {
+        (!self.timetable.is_empty()).then_some(Role::Timetable)
+    }
+
+    #[cfg(not(feature = "periodic"))]
+    #[expect(clippy::unused_self, reason = "there is no timetable")]
+    fn timetable_role(&self) -> Option<Role> {
+        None
     }
 
     fn hire_one(self: &Arc<Self>) -> io::Result<()> {

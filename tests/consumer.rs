@@ -21,6 +21,8 @@ mod rates;
 mod stop;
 #[path = "consumer/timeouts.rs"]
 mod timeouts;
+#[path = "consumer/voter.rs"]
+mod voter;
 #[path = "consumer/workers.rs"]
 mod workers;
 #[path = "consumer/world.rs"]

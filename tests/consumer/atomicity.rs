@@ -3,19 +3,15 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use votive::Task;
-use votive::id::ResourceId;
 use votive::register::Register;
 use votive::store::memory::MemoryStore;
 use votive::store::{Inspect, Kind};
 use votive::task::State;
-use votive::txn::{
-    Answer, BoxError, DataManager, JoinError, Outcome, PrepareInfo, Prepared, Retryable, Role,
-    Vote, Work,
-};
+use votive::txn::{Answer, Outcome, Retryable, Role};
 
 use crate::faulty::Faulty;
+use crate::voter::Votes;
 use crate::world::{LONG, World, sender, steps, until};
 
 /// A task that the steps enqueue.
@@ -24,60 +20,6 @@ struct Child;
 
 impl Task for Child {
     const KIND: &'static str = "child";
-}
-
-/// What a participant votes in its transactions, the last vote first, and how often it finished.
-#[derive(Clone, Default)]
-struct Votes {
-    votes: Arc<Mutex<Vec<Answer>>>,
-    finished: Arc<Mutex<u32>>,
-}
-
-impl Votes {
-    fn new(votes: Vec<Answer>) -> Self {
-        Self {
-            votes: Arc::new(Mutex::new(votes)),
-            ..Self::default()
-        }
-    }
-
-    fn join(&self, work: &mut Work, role: Role) -> Result<(), JoinError> {
-        let votes = self.clone();
-        let key = role.resource().unwrap_or(ResourceId::from_bytes([0; 16]));
-        work.join_with(key, |_| Ok(Voter { role, votes })).map(drop)
-    }
-}
-
-struct Voter {
-    role: Role,
-    votes: Votes,
-}
-
-impl DataManager for Voter {
-    fn role(&self) -> Role {
-        self.role
-    }
-
-    fn sort_key(&self) -> Result<String, BoxError> {
-        Ok("voter".to_owned())
-    }
-
-    fn prepare(&mut self, _: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
-        Ok(Prepared::Work)
-    }
-
-    fn vote(&mut self, _: Vote<'_>) -> Answer {
-        self.votes.votes.lock().pop().unwrap_or(Answer::Ok)
-    }
-
-    fn finish(&mut self) -> Result<(), BoxError> {
-        *self.votes.finished.lock() += 1;
-        Ok(())
-    }
-
-    fn abort(&mut self) -> Result<(), BoxError> {
-        Ok(())
-    }
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use votive::id::{ConsumerId, Incarnation, ResourceId};
+use votive::id::{ConsumerId, Incarnation};
 use votive::store::{ClaimRequest, Want};
 use votive::task::{DeadReason, Options, State};
-use votive::txn::{Answer, BoxError, DataManager, PrepareInfo, Prepared, Retryable, Role, Vote};
+use votive::txn::{Retryable, Role};
 use votive::{Task, handler::Registry};
 
+use crate::voter::Votes;
 use crate::world::{Step, World, steps};
 
 #[derive(Debug, thiserror::Error)]
@@ -99,42 +100,12 @@ fn more_conflicts_than_allowed_count_one_attempt_and_start_again_from_none() {
     assert_eq!(running.stop().stats.conflicts, 8);
 }
 
-/// A participant that cannot be undone.
-struct Stuck;
-
-impl DataManager for Stuck {
-    fn role(&self) -> Role {
-        Role::Volatile
-    }
-
-    fn sort_key(&self) -> Result<String, BoxError> {
-        Ok("stuck".to_owned())
-    }
-
-    fn prepare(&mut self, _: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
-        Ok(Prepared::Work)
-    }
-
-    fn vote(&mut self, _: Vote<'_>) -> Answer {
-        Answer::Ok
-    }
-
-    fn finish(&mut self) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn abort(&mut self) -> Result<(), BoxError> {
-        Err("cannot be undone".into())
-    }
-}
-
 #[test]
 fn conflicts_count_also_where_what_was_done_cannot_be_undone() {
     let world = World::new();
     let task = world.enqueue(1);
     let handler = steps(|_, context| {
-        let key = ResourceId::from_bytes([0; 16]);
-        context.work().join_with(key, |_| Ok(Stuck))?;
+        Votes::stuck().join(context.work(), Role::Volatile)?;
         Err(Retryable("somebody was faster".into()).into())
     });
     let running = world.consumer(handler).retry_max_count(1).start().unwrap();

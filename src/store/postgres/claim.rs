@@ -291,20 +291,10 @@ pub(super) fn present(
 mod tests {
     use std::sync::LazyLock;
 
-    use votive_testbed::{Postgres, or_skip, postgres};
-
     use super::*;
-    use crate::store::postgres::pool::{Durability, Write};
+    use crate::store::postgres::fixture::{SERVER, WRITE, open};
     use crate::store::postgres::take::TAKE;
-    use crate::store::postgres::{Options, PostgresStore, tasks};
-
-    const WRITE: Write = Write {
-        durability: Durability::Deferred,
-        failpoints: ["", ""],
-        wakes: false,
-    };
-    static SERVER: LazyLock<Option<Postgres>> =
-        LazyLock::new(|| or_skip(Postgres::start(postgres::Options::default())));
+    use crate::store::postgres::{PostgresStore, tasks};
 
     /// A store with as many ready, scheduled and dead tasks each, of which the server knows how many they are.
     fn backlog(schema: &str, count: i64) -> Option<PostgresStore> {
@@ -319,9 +309,7 @@ mod tests {
 
     /// The same, of which the server knows nothing yet.
     fn unknown_backlog(schema: &str, count: i64) -> Option<PostgresStore> {
-        let server = SERVER.as_ref()?;
-        let options = Options::default().schema(schema);
-        let store = PostgresStore::open(&server.url(), options).unwrap();
+        let store = open(schema)?;
         let task_options = crate::codec::encode(&crate::task::Options::default()).unwrap();
         let filled = store.write(WRITE, |session| {
             session.execute(

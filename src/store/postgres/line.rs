@@ -77,19 +77,11 @@ pub(super) fn enter(session: &mut dyn Session, row: &TaskRow, rank: i64) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use votive_testbed::{Postgres, or_skip, postgres};
-
     use super::*;
     use crate::store::Kind;
-    use crate::store::postgres::pool::{Durability, Write};
-    use crate::store::postgres::{Options, PostgresStore, insert, tasks};
+    use crate::store::postgres::fixture::{WRITE, open};
+    use crate::store::postgres::{PostgresStore, insert, tasks};
     use crate::task::{Format, Payload, Record};
-
-    const WRITE: Write = Write {
-        durability: Durability::Deferred,
-        failpoints: ["", ""],
-        wakes: false,
-    };
 
     #[test]
     fn the_statements_know_how_long_a_run_is() {
@@ -139,10 +131,7 @@ mod tests {
 
     #[test]
     fn who_has_been_claimed_since_he_was_looked_at_cannot_leave_the_line() {
-        let Some(server) = or_skip(Postgres::start(postgres::Options::default())) else {
-            return;
-        };
-        let store = PostgresStore::open(&server.url(), Options::default()).unwrap();
+        let Some(store) = open("gone") else { return };
         let records = enter(&store, 300);
         assert_eq!(runs(&store), [128, 128, 44]);
         let row = store.read(|session| tasks::find(session, records[2].id));

@@ -28,6 +28,8 @@ mod connection;
 mod dispatch;
 mod ending;
 pub(crate) mod error;
+#[cfg(test)]
+mod fixture;
 mod given;
 mod groups;
 mod insert;

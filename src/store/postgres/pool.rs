@@ -438,26 +438,11 @@ impl Session for Txn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::LazyLock;
-
-    use votive_testbed::{Postgres, or_skip, postgres};
-
     use super::*;
-    use crate::store::postgres::{Options, PostgresStore};
+    use crate::store::postgres::PostgresStore;
+    use crate::store::postgres::fixture::{WRITE, open};
 
-    const WRITE: Write = Write {
-        durability: Durability::Deferred,
-        failpoints: ["", ""],
-        wakes: false,
-    };
     const MARK: &str = "INSERT INTO @.lease (incarnation, expires_at) VALUES (42, 0)";
-    static SERVER: LazyLock<Option<Postgres>> =
-        LazyLock::new(|| or_skip(Postgres::start(postgres::Options::default())));
-
-    fn open(schema: &str) -> Option<PostgresStore> {
-        let options = Options::default().schema(schema);
-        Some(PostgresStore::open(&SERVER.as_ref()?.url(), options).unwrap())
-    }
 
     fn marks(store: &PostgresStore) -> usize {
         let rows = store.read(|session| {

@@ -18,11 +18,11 @@ use super::reclaim;
 use super::row::{TaskRow, column};
 use super::runs::Runs;
 use super::session::Session;
-use super::take::{TAKE, TAKE_ALONE, TAKE_FREEING, Take, Taken, take};
+use super::take::{TAKE, TAKE_ALONE, TAKE_FREEING, Take, Taken};
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle;
-use crate::store::{Arrival, Claim, ClaimRequest, Kind, Want};
+use crate::store::{Arrival, Claim, Kind, Want};
 use crate::time::Timestamp;
 
 /// How many tasks a run of claims has at most: those of two runs of the line, one of which has but one place in
@@ -69,6 +69,24 @@ pub(super) struct Lines {
     keyless: Steps,
 }
 
+/// Who claims, when, and what is known of the lines.
+#[derive(Clone, Copy)]
+pub(super) struct Claimer<'a> {
+    pub(super) consumer: &'a ConsumerId,
+    /// The consumers of this process: they live, whatever their leases say.
+    pub(super) own: &'a Value,
+    pub(super) lines: &'a Lines,
+    pub(super) now: Timestamp,
+}
+
+/// The first tasks of a queue, up to so many, from a rank on.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub(super) queue: &'a str,
+    pub(super) count: usize,
+    pub(super) from: i64,
+}
+
 /// What a claim that was made by itself came to.
 pub(super) enum Alone {
     Claimed(Vec<Claim>),
@@ -78,59 +96,6 @@ pub(super) enum Alone {
     Nothing,
     /// It has to be made in a transaction, from the beginning.
     Impossible,
-}
-
-/// Claims by statements that are transactions by themselves.
-pub(super) fn claim_alone(
-    session: &mut dyn Session,
-    request: &ClaimRequest,
-    (own, lines): (&Value, &Lines),
-    now: Timestamp,
-) -> Result<Alone> {
-    let [want] = &request.wants[..] else {
-        return Ok(Alone::Impossible);
-    };
-    if want.count == 0 {
-        return Ok(Alone::Impossible);
-    }
-    let count = want.count.min(CLAIM_MAX);
-    let looking = lines.fronts.look(&want.queue);
-    let line = (want.queue.as_str(), count, looking.rank);
-    let to = (&request.consumer, own);
-    let mut found = Vec::new();
-    let taken = take_alone(session, line, (to, lines), now, &mut found);
-    let is_all = taken.is_ok();
-    if let Err(fault) = taken {
-        or_less(fault, &found)?;
-    }
-    let first = found.first().map(|(task, _)| task.rank);
-    let is_over = !lines.fronts.found(&want.queue, &looking, first);
-    let claims: Vec<_> = given(found, now).collect();
-    lines.fronts.note(&claims);
-    Ok(match (claims.is_empty(), is_all) {
-        (false, true) => Alone::Claimed(claims),
-        (false, false) => Alone::Partly(claims),
-        (true, true) if is_over => Alone::Nothing,
-        (true, _) => Alone::Impossible,
-    })
-}
-
-/// Takes by statements that are transactions by themselves: by one that frees keys only where there are any.
-fn take_alone(
-    session: &mut dyn Session,
-    line: (&str, usize, i64),
-    (to, lines): ((&ConsumerId, &Value), &Lines),
-    now: Timestamp,
-    taken: &mut Vec<(TaskRow, Token)>,
-) -> Result<()> {
-    let to = (to, &lines.runs);
-    if lines.keyless.may_skip() {
-        match take_runs((&mut *session, TAKE_ALONE), line, to, now, taken) {
-            Err(fault) if fault.fell_short() => lines.keyless.fell_short(),
-            took => return took,
-        }
-    }
-    take_runs((session, TAKE_FREEING), line, to, now, taken)
 }
 
 /// Has a claim that failed be one of what it had taken before, which stays taken. If nobody knows what came of the
@@ -143,105 +108,156 @@ pub(super) fn or_less<T>(fault: Fault, taken: &[T]) -> Result<()> {
     Ok(())
 }
 
-/// Claims what `request` wants, taking back what the departed hold; `own` lives, whatever its lease says. The line
-/// itself is passed over if it `is_tried`.
-pub(super) fn claim(
-    session: &mut dyn Session,
-    request: &ClaimRequest,
-    (own, lines, is_tried): (&Value, &Lines, bool),
-    now: Timestamp,
-) -> Result<Vec<Claim>> {
-    let mut claims = Vec::new();
-    for want in request.wants.iter().filter(|want| want.count > 0) {
-        let to = (&request.consumer, own);
-        let queue = want.queue.clone();
-        let count = want.count.min(CLAIM_MAX);
-        let want = &Want { queue, count };
-        let mut taken = Vec::new();
-        let mut again = !is_tried;
-        while taken.is_empty() && again {
-            let looking = lines.fronts.look(&want.queue);
-            let (first, claimed) = take_all(session, (want, looking.rank), (to, &lines.runs), now)?;
-            taken = claimed;
-            again = lines.fronts.found(&want.queue, &looking, first);
+impl Claimer<'_> {
+    /// Claims by statements that are transactions by themselves.
+    pub(super) fn claim_alone(self, session: &mut dyn Session, wants: &[Want]) -> Result<Alone> {
+        let [want] = wants else {
+            return Ok(Alone::Impossible);
+        };
+        if want.count == 0 {
+            return Ok(Alone::Impossible);
         }
-        if taken.is_empty() {
-            let trouble = reclaim::trouble(session, want, own, now)?;
-            // Who holds locks already must not wait for more.
-            if trouble.shares_runs && claims.is_empty() {
-                taken = take_what_is_left(session, want, (to, &lines.runs), now)?;
+        let fronts = &self.lines.fronts;
+        let looking = fronts.look(&want.queue);
+        let mut found = Vec::new();
+        let taken = self.take_alone(session, head(want, looking.rank), &mut found);
+        let is_all = taken.is_ok();
+        if let Err(fault) = taken {
+            or_less(fault, &found)?;
+        }
+        let first = found.first().map(|(task, _)| task.rank);
+        let is_over = !fronts.found(&want.queue, &looking, first);
+        let claims: Vec<_> = given(found, self.now).collect();
+        fronts.note(&claims);
+        Ok(match (claims.is_empty(), is_all) {
+            (false, true) => Alone::Claimed(claims),
+            (false, false) => Alone::Partly(claims),
+            (true, true) if is_over => Alone::Nothing,
+            (true, _) => Alone::Impossible,
+        })
+    }
+
+    /// Takes by statements that are transactions by themselves: by one that frees keys only where there are any.
+    fn take_alone(
+        self,
+        session: &mut dyn Session,
+        head: Head<'_>,
+        taken: &mut Vec<(TaskRow, Token)>,
+    ) -> Result<()> {
+        let keyless = &self.lines.keyless;
+        if keyless.may_skip() {
+            match self.take_runs(session, TAKE_ALONE, head, taken) {
+                Err(fault) if fault.fell_short() => keyless.fell_short(),
+                took => return took,
+            }
+        }
+        self.take_runs(session, TAKE_FREEING, head, taken)
+    }
+
+    /// Claims in a transaction, taking back what the departed hold. The line itself is passed over if it `is_tried`.
+    pub(super) fn claim(
+        self,
+        session: &mut dyn Session,
+        wants: &[Want],
+        is_tried: bool,
+    ) -> Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        for want in wants.iter().filter(|want| want.count > 0) {
+            let mut taken = Vec::new();
+            if !is_tried {
+                taken = self.take_from_front(session, want)?;
             }
             if taken.is_empty() {
-                taken = reclaim::claim_with_trouble(session, (want, trouble), to, now)?;
+                let trouble = reclaim::trouble(session, want, self)?;
+                // Who holds locks already must not wait for more.
+                if trouble.shares_runs && claims.is_empty() {
+                    taken = self.take_what_is_left(session, want)?;
+                }
+                if taken.is_empty() {
+                    taken = reclaim::claim_with_trouble(session, want, trouble, self)?;
+                }
+            }
+            self.lines.fronts.note(&taken);
+            claims.append(&mut taken);
+        }
+        Ok(claims)
+    }
+
+    /// Takes from where the line is remembered to begin, and again from its beginning if that was in vain.
+    fn take_from_front(self, session: &mut dyn Session, want: &Want) -> Result<Vec<Claim>> {
+        let fronts = &self.lines.fronts;
+        loop {
+            let looking = fronts.look(&want.queue);
+            let (first, taken) = self.take_all(session, head(want, looking.rank))?;
+            let is_over = !fronts.found(&want.queue, &looking, first);
+            if is_over || !taken.is_empty() {
+                return Ok(taken);
             }
         }
-        lines.fronts.note(&taken);
-        claims.append(&mut taken);
     }
-    Ok(claims)
+
+    /// Takes what is in the line, looking again while its runs are shorter than was to be expected.
+    fn take_runs(
+        self,
+        session: &mut dyn Session,
+        how: Take,
+        head: Head<'_>,
+        taken: &mut Vec<(TaskRow, Token)>,
+    ) -> Result<()> {
+        let runs = &self.lines.runs;
+        loop {
+            let count = head.count - taken.len();
+            let needed = runs.needed(head.queue, count);
+            let Taken { tasks, left } = how.take(session, Head { count, ..head }, needed, self)?;
+            let places = tasks.iter().map(|(task, _)| {
+                let shares = insert::is_plain(&task.record);
+                ((task.rank, task.seq), shares)
+            });
+            runs.found(head.queue, places, left);
+            let is_all = tasks.is_empty() || tasks.len() >= count || needed >= count;
+            taken.extend(tasks);
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what is in the line, in a transaction. Returns the rank of the first, too.
+    fn take_all(
+        self,
+        session: &mut dyn Session,
+        head: Head<'_>,
+    ) -> Result<(Option<i64>, Vec<Claim>)> {
+        let mut found = Vec::new();
+        self.take_runs(session, TAKE, head, &mut found)?;
+        let first = found.first().map(|(task, _)| task.rank);
+        Ok((first, given(found, self.now).collect()))
+    }
+
+    /// Waits for others who claim, each of whom takes a part of a run and leaves the rest, and takes of that.
+    fn take_what_is_left(self, session: &mut dyn Session, want: &Want) -> Result<Vec<Claim>> {
+        for _ in 0..WAITS_MAX {
+            let is_there = session.exists(LEFT, vec![want.queue.as_str().into()])?;
+            let (_, claims) = self.take_all(session, head(want, i64::MIN))?;
+            if is_there || !claims.is_empty() {
+                return Ok(claims);
+            }
+        }
+        Ok(Vec::new())
+    }
 }
 
-/// Takes what is in the line of a queue, up to so many tasks from a rank on, looking again while its runs are
-/// shorter than was to be expected.
-fn take_runs(
-    (session, how): (&mut dyn Session, Take),
-    (queue, count, from): (&str, usize, i64),
-    (to, runs): ((&ConsumerId, &Value), &Runs),
-    now: Timestamp,
-    taken: &mut Vec<(TaskRow, Token)>,
-) -> Result<()> {
-    loop {
-        let wanted = count - taken.len();
-        let needed = runs.needed(queue, wanted);
-        let line = (queue, wanted, needed);
-        let Taken { tasks, left } = take((&mut *session, how), line, (from, to), now)?;
-        let places = tasks.iter().map(|(task, _)| {
-            let shares = insert::is_plain(&task.record);
-            ((task.rank, task.seq), shares)
-        });
-        runs.found(queue, places, left);
-        let is_all = tasks.is_empty() || tasks.len() >= wanted || needed >= wanted;
-        taken.extend(tasks);
-        if is_all {
-            return Ok(());
-        }
+fn head(want: &Want, from: i64) -> Head<'_> {
+    Head {
+        queue: &want.queue,
+        count: want.count.min(CLAIM_MAX),
+        from,
     }
 }
 
 fn given(found: Vec<(TaskRow, Token)>, now: Timestamp) -> impl Iterator<Item = Claim> {
     let found = found.into_iter();
     found.map(move |(task, token)| arrive(task, token, false, now))
-}
-
-/// Takes what is in the line from the rank `from` on, in a transaction. Returns the rank of the first, too.
-fn take_all(
-    session: &mut dyn Session,
-    (want, from): (&Want, i64),
-    (to, runs): ((&ConsumerId, &Value), &Runs),
-    now: Timestamp,
-) -> Result<(Option<i64>, Vec<Claim>)> {
-    let mut found = Vec::new();
-    let line = (want.queue.as_str(), want.count, from);
-    take_runs((&mut *session, TAKE), line, (to, runs), now, &mut found)?;
-    let first = found.first().map(|(task, _)| task.rank);
-    Ok((first, given(found, now).collect()))
-}
-
-/// Waits for others who claim, each of whom takes a part of a run and leaves the rest, and takes of that.
-fn take_what_is_left(
-    session: &mut dyn Session,
-    want: &Want,
-    (to, runs): ((&ConsumerId, &Value), &Runs),
-    now: Timestamp,
-) -> Result<Vec<Claim>> {
-    for _ in 0..WAITS_MAX {
-        let is_there = session.exists(LEFT, vec![want.queue.as_str().into()])?;
-        let (_, claims) = take_all(session, (want, i64::MIN), (to, runs), now)?;
-        if is_there || !claims.is_empty() {
-            return Ok(claims);
-        }
-    }
-    Ok(Vec::new())
 }
 
 pub(super) fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp) -> Claim {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::PostgresStore;
-use super::claim;
+use super::claim::{self, Claimer};
 use super::error::Result;
 use super::pool::{Alone, Durability, Pool, Write};
 use super::presence::{self, Guard, Presences, Role};
@@ -13,7 +13,7 @@ use super::reclaim;
 use super::value::Value;
 use crate::id::{Incarnation, TaskId};
 use crate::store::notify::Bell;
-use crate::store::{self, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence};
+use crate::store::{self, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence, Want};
 use crate::time::Timestamp;
 
 const CLAIM: Write = Write {
@@ -139,21 +139,25 @@ impl PostgresStore {
         own: &Value,
         now: Timestamp,
     ) -> Result<Vec<Claim>> {
-        let lines = &self.lines;
-        let in_transaction = |request: &ClaimRequest, is_tried| {
-            self.write_again(CLAIM, |session| {
-                claim::claim(session, request, (own, lines, is_tried), now)
-            })
+        let claimer = Claimer {
+            consumer: &request.consumer,
+            own,
+            lines: &self.lines,
+            now,
         };
+        let in_transaction = |wants: &[Want], is_tried| {
+            self.write_again(CLAIM, |session| claimer.claim(session, wants, is_tried))
+        };
+        let wants = &request.wants;
         let mut alone = Alone(&self.pool, CLAIM);
-        let mut claims = match claim::claim_alone(&mut alone, request, (own, lines), now)? {
+        let mut claims = match claimer.claim_alone(&mut alone, wants)? {
             claim::Alone::Claimed(claims) => return Ok(claims),
-            claim::Alone::Nothing => return in_transaction(request, true),
-            claim::Alone::Impossible => return in_transaction(request, false),
+            claim::Alone::Nothing => return in_transaction(wants, true),
+            claim::Alone::Impossible => return in_transaction(wants, false),
             claim::Alone::Partly(claims) => claims,
         };
-        let mut rest = request.clone();
-        for want in &mut rest.wants {
+        let mut rest = wants.clone();
+        for want in &mut rest {
             want.count -= claims.len().min(want.count);
         }
         match in_transaction(&rest, false) {

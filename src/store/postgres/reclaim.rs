@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::claim::{arrive, free_keys, tasks_of_claim};
+use super::claim::{Claimer, arrive, free_keys, tasks_of_claim};
 use super::error::Result;
 use super::groups;
 use super::line;
@@ -11,7 +11,7 @@ use super::names;
 use super::row::{TaskRow, column, tasks_with};
 use super::session::Session;
 use super::value::Value;
-use crate::id::{ConsumerId, Incarnation, Token};
+use crate::id::{Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
 use crate::store::{Claim, Want, rules};
 use crate::task::State;
@@ -60,10 +60,13 @@ pub(super) struct Trouble {
 pub(super) fn trouble(
     session: &mut dyn Session,
     want: &Want,
-    own: &Value,
-    now: Timestamp,
+    claimer: Claimer<'_>,
 ) -> Result<Trouble> {
-    let values = vec![want.queue.as_str().into(), now.into(), own.clone()];
+    let values = vec![
+        want.queue.as_str().into(),
+        claimer.now.into(),
+        claimer.own.clone(),
+    ];
     let Some(row) = session.first(TROUBLE, values)? else {
         return Ok(Trouble::default());
     };
@@ -129,24 +132,24 @@ pub(super) fn clean(session: &mut dyn Session, holders: Option<&[Incarnation]>) 
     }
 }
 
-/// Claims when tasks have become due or claims have to be taken back; `own` lives, whatever its lease says.
+/// Claims when tasks have become due or claims have to be taken back.
 pub(super) fn claim_with_trouble(
     session: &mut dyn Session,
-    (want, trouble): (&Want, Trouble),
-    (consumer, own): (&ConsumerId, &Value),
-    now: Timestamp,
+    want: &Want,
+    trouble: Trouble,
+    claimer: Claimer<'_>,
 ) -> Result<Vec<Claim>> {
     if !trouble.is_due && !trouble.has_departed {
         return Ok(Vec::new());
     }
     if trouble.is_due {
-        make_due_ready(session, want, now)?;
+        make_due_ready(session, want, claimer.now)?;
     }
     let mut claims = Vec::new();
     let mut departed = BTreeSet::new();
-    for row in candidates(session, want, own, now)? {
+    for row in candidates(session, want, claimer)? {
         departed.extend(row.claim.as_ref().map(|claim| claim.token.incarnation));
-        claims.push(take_one(session, row, consumer, now)?);
+        claims.push(take_one(session, row, claimer)?);
     }
     free_keys(session, &claims)?;
     let departed: Vec<_> = departed.into_iter().collect();
@@ -200,8 +203,7 @@ fn make_due(session: &mut dyn Session, mut row: TaskRow, now: Timestamp) -> Resu
 fn candidates(
     session: &mut dyn Session,
     want: &Want,
-    own: &Value,
-    now: Timestamp,
+    claimer: Claimer<'_>,
 ) -> Result<Vec<TaskRow>> {
     let queue = want.queue.as_str();
     let ready = session.query(
@@ -214,8 +216,8 @@ fn candidates(
         vec![
             queue.into(),
             Value::count(want.count),
-            now.into(),
-            own.clone(),
+            claimer.now.into(),
+            claimer.own.clone(),
         ],
     )?;
     let mut places = BTreeMap::new();
@@ -251,8 +253,7 @@ fn candidates(
 fn take_one(
     session: &mut dyn Session,
     mut row: TaskRow,
-    consumer: &ConsumerId,
-    now: Timestamp,
+    Claimer { consumer, now, .. }: Claimer<'_>,
 ) -> Result<Claim> {
     let record = &mut row.record;
     let reclaimed = row.claim.is_some();

@@ -5,6 +5,7 @@
 
 use tokio_postgres::Row;
 
+use super::claim::{Claimer, Head};
 use super::error::Result;
 use super::given::{Reader, given_columns, left_of_run};
 use super::pool::deferred;
@@ -12,8 +13,7 @@ use super::reclaim::departed;
 use super::row::TaskRow;
 use super::session::Session;
 use super::value::Value;
-use crate::id::{ConsumerId, Token};
-use crate::time::Timestamp;
+use crate::id::Token;
 
 /// Gives the first tasks of a queue to a consumer, unless something else has to be done before: a task is
 /// due, or somebody who holds claims has departed. It locks so many runs and leaves what it does not need of them;
@@ -177,37 +177,41 @@ pub(super) struct Taken {
     pub(super) left: usize,
 }
 
-/// Takes up to `count` tasks of the first so many runs.
-pub(super) fn take(
-    (session, take): (&mut dyn Session, Take),
-    (queue, count, runs): (&str, usize, usize),
-    (from, (consumer, own)): (i64, (&ConsumerId, &Value)),
-    now: Timestamp,
-) -> Result<Taken> {
-    let token = Token::next_of(consumer.incarnation, count);
-    let mut values = vec![
-        queue.into(),
-        Value::count(count),
-        now.into(),
-        consumer.incarnation.into(),
-        consumer.name.as_str().into(),
-        token.count.cast_signed().into(),
-        own.clone(),
-        from.into(),
-    ];
-    let rows = if runs == 1 {
-        session.query(take.first, values)?
-    } else {
-        values.push(Value::count(runs));
-        session.query(take.several, values)?
-    };
-    let mut tasks = read(&rows, Reader::new(queue, consumer), take.is_alone)?;
-    tasks.sort_by_key(|(task, _)| (task.rank, task.seq));
-    let left = rows.first().map(left_of_run).transpose()?;
-    Ok(Taken {
-        tasks,
-        left: left.unwrap_or_default(),
-    })
+impl Take {
+    /// Takes the first tasks of a queue, from so many runs.
+    pub(super) fn take(
+        self,
+        session: &mut dyn Session,
+        head: Head<'_>,
+        runs: usize,
+        claimer: Claimer<'_>,
+    ) -> Result<Taken> {
+        let consumer = claimer.consumer;
+        let token = Token::next_of(consumer.incarnation, head.count);
+        let mut values = vec![
+            head.queue.into(),
+            Value::count(head.count),
+            claimer.now.into(),
+            consumer.incarnation.into(),
+            consumer.name.as_str().into(),
+            token.count.cast_signed().into(),
+            claimer.own.clone(),
+            head.from.into(),
+        ];
+        let rows = if runs == 1 {
+            session.query(self.first, values)?
+        } else {
+            values.push(Value::count(runs));
+            session.query(self.several, values)?
+        };
+        let mut tasks = read(&rows, Reader::new(head.queue, consumer), self.is_alone)?;
+        tasks.sort_by_key(|(task, _)| (task.rank, task.seq));
+        let left = rows.first().map(left_of_run).transpose()?;
+        Ok(Taken {
+            tasks,
+            left: left.unwrap_or_default(),
+        })
+    }
 }
 
 /// Reads what was taken. If that cannot be taken back, one that cannot be read does not keep the others from being

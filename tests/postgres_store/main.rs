@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod forks;
 mod limits;
+mod listening;
 mod opening;
 mod pooler;
 mod races;

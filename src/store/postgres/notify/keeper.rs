@@ -1,5 +1,5 @@
-//! The store's one thread: it is notified of the commits of other processes, and prolongs the leases of
-//! this one.
+//! The store's one thread: it is notified of the commits of other processes once somebody waits for them, and
+//! prolongs the leases of this one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +53,8 @@ pub(in crate::store::postgres) struct Keeper {
 #[derive(Default)]
 struct Stop {
     stopping: AtomicBool,
+    /// Whether anybody has waited yet. Until then a notification would only wake up the server and this process.
+    wanted: AtomicBool,
     listening: AtomicBool,
     nudged: Notify,
 }
@@ -80,6 +82,13 @@ impl Keeper {
     /// Has the thread look at the leases again.
     pub(in crate::store::postgres) fn nudge(&self) {
         self.stop.nudged.notify_one();
+    }
+
+    /// Has the thread be notified of commits from now on, and everybody look once it is.
+    pub(in crate::store::postgres) fn listen(&self) {
+        if !self.stop.wanted.swap(true, Ordering::SeqCst) {
+            self.nudge();
+        }
     }
 
     /// Whether commits of other processes are notified of, as far as is known.
@@ -152,11 +161,14 @@ impl Worker {
     }
 
     fn serve(&mut self, link: &mut Link) -> Result<()> {
-        if self.shared.connector.options().pooler == Pooler::Session {
-            listen(link)?;
-            self.await_echo(link)?;
-        }
+        let can_listen = self.shared.connector.options().pooler == Pooler::Session;
+        let mut has_listened = false;
         while !self.is_stopping() {
+            if can_listen && !has_listened && self.stop.wanted.load(Ordering::SeqCst) {
+                listen(link)?;
+                self.await_echo(link)?;
+                has_listened = true;
+            }
             let sleep = self.renew()?;
             if link.listen(self.stop.nudged.notified(), sleep)? {
                 self.stop.listening.store(true, Ordering::SeqCst);

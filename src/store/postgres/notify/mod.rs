@@ -96,6 +96,7 @@ impl PostgresStore {
         interests: &[Interest],
         timeout: Duration,
     ) -> Result<Option<Interest>> {
+        self.keeper.listen();
         let mut rest = self.bell.rest(timeout);
         let marks = self.read(|session| marks(session, interests))?;
         let mut looks = 0;

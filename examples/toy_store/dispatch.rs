@@ -228,11 +228,9 @@ impl Inspect for ToyStore {
     }
 
     fn scan(&self, filter: &Filter, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
-        let after = cursor.map_or(Ok(0), |cursor| cursor.0.parse::<u64>());
-        let after = after.map_err(|failed| {
-            let text = "that is not a cursor of this store".to_owned();
-            error(Kind::Invalid(text), "list tasks").with_source(failed)
-        })?;
+        let after: u64 = cursor
+            .map_or(Ok(0), Cursor::parse)
+            .map_err(|kind| error(kind, "list tasks"))?;
         Ok(self.read(|book| {
             let rest = book.tasks.range(after + 1..);
             let mut found: Vec<_> = rest.filter(|(_, entry)| matches(entry, filter)).collect();

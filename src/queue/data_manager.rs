@@ -21,12 +21,24 @@ use crate::txn::{
 /// What the data manager of a store hands over to the participant that owns a transaction of the same
 /// database (see [`PrepareInfo::hand_over`]): the participant writes it before it commits.
 pub struct HandedBatch {
-    /// The transaction.
-    pub txn: TxnId,
+    batch: Batch,
+    applied: Receipt,
+}
+
+/// Where a participant that took over a batch leaves what became of it.
+type Receipt = Arc<Mutex<Option<Applied>>>;
+
+impl HandedBatch {
     /// What to write.
-    pub batch: Batch,
-    /// Where the participant leaves what became of it.
-    pub applied: Arc<Mutex<Option<Applied>>>,
+    #[must_use]
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Tells the data manager what became of it, which counts if the commit succeeds.
+    pub fn note(&self, applied: Applied) {
+        *self.applied.lock() = Some(applied);
+    }
 }
 
 /// The data manager: one per transaction and store, whatever the queue.
@@ -46,7 +58,7 @@ enum Phase {
     /// In the buffer.
     Buffered,
     /// With another participant, which writes it in its own commit.
-    Handed(Arc<Mutex<Option<Applied>>>),
+    Handed(Receipt),
     /// Staged in the store, or possibly so: its answer was lost.
     Staged(Staged),
     /// Applied, or possibly so, by a decision that lists these resources.
@@ -136,10 +148,9 @@ impl Buffer {
     }
 
     fn hand_over(&mut self, info: &mut PrepareInfo<'_>) -> Prepared {
-        let applied = Arc::new(Mutex::new(None));
+        let applied = Receipt::default();
         self.phase = Phase::Handed(Arc::clone(&applied));
         let handed = HandedBatch {
-            txn: self.txn,
             batch: std::mem::take(&mut self.batch),
             applied,
         };

@@ -16,6 +16,7 @@
 //! | `garbage` | forgets outcome records that nobody can ask for any more |
 //! | `chain` | has tasks wait for one another |
 //! | `copy` | moves tasks to another store |
+//! | `mark` | what is kept as JSON and changed by compare-and-set |
 //! | `rate` | how many tasks of a queue may start, over all consumers together |
 //! | `settings` | what an operator says of a queue, for all processes at once |
 //! | `trace` | carries the trace of who enqueues |
@@ -36,6 +37,7 @@ mod enlist_async;
 mod error;
 pub mod garbage;
 mod handle;
+mod mark;
 mod operator;
 #[cfg(feature = "periodic")]
 mod periodic;

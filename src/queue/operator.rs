@@ -9,9 +9,10 @@ use crate::id::{ResourceId, TxnId};
 use crate::queue::data_manager::introduce;
 use crate::queue::decision::Action;
 use crate::queue::error::OperatorError;
+use crate::queue::mark::Found;
 use crate::queue::{apply, recovery};
 use crate::register::{Decision, RegisterErrorKind};
-use crate::store::{self, Batch, Change, InDoubt, Kind, Published, Store};
+use crate::store::{self, Batch, InDoubt, Kind, Published, Store};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
 
@@ -119,16 +120,11 @@ pub fn forget_heuristic(
     manager: &TransactionManager,
     txn: TxnId,
 ) -> store::Result<bool> {
-    let key = key(txn);
-    let Some(found) = store.mark(&key)? else {
+    let found = Found::read(&**store, key(txn))?;
+    if found.value().is_none() {
         return Ok(false);
-    };
-    let forget = Change::Mark {
-        key,
-        expect: Some(found),
-        value: None,
-    };
-    apply(store, manager, &Batch::new(vec![forget]))?;
+    }
+    apply(store, manager, &Batch::new(vec![found.removed()]))?;
     Ok(true)
 }
 
@@ -197,16 +193,8 @@ fn record(
         reason: want.reason.to_owned(),
         at: store.now()?,
     };
-    let value = serde_json::to_vec(&heuristic).map_err(|error| {
-        let backend = store.capabilities().backend;
-        store::Error::new(Kind::Other, backend, "write a heuristic outcome").with_source(error)
-    })?;
-    let key = key(found.txn);
-    let keep = Change::Mark {
-        expect: store.mark(&key)?,
-        key,
-        value: Some(value),
-    };
+    let mark = Found::read(&**store, key(found.txn))?;
+    let keep = mark.saying(&heuristic, &**store, "write a heuristic outcome")?;
     apply(store, manager, &Batch::new(vec![keep]))?;
     Ok(())
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::queue::mark::Found;
 use crate::queue::{Queue, apply};
-use crate::store::{self, Batch, Change, Kind};
+use crate::store::{self, Batch, Kind};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
 
@@ -142,22 +143,14 @@ impl Queue {
         rate: &Rate,
         wanted: u32,
     ) -> store::Result<u32> {
-        let key = self.rate_key();
-        let (found, now) = (self.store.mark(&key)?, self.store.now()?);
-        let bucket = Bucket::at(read(found.as_deref()), rate, now);
+        let found = Found::read(&*self.store, self.rate_key())?;
+        let now = self.store.now()?;
+        let bucket = Bucket::at(read(found.value()), rate, now);
         let Allowed::Now(allowed) = bucket.allowed(rate, now) else {
             return Ok(0);
         };
         let taken = allowed.min(wanted);
-        let value = serde_json::to_vec(&bucket.take(rate, taken)).map_err(|error| {
-            let backend = self.store.capabilities().backend;
-            store::Error::new(Kind::Other, backend, "write a rate").with_source(error)
-        })?;
-        let mark = Change::Mark {
-            key,
-            expect: found,
-            value: Some(value),
-        };
+        let mark = found.saying(&bucket.take(rate, taken), &*self.store, "write a rate")?;
         apply(&self.store, manager, &Batch::new(vec![mark]))?;
         Ok(taken)
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::queue::mark::Found;
 use crate::queue::{Queue, Rate, apply};
-use crate::store::{self, Batch, Change, Kind, QueueStats, lifecycle};
+use crate::store::{self, Batch, Kind, QueueStats, lifecycle};
 use crate::task::{Name, Options, State};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
@@ -266,24 +267,18 @@ impl Queue {
         manager: &TransactionManager,
         change: &mut impl FnMut(&mut Settings),
     ) -> store::Result<Settings> {
-        let key = self.settings_key();
-        let found = self.store.mark(&key)?;
-        let before = self.read_settings(found.as_deref())?;
+        let found = Found::read(&*self.store, self.settings_key())?;
+        let before = self.read_settings(found.value())?;
         let mut settings = before.clone();
         change(&mut settings);
-        let backend = self.store.capabilities().backend;
-        settings.check(backend)?;
+        settings.check(self.store.capabilities().backend)?;
         if settings == before {
             return Ok(settings);
         }
-        let value = (settings != Settings::default()).then(|| serde_json::to_vec(&settings));
-        let value = value.transpose().map_err(|error| {
-            store::Error::new(Kind::Other, backend, "write a queue's settings").with_source(error)
-        })?;
-        let mark = Change::Mark {
-            key,
-            expect: found,
-            value,
+        let mark = if settings == Settings::default() {
+            found.removed()
+        } else {
+            found.saying(&settings, &*self.store, "write a queue's settings")?
         };
         let now = self.store.now()?;
         apply(&self.store, manager, &Batch::new(vec![mark]))?;

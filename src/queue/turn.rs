@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::apply;
+use crate::queue::mark::Found;
 use crate::store::{self, Batch, Change, Kind, Store};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
@@ -48,24 +49,16 @@ pub fn take_turn(
     interval: Duration,
 ) -> store::Result<bool> {
     let (key, now) = (format!("{PREFIX}{name}"), store.now()?);
-    let found = store.mark(&key)?;
-    if !is_due(found.as_deref(), now, interval) {
+    let found = Found::read(&**store, key)?;
+    if !is_due(found.value(), now, interval) {
         return Ok(false);
     }
     let turn = Turn {
         next_at: now.saturating_add(interval),
         taken_by: manager.incarnation().to_string(),
     };
-    let value = serde_json::to_vec(&turn).map_err(|error| {
-        let backend = store.capabilities().backend;
-        store::Error::new(Kind::Other, backend, "write a turn").with_source(error)
-    })?;
-    let mut changes = given_up(&**store, &key, now, interval)?;
-    changes.push(Change::Mark {
-        key,
-        expect: found,
-        value: Some(value),
-    });
+    let mut changes = given_up(&**store, found.key(), now, interval)?;
+    changes.push(found.saying(&turn, &**store, "write a turn")?);
     match apply(store, manager, &Batch::new(changes)) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.kind, Kind::MarkChanged(_) | Kind::Conflict) => Ok(false),

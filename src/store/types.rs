@@ -1,11 +1,13 @@
 //! The values that go into a store and come out of it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConsumerId, Incarnation, ResourceId, TaskId, Token, TxnId};
+use crate::store::Kind;
 use crate::task::{Options, Record, State, StateSet};
 use crate::time::Timestamp;
 
@@ -186,6 +188,17 @@ impl Filter {
 /// Where the next page of a listing starts. Opaque; its text form is for command lines and URLs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor(pub String);
+
+impl Cursor {
+    /// Reads what a store has written into it.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`]: it does not come from a listing of such a store.
+    pub fn parse<T: FromStr>(&self) -> Result<T, Kind> {
+        let wrong = |_| Kind::Invalid(format!("`{}` is not a cursor of a listing", self.0));
+        self.0.parse().map_err(wrong)
+    }
+}
 
 /// One page of a listing, in the order of enqueueing.
 #[derive(Debug, Clone, PartialEq)]

@@ -102,4 +102,10 @@ impl Record {
     pub fn result(&self) -> Option<&Payload> {
         self.account.as_ref()?.result.as_ref()
     }
+
+    /// Returns since when it is visible; until it is, when it was enqueued.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn visible_since(&self) -> Timestamp {
+        self.published_at.unwrap_or(self.enqueued_at)
+    }
 }

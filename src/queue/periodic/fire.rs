@@ -9,6 +9,7 @@ use super::cursor::{self, Cursor};
 use super::decision::{Decision, decide};
 use super::{CatchUp, PERIODIC_PREFIX, Periodic, PeriodicError};
 use crate::id::TaskId;
+use crate::queue::mark::Found;
 use crate::queue::{EnqueueError, Queue, apply, check_name, check_options};
 use crate::schedule::Schedule;
 use crate::store::{self, Batch, Change, Kind, Store};
@@ -108,11 +109,11 @@ impl Entry {
     ) -> store::Result<(usize, Next)> {
         let store = self.queue.store();
         // The mark before the clock: what somebody else has dealt with is then never in the future of it.
-        let mark = store.mark(&self.key)?;
+        let mark = Found::read(&**store, self.key.clone())?;
         let now = store.now()?;
-        let found = mark.as_deref().and_then(cursor::read);
+        let known = mark.value().and_then(cursor::read);
         let wanted = self.cursor(now, manager);
-        match decide(found, wanted, &self.schedule, self.catch_up, new) {
+        match decide(known, wanted, &self.schedule, self.catch_up, new) {
             Decision::Wait(until) => Ok((0, Next::At(until))),
             Decision::StandDown => Ok((0, Next::StoodDown)),
             Decision::Move { cursor, fire } => self.fire((mark, now), cursor, fire, manager),
@@ -124,7 +125,7 @@ impl Entry {
     /// room is up to the policy for what was missed.
     fn fire(
         &self,
-        (mark, now): (Option<Vec<u8>>, Timestamp),
+        (mark, now): (Found, Timestamp),
         mut cursor: Cursor,
         mut fire: Vec<Timestamp>,
         manager: &TransactionManager,
@@ -183,20 +184,12 @@ impl Entry {
     /// The mark goes first: who is too late is told so, and not of a task that is there already.
     fn batch(
         &self,
-        expect: Option<Vec<u8>>,
+        mark: Found,
         cursor: &Cursor,
         fire: &[Timestamp],
         now: Timestamp,
     ) -> store::Result<Batch> {
-        let value = serde_json::to_vec(cursor).map_err(|error| {
-            let backend = self.queue.store().capabilities().backend;
-            store::Error::new(Kind::Other, backend, "write a mark").with_source(error)
-        })?;
-        let mark = Change::Mark {
-            key: self.key.clone(),
-            expect,
-            value: Some(value),
-        };
+        let mark = mark.saying(cursor, &**self.queue.store(), "write a mark")?;
         let mut options = self.options.clone();
         let settings = self.queue.known_settings(now)?;
         settings.complete(&self.kind, &mut options);
@@ -272,11 +265,12 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let manager = TransactionManager::new();
         let (old, new) = (entry(60, &store), entry(90, &store));
+        let seen = Found::read(&*store, new.key.clone()).unwrap();
         old.step(&manager, true).unwrap();
         let now = store.now().unwrap();
         let cursor = new.cursor(now, &manager);
         // The mark that was read is not the present one any more: the old schedule has fired meanwhile.
-        let fired = new.fire((None, now), cursor, Vec::new(), &manager);
+        let fired = new.fire((seen, now), cursor, Vec::new(), &manager);
         assert_eq!(fired.unwrap(), (0, Next::Outrun(now)));
         let (_, next) = new.step(&manager, true).unwrap();
         assert!(matches!(next, Next::At(Some(_))));

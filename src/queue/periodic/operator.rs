@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::PERIODIC_PREFIX;
 use super::cursor::{self, Cursor};
 use crate::queue::apply;
+use crate::queue::mark::Found;
 use crate::schedule::Schedule;
-use crate::store::{self, Batch, Change, Store};
+use crate::store::{self, Batch, Store};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
 
@@ -79,14 +80,9 @@ pub fn remove_periodic(
     manager: &TransactionManager,
     name: &str,
 ) -> store::Result<bool> {
-    let key = format!("{PERIODIC_PREFIX}{name}");
-    let Some(found) = store.mark(&key)? else {
+    let found = Found::read(&**store, format!("{PERIODIC_PREFIX}{name}"))?;
+    if found.value().is_none() {
         return Ok(false);
-    };
-    let change = Change::Mark {
-        key,
-        expect: Some(found),
-        value: None,
-    };
-    apply(store, manager, &Batch::new(vec![change])).map(|_| true)
+    }
+    apply(store, manager, &Batch::new(vec![found.removed()])).map(|_| true)
 }

@@ -94,10 +94,10 @@ impl Session {
         };
         let now = store.now()?;
         let pool = &self.database.inner().pool;
-        let batch = handed.batch.clone();
+        let batch = handed.batch().clone();
         let written =
             pool.block(|| write_batch(&mut self.connection.session(pool.schema()), batch, now))?;
-        *handed.applied.lock() = Some(written?);
+        handed.note(written?);
         Ok(())
     }
 

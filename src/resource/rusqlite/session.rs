@@ -159,8 +159,8 @@ impl Session {
         let Some(store) = &self.database.inner().store else {
             return Err(DatabaseError::NotShared(self.database.path().to_owned()).into());
         };
-        let applied = sqlite::write_batch(&self.connection, handed.batch.clone(), store.now()?)?;
-        *handed.applied.lock() = Some(applied);
+        let batch = handed.batch().clone();
+        handed.note(sqlite::write_batch(&self.connection, batch, store.now()?)?);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::journal::Journal;
 use super::{FileStore, check};
 use crate::id::{StoreId, TaskId};
 use crate::store::ledger::{Entry, Sequence};
-use crate::store::{self, Capabilities, Cursor, Filter, Inspect, Kind, Listed, Page, Stats};
+use crate::store::{self, Capabilities, Cursor, Filter, Inspect, Listed, Page, Stats};
 use crate::time::Timestamp;
 
 impl Inspect for FileStore {
@@ -34,7 +34,8 @@ impl Inspect for FileStore {
 
     fn scan(&self, filter: &Filter, cursor: Option<&Cursor>, limit: usize) -> store::Result<Page> {
         let scanned = cursor
-            .map_or(Ok(0), read_cursor)
+            .map_or(Ok(0), Cursor::parse)
+            .map_err(Fault::from)
             .and_then(|after| self.page(filter, after, limit));
         scanned.map_err(|fault| fault.during("list tasks"))
     }
@@ -113,10 +114,4 @@ fn listed(entry: &Entry<body::Body>, journal: &mut Journal) -> Result<Listed> {
         holder: claim.map(|claim| (*claim.consumer).clone()),
         claimed_at: claim.map(|claim| claim.claimed_at),
     })
-}
-
-fn read_cursor(cursor: &Cursor) -> Result<Sequence> {
-    let text = format!("`{}` is not a cursor of this store", cursor.0);
-    let parsed = cursor.0.parse();
-    parsed.map_err(|_| Fault::from(Kind::Invalid(text)))
 }

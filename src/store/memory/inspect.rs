@@ -2,8 +2,8 @@
 
 use super::{MemoryStore, body, refused};
 use crate::id::{StoreId, TaskId};
-use crate::store::ledger::{Cold, Sequence};
-use crate::store::{Capabilities, Cursor, Filter, Inspect, Kind, Listed, Page, Result, Stats};
+use crate::store::ledger::Cold;
+use crate::store::{Capabilities, Cursor, Filter, Inspect, Listed, Page, Result, Stats};
 use crate::time::{Clock, Timestamp};
 
 impl Inspect for MemoryStore {
@@ -27,7 +27,9 @@ impl Inspect for MemoryStore {
     fn scan(&self, filter: &Filter, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
         let kind = filter.kind.as_ref();
         let is_of_kind = |body: &Cold| kind.is_none_or(|kind| body.kind == *kind);
-        let mut after = cursor.map_or(Ok(0), read_cursor)?;
+        let mut after = cursor
+            .map_or(Ok(0), Cursor::parse)
+            .map_err(refused("list tasks"))?;
         let mut found = Vec::new();
         loop {
             // One more than asked for tells whether there is a next page.
@@ -71,10 +73,4 @@ impl Inspect for MemoryStore {
     fn check(&self) -> Result<Vec<String>> {
         Ok(self.shared.state.lock().ledger.faults())
     }
-}
-
-fn read_cursor(cursor: &Cursor) -> Result<Sequence> {
-    let text = format!("`{}` is not a cursor of this store", cursor.0);
-    let invalid = |error| refused("list tasks")(Kind::Invalid(text)).with_source(error);
-    cursor.0.parse().map_err(invalid)
 }

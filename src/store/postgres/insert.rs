@@ -212,10 +212,6 @@ pub(super) fn group_lock(record: &Record) -> Option<i64> {
     record.options.group.as_deref().map(names::group)
 }
 
-pub(super) fn published_at(record: &Record) -> Timestamp {
-    record.published_at.unwrap_or(record.enqueued_at)
-}
-
 /// Inserts tasks that were just published, and nothing of what hangs on them.
 ///
 /// # Errors
@@ -245,7 +241,7 @@ pub(super) fn insert(session: &mut dyn Session, records: &[Record], judged: bool
 /// # Errors
 /// [`Kind::TaskExists`] if its id is taken; nothing was written.
 pub(super) fn insert_and_tell(session: &mut dyn Session, record: &Record) -> Result<()> {
-    let published_at = published_at(record);
+    let published_at = record.visible_since();
     let values = vec![
         record.id.into(),
         (&*record.queue).into(),
@@ -295,7 +291,7 @@ pub(super) fn columns_alike(records: &[Record]) -> Result<Vec<Value>> {
     let Some(first) = records.first() else {
         return Ok(Vec::new());
     };
-    let published_at = published_at(first);
+    let published_at = first.visible_since();
     let enqueued_at = |record: &Record| Some(record.enqueued_at.as_micros());
     let payload = |record: &Record| Some(Arc::clone(&record.payload.bytes));
     let ids = records.iter().map(|record| record.id.to_bytes());
@@ -335,7 +331,7 @@ fn which_is_there(session: &mut dyn Session, records: &[Record]) -> Result<TaskI
 fn in_line(records: &[Record]) -> Vec<&Record> {
     let mut ordered: Vec<_> = records.iter().collect();
     ordered.sort_by_cached_key(|record| {
-        let rank = store::rank(record, published_at(record));
+        let rank = store::rank(record, record.visible_since());
         (record.queue.clone(), rank)
     });
     ordered
@@ -367,7 +363,7 @@ fn columns(records: &[Record]) -> Result<Vec<Value>> {
         texts(&|record| Some(record.queue.to_string())),
         texts(&|record| Some(record.kind.to_string())),
         integers(&|record| Some(state_number(record.state))),
-        integers(&|record| Some(store::rank(record, published_at(record)))),
+        integers(&|record| Some(store::rank(record, record.visible_since()))),
         integers(&|record| micros(record.not_before)),
         integers(&|record| micros(Some(record.enqueued_at))),
         texts(&|record| record.options.group.clone()),
@@ -381,7 +377,7 @@ fn columns(records: &[Record]) -> Result<Vec<Value>> {
                 .map(|record| Some(Arc::clone(&record.payload.bytes)))
                 .collect(),
         ),
-        integers(&|record| micros(Some(published_at(record)))),
+        integers(&|record| micros(Some(record.visible_since()))),
         integers(&|record| Some(hangs(record))),
         integers(&places),
         integers(&group_lock),

@@ -10,9 +10,7 @@ use super::session::Session;
 use super::tasks;
 use super::value::Value;
 use crate::id::{StoreId, TaskId};
-use crate::store::{
-    self, Capabilities, Cursor, Filter, Inspect, Kind, Listed, Page, QueueStats, Stats,
-};
+use crate::store::{self, Capabilities, Cursor, Filter, Inspect, Listed, Page, QueueStats, Stats};
 use crate::task::State;
 use crate::time::Timestamp;
 
@@ -88,7 +86,7 @@ fn scan(
     cursor: Option<&Cursor>,
     limit: usize,
 ) -> Result<Page> {
-    let after = cursor.map(parse).transpose()?.unwrap_or(i64::MIN);
+    let after = cursor.map(Cursor::parse).transpose()?.unwrap_or(i64::MIN);
     let states = filter.states.map(|states| states.iter().map(state_number));
     let has_states = i64::from(states.is_some());
     let rows = session.query(
@@ -123,12 +121,6 @@ fn scan(
         .filter(|row| filter.sees(&row.record.options));
     let tasks = seen.map(TaskRow::listed).collect();
     Ok(Page { tasks, next })
-}
-
-fn parse(cursor: &Cursor) -> Result<i64> {
-    let parsed = cursor.0.parse();
-    let wrong = |_| Kind::Invalid(format!("`{}` is not a cursor of a listing", cursor.0));
-    Ok(parsed.map_err(wrong)?)
 }
 
 /// Counts in the narrow tables and in indexes, without a look at tasks that are not claimed.

@@ -1,7 +1,7 @@
 //! A batch as statements for a driver that is not ours.
 
 use super::error::Result;
-use super::insert::{has_history, published_at};
+use super::insert::has_history;
 use super::names::{self, Names};
 use super::notify;
 use super::register::fingerprint_query;
@@ -119,10 +119,10 @@ fn give_way(schema: &Schema, record: &Record) -> Option<Statement> {
     let key = options.unique.as_ref().map(|unique| unique.key.clone());
     let values = vec![
         Value::Text(Some(group)),
-        Value::Integer(Some(store::rank(record, published_at(record)))),
+        Value::Integer(Some(store::rank(record, record.visible_since()))),
         Value::Integer(Some(options.places().into())),
         Value::Text(key),
-        Value::Integer(Some(published_at(record).as_micros())),
+        Value::Integer(Some(record.visible_since().as_micros())),
     ];
     let is_ready = record.state == State::Ready;
     is_ready.then(|| Statement::change(schema.fill(GIVE_WAY), values))
@@ -156,10 +156,10 @@ fn parameters(record: &Record) -> Result<Parameters> {
         text(&record.queue),
         text(&record.kind),
         integer(state_number(record.state)),
-        integer(store::rank(record, published_at(record))),
+        integer(store::rank(record, record.visible_since())),
         Value::Integer(record.not_before.map(Timestamp::as_micros)),
         integer(record.enqueued_at.as_micros()),
-        integer(published_at(record).as_micros()),
+        integer(record.visible_since().as_micros()),
         Value::Text(options.group.clone()),
         Value::Text(unique),
         Value::Bytes(Some(codec::encode(&**options)?)),

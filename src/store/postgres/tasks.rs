@@ -8,7 +8,6 @@
 
 use super::claim::claim_of_task;
 use super::error::Result;
-use super::insert::published_at;
 use super::line;
 use super::row::{TaskRow, column, dead_number, id, state_number, tasks_with};
 use super::session::Session;
@@ -141,7 +140,7 @@ pub(super) fn unstage(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
 /// Writes what has become of a task.
 pub(super) fn update(session: &mut dyn Session, row: &TaskRow) -> Result<()> {
     let record = &row.record;
-    let rank = store::rank(record, published_at(record));
+    let rank = store::rank(record, record.visible_since());
     // What is Claimed is told from what is Ready by its claim.
     let state = match record.state {
         State::Claimed => State::Ready,

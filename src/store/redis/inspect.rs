@@ -115,7 +115,7 @@ impl RedisStore {
 
     /// Pages follow the store's sequence.
     fn page(&self, filter: &Filter, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
-        let mut after = cursor.map_or(Ok(0), read_cursor)?;
+        let mut after = cursor.map_or(Ok(0), Cursor::parse)?;
         let mut found = Vec::new();
         // One more than asked for tells whether there is a next page.
         while found.len() <= limit {
@@ -196,12 +196,6 @@ fn read_counts(value: Value) -> Result<BTreeMap<String, QueueStats>> {
         entry.counts.sort_unstable();
     }
     Ok(queues)
-}
-
-fn read_cursor(cursor: &Cursor) -> Result<u64> {
-    let parsed = cursor.0.parse();
-    let text = || format!("`{}` is not a cursor of a listing", cursor.0);
-    Ok(parsed.map_err(|_| Kind::Invalid(text()))?)
 }
 
 fn matches(filter: &Filter, listed: &Listed) -> bool {

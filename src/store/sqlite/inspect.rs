@@ -9,9 +9,7 @@ use super::error::Result;
 use super::row::{self, Bytes, Sql, TaskRow, columns};
 use super::tasks;
 use crate::id::{StoreId, TaskId};
-use crate::store::{
-    self, Capabilities, Cursor, Filter, Inspect, Kind, Listed, Page, QueueStats, Stats,
-};
+use crate::store::{self, Capabilities, Cursor, Filter, Inspect, Listed, Page, QueueStats, Stats};
 use crate::task::{State, StateSet};
 use crate::time::Timestamp;
 
@@ -75,7 +73,7 @@ fn scan(
     cursor: Option<&Cursor>,
     limit: usize,
 ) -> Result<Page> {
-    let after = cursor.map(parse).transpose()?;
+    let after = cursor.map(Cursor::parse).transpose()?;
     let (conditions, mut values) = conditions(filter, after);
     let sql = format!(
         concat!(
@@ -100,14 +98,6 @@ fn scan(
         .filter(|row| filter.sees(&row.record.options));
     let tasks = seen.map(TaskRow::listed).collect();
     Ok(Page { tasks, next })
-}
-
-fn parse(cursor: &Cursor) -> Result<i64> {
-    let parsed = cursor.0.parse();
-    Ok(
-        parsed
-            .map_err(|_| Kind::Invalid(format!("`{}` is not a cursor of a listing", cursor.0)))?,
-    )
 }
 
 type Values = Vec<Box<dyn rusqlite::ToSql>>;

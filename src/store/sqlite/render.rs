@@ -109,7 +109,7 @@ fn give_way(record: &Record, now: Timestamp) -> Option<Statement> {
     let key = options.unique.as_ref().map(|unique| unique.key.clone());
     let values = vec![
         Value::Text(Some(group)),
-        Value::Integer(Some(store::rank(record, published_at(record)))),
+        Value::Integer(Some(store::rank(record, record.visible_since()))),
         Value::Integer(Some(options.places().into())),
         Value::Text(key),
         Value::Integer(Some(now.as_micros())),
@@ -117,16 +117,12 @@ fn give_way(record: &Record, now: Timestamp) -> Option<Statement> {
     (record.state == State::Ready).then(|| Statement::change(GIVE_WAY, values))
 }
 
-fn published_at(record: &Record) -> Timestamp {
-    record.published_at.unwrap_or(record.enqueued_at)
-}
-
 fn parameters(record: &Record) -> Result<Vec<Value>> {
     let options = &record.options;
     let integer = |number: i64| Value::Integer(Some(number));
     let text = |text: &str| Value::Text(Some(text.to_owned()));
     let unique = options.unique.as_ref().map(|unique| unique.key.clone());
-    let published_at = published_at(record);
+    let published_at = record.visible_since();
     Ok(vec![
         Value::Bytes(Some(record.id.to_bytes().to_vec())),
         text(&record.queue),

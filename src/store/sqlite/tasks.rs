@@ -89,7 +89,7 @@ pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
 /// Inserts a task that was just published, with its objects and prerequisites.
 pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()> {
     let options = &record.options;
-    let published_at = published_at(record);
+    let published_at = record.visible_since();
     let inserted = connection.run(
             "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
                 reclaims, enqueued_at, published_at, group_key, options, plain, format, version, payload)
@@ -163,10 +163,6 @@ pub(super) fn has_history(record: &Record) -> bool {
     record.state.is_ended() || record.account.is_some() || record.progress.is_some()
 }
 
-fn published_at(record: &Record) -> Timestamp {
-    record.published_at.unwrap_or(record.enqueued_at)
-}
-
 /// Writes what has become of a task.
 pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
     let record = &row.record;
@@ -184,7 +180,7 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
             row.seq,
             &*record.queue,
             Sql(record.state),
-            store::rank(record, published_at(record)),
+            store::rank(record, record.visible_since()),
             record.not_before.map(Timestamp::as_micros),
             row.pinned.map(Sql),
             claim.map(|claim| Sql(claim.token.incarnation)),

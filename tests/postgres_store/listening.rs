@@ -25,6 +25,6 @@ fn a_store_listens_once_somebody_waits() {
     Process::new(&store).enqueue(3);
     assert_eq!(listeners(server, "listening"), 0);
     let elsewhere = [Interest::Ready("elsewhere".to_owned())];
-    let served = store.wait(&elsewhere, Duration::from_secs(1)).unwrap();
-    assert_eq!((served, listeners(server, "listening")), (None, 1));
+    let found = store.wait(&elsewhere, Duration::from_secs(1)).unwrap();
+    assert_eq!((found, listeners(server, "listening")), (None, 1));
 }

@@ -59,11 +59,13 @@ fn write_origin(text: &mut String, what: &str, report: &Report) {
         machine,
         flushes,
         caveat,
-        ..
+        cases,
     } = report;
+    let rounds = cases.iter().map(|case| case.rounds.len()).max();
+    let rounds = rounds.unwrap_or(0);
     line(
         text,
-        &format!("\n{what} on {day}: {machine}. Flushes: {flushes}."),
+        &format!("\n{what} on {day}: {machine}, {rounds} rounds. Flushes: {flushes}."),
     );
     if !caveat.is_empty() {
         line(text, &format!("**{caveat}**"));

@@ -1,9 +1,12 @@
 //! Middles, percentiles, and how numbers are written.
 
-/// Returns the middle value.
+/// Returns the middle value; of an even number of values, what lies between the two in the middle.
 #[must_use]
-pub fn median(values: Vec<f64>) -> Option<f64> {
-    percentile(values, 0.5)
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    let [lower, upper] = [last / 2, last.div_ceil(2)].map(|index| values.get(index).copied());
+    Some(f64::midpoint(lower?, upper?))
 }
 
 /// Returns the value below which `share` of the values lie.
@@ -64,8 +67,9 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_of_an_even_number_of_values_is_one_of_them() {
-        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), Some(3.0));
+    fn the_middle_of_an_even_number_of_values_is_between_two() {
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        assert_eq!(median(vec![4.0, 1.0, 3.0]), Some(3.0));
         assert_eq!(median(Vec::new()), None);
     }
 }

@@ -341,6 +341,19 @@ pub(super) fn a_staged_amendment_finds_its_task_as_it_was_judged(scene: &mut Sce
     assert_eq!(scene.state(task), Some(State::Cancelled));
 }
 
+pub(super) fn a_discarded_batch_lets_nobody_overtake_whom_it_had_pinned(scene: &mut Scene<'_>) {
+    let worker = scene.worker();
+    let [first, cancelled, last, second] = [(1, 0), (1, 5), (3, 20), (1, 10)]
+        .map(|(limit, priority)| scene.enqueue(placed(scene, limit, priority)));
+    assert_eq!(scene.claimed_ids(&worker), [first]);
+    scene.amend(cancelled, Amendment::Cancel).unwrap();
+    let amended = [last, second].map(|task| amend(task, Amendment::Reschedule(None)));
+    let txn = scene.staged(amended.into());
+    scene.discard(txn);
+    let states = [last, second].map(|task| scene.state(task));
+    assert_eq!(states, [Some(State::Waiting); 2]);
+}
+
 pub(super) fn a_staged_batch_passes_over_nobody_whom_it_amends_itself(scene: &mut Scene<'_>) {
     let worker = scene.worker();
     let [first, second, third, last] =

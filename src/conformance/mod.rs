@@ -286,6 +286,7 @@ cases! { $
         a_group_that_is_freed_while_a_task_of_it_is_pinned_is_not_lost
         an_arrival_at_a_pinned_task_is_not_lost
         a_staged_amendment_finds_its_task_as_it_was_judged
+        a_discarded_batch_lets_nobody_overtake_whom_it_had_pinned
         a_staged_batch_passes_over_nobody_whom_it_amends_itself
     }
     elsewhere {

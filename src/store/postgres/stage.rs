@@ -198,12 +198,11 @@ fn discard(session: &mut dyn Session, txn: TxnId, now: Timestamp) -> Result<()> 
     tasks::unstage(session, &inserts)?;
     let pinned = pinned_by(session, txn)?;
     batch::lock_tasks(session, &pinned, super::names::Names::default())?;
+    let mut rows = Vec::with_capacity(pinned.len());
     for task in pinned {
-        if let Some(mut row) = tasks::find(session, task)? {
-            tasks::unpin(session, &mut row)?;
-            rules::unblock(&mut { &mut *session }, row, now)?;
-        }
+        rows.extend(tasks::find(session, task)?);
     }
+    rules::let_go(&mut { &mut *session }, rows, now)?;
     keys::release(session, txn)?;
     end(session, txn, staged::DISCARDED)?;
     drop_discarded(session, now)

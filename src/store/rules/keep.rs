@@ -101,6 +101,22 @@ pub(in crate::store) fn pass_on<T: Tables>(
     Ok(())
 }
 
+/// Lets go of the tasks that a staged batch had pinned, and of what they held back: of all before any goes on, since
+/// one may be to go on before another.
+pub(in crate::store) fn let_go<T: Tables>(
+    tables: &mut T,
+    mut pinned: Vec<RowOf<T>>,
+    now: Timestamp,
+) -> Result<(), T::Fault> {
+    for row in &mut pinned {
+        tables.unpin(row)?;
+    }
+    for row in pinned {
+        unblock(tables, row, now)?;
+    }
+    Ok(())
+}
+
 /// Notes that a prerequisite of a task is met, and lets the task go on after the last one.
 pub(in crate::store) fn arrive<T: Tables>(
     tables: &mut T,

@@ -11,7 +11,7 @@ mod perform;
 mod refuse;
 
 pub(super) use judge::Judge;
-pub(super) use keep::{arrive, keep, pass_on, rest, unblock};
+pub(super) use keep::{arrive, keep, let_go, pass_on, rest, unblock};
 pub(super) use perform::Performer;
 
 use crate::id::{ConsumerId, TaskId, Token, TxnId};

@@ -14,7 +14,7 @@ use super::tasks;
 use super::writer::{Durability, Write};
 use crate::codec;
 use crate::id::{ResourceId, TxnId};
-use crate::store::rules::{self, Performer, Tables};
+use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
 
@@ -243,11 +243,8 @@ fn discard(connection: &Statements<'_>, txn: TxnId, now: Timestamp) -> Result<()
     for record in batch.inserts() {
         tasks::unstage(connection, record.id)?;
     }
-    let mut tables = connection;
-    for mut row in pinned_by(connection, txn)? {
-        tables.unpin(&mut row)?;
-        rules::unblock(&mut tables, row, now)?;
-    }
+    let pinned = pinned_by(connection, txn)?;
+    rules::let_go(&mut { connection }, pinned, now)?;
     tasks::release(connection, txn)?;
     end(connection, txn, staged::DISCARDED)?;
     drop_discarded(connection, now)

@@ -49,12 +49,7 @@ impl Batch {
     pub(in crate::store) fn pinned(&self) -> impl Iterator<Item = TaskId> {
         self.changes.iter().filter_map(|change| match change {
             Change::Settle(settlement) => Some(settlement.task),
-            Change::Amend {
-                amendment: Amendment::Progress(_),
-                ..
-            } => None,
-            Change::Amend { task, .. } => Some(*task),
-            _ => None,
+            change => change.amended(),
         })
     }
 
@@ -124,6 +119,20 @@ pub enum Change {
         /// Refused with `Kind::QueueFull` if more of its tasks than this are pending.
         pending_max: u64,
     },
+}
+
+impl Change {
+    /// Returns the task whose amendment pins it until it is made: what a task says of how far it is pins nothing.
+    pub(in crate::store) fn amended(&self) -> Option<TaskId> {
+        match self {
+            Self::Amend {
+                amendment: Amendment::Progress(_),
+                ..
+            } => None,
+            Self::Amend { task, .. } => Some(*task),
+            _ => None,
+        }
+    }
 }
 
 /// The end of a claim: who settles proves by the token that the claim is still theirs.

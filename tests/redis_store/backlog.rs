@@ -70,7 +70,8 @@ fn cost_of(server: &Redis, act: impl FnOnce()) -> BTreeMap<String, u64> {
     for (name, count) in &mut after {
         *count -= before.get(name).copied().unwrap_or(0);
     }
-    let renewals = after.get("evalsha").copied().unwrap_or(1) - 1;
+    let scripts = after.get("evalsha").copied().unwrap_or(0);
+    let renewals = scripts.saturating_sub(1);
     for name in ["evalsha", "time", "zadd"] {
         after
             .entry(name.to_owned())

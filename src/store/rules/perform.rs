@@ -51,19 +51,11 @@ impl<T: Tables> Performer<T> {
     /// Lets go of what the batch pinned when it was staged. One change of a task gives its place in a group to others,
     /// which the batch may be about to change itself: they must not be passed over for that.
     pub(in crate::store) fn unpin(&mut self, changes: &[Change]) -> Result<(), T::Fault> {
-        if self.is_judged() {
-            for change in changes {
-                match change {
-                    Change::Amend {
-                        amendment: Amendment::Progress(_),
-                        ..
-                    } => {}
-                    Change::Amend { task, .. } => self.unpin_in_group(*task)?,
-                    _ => {}
-                }
-            }
+        if !self.is_judged() {
+            return Ok(());
         }
-        Ok(())
+        let mut amended = changes.iter().filter_map(Change::amended);
+        amended.try_for_each(|task| self.unpin_in_group(task))
     }
 
     fn unpin_in_group(&mut self, task: TaskId) -> Result<(), T::Fault> {

@@ -6,6 +6,7 @@
 use super::PostgresStore;
 use super::batch;
 use super::error::{Fault, Result};
+use super::notify::EVERYBODY;
 use super::passing;
 use super::pool::{Durability, Write, again};
 use super::prompt;
@@ -19,13 +20,13 @@ use crate::store::rules::Performer;
 use crate::store::{Applied, Batch, Kind};
 use crate::time::Timestamp;
 
-const APPLY: Write = Write {
+const APPLY: Write<'static> = Write {
     durability: Durability::Flushed,
     failpoints: [
         "postgres.apply.before_commit",
         "postgres.apply.after_commit",
     ],
-    wakes: true,
+    wakes: Some(EVERYBODY),
 };
 
 /// Writes that a transaction committed, unless it was decided or staged before.
@@ -67,7 +68,7 @@ impl PostgresStore {
             }
         }
         again(|| {
-            self.with_spent(|session| {
+            self.with_spent(APPLY, |session| {
                 decide_here(session, decided)?;
                 batch::perform(Performer::at_once(session, now), batch.clone())
             })
@@ -77,17 +78,21 @@ impl PostgresStore {
     /// Sends all that a batch does together with the COMMIT: as one statement, if there is one that does it.
     fn apply_at_once(&self, decided: Decided<'_>, batch: &Batch, now: Timestamp) -> Result<()> {
         let sweeps = self.sweeps.is_due(now);
+        let write = Write {
+            wakes: Some(ready_queue(batch, now).unwrap_or(EVERYBODY)),
+            ..APPLY
+        };
         let alone = prompt::alone(batch, now)?.filter(|_| !sweeps);
         if let Some((alone, values)) = alone {
             let spent = self.spent.take(decided.0.incarnation);
             let (sql, values) = alone.statement(values, decided, spent);
-            let applied = self.pool.write_alone(APPLY, sql, values);
+            let applied = self.pool.write_alone(write, sql, values);
             if applied.is_err() {
                 self.spent.add(spent);
             }
             return applied.map(drop);
         }
-        self.with_spent(|session| {
+        self.with_spent(write, |session| {
             prompt::commit(session, commit_record(decided))?;
             prompt::perform(session, batch.clone(), now)?;
             if sweeps {
@@ -115,20 +120,32 @@ impl PostgresStore {
     }
 
     /// Writes, and deletes the records that are spent.
-    fn with_spent<T>(&self, write: impl FnOnce(&mut dyn Session) -> Result<T>) -> Result<T> {
+    fn with_spent<T>(
+        &self,
+        write: Write<'_>,
+        work: impl FnOnce(&mut dyn Session) -> Result<T>,
+    ) -> Result<T> {
         let spent = self.spent.take_all();
-        let written = self.write(APPLY, |session| {
+        let written = self.write(write, |session| {
             if !spent.is_empty() {
                 let ids = spent.iter().map(|txn| txn.to_bytes()).collect();
                 session.later(register::FORGET, vec![Value::Ids(ids)])?;
             }
-            write(session)
+            work(session)
         });
         if written.is_err() {
             self.spent.add(spent);
         }
         written
     }
+}
+
+/// The queue in which the tasks of a [common](prompt::is_common) batch are ready at once, if all are in one.
+fn ready_queue(batch: &Batch, now: Timestamp) -> Option<&str> {
+    let first = batch.inserts().next()?;
+    let mut inserts = batch.inserts();
+    let all = inserts.all(|record| record.queue == first.queue && record.not_before <= Some(now));
+    (all && batch.inserts().count() == batch.changes.len()).then_some(&*first.queue)
 }
 
 /// The parameters of [`COMMIT`].

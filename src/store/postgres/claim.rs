@@ -308,7 +308,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::store::postgres::fixture::{SERVER, WRITE, open};
+    use crate::store::postgres::fixture::{SERVER, WRITE, blocks_of, explain, open};
     use crate::store::postgres::take::TAKE;
     use crate::store::postgres::{PostgresStore, tasks};
 
@@ -362,44 +362,6 @@ mod tests {
             10_i64.into(),
         ];
         blocks_of(store, &EXPLAIN, values)
-    }
-
-    fn explain(sql: &str) -> String {
-        format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {sql}")
-    }
-
-    /// The blocks that an explained statement touches; it is taken back.
-    fn blocks_of(store: &PostgresStore, explain: &'static str, values: Vec<Value>) -> u64 {
-        let mut lines = Vec::new();
-        let explained: Result<()> = store.write(WRITE, |session| {
-            for row in session.query(explain, values)? {
-                lines.push(column::<String>(&row, 0)?);
-            }
-            Err(crate::store::Kind::Conflict.into())
-        });
-        assert!(explained.is_err() && !lines.is_empty(), "{explained:?}");
-        total(&lines)
-    }
-
-    /// Adds up the whole and the part that the whole does not contain: who inserts claims.
-    fn total(lines: &[String]) -> u64 {
-        let starts = lines
-            .iter()
-            .enumerate()
-            .filter(|(at, line)| *at == 0 || line.contains("Insert on"));
-        let of = |at: usize| {
-            // One that touched nothing says nothing, and what follows is of another.
-            let own = lines[at + 1..].iter();
-            let mut own = own.take_while(|line| !line.contains("->") && !line.contains("CTE"));
-            let counts = own.find(|line| line.contains("Buffers: shared"));
-            let counts = counts.into_iter().flat_map(|line| line.split_whitespace());
-            let numbers =
-                counts.filter_map(|word| word.strip_prefix("hit=").or(word.strip_prefix("read=")));
-            numbers
-                .map(|number| number.parse::<u64>().unwrap())
-                .sum::<u64>()
-        };
-        starts.map(|(at, _)| of(at)).sum()
     }
 
     #[test]

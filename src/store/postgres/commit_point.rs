@@ -11,21 +11,21 @@ use crate::id::{Incarnation, ResourceId, TxnId};
 use crate::register::{Answer, Decision, IncarnationRow, OutcomeRow, Register, RegisterError};
 use crate::time::Timestamp;
 
-const DECIDE: Write = Write {
+const DECIDE: Write<'static> = Write {
     durability: Durability::Flushed,
     failpoints: [
         "postgres.decide.before_commit",
         "postgres.decide.after_commit",
     ],
-    wakes: false,
+    wakes: None,
 };
-const FORGET: Write = Write {
+const FORGET: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: [
         "postgres.forget.before_commit",
         "postgres.forget.after_commit",
     ],
-    wakes: false,
+    wakes: None,
 };
 
 /// How long an incarnation is taken for alive after its process was last heard of.
@@ -104,7 +104,7 @@ impl PostgresStore {
     /// Every question is a write: an answer must not come from what is not on disk.
     fn ask<T>(
         &self,
-        write: Write,
+        write: Write<'_>,
         operation: &'static str,
         ask: impl FnOnce(&mut Txn<'_>) -> Result<T>,
     ) -> Answered<T> {

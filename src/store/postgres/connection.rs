@@ -5,7 +5,7 @@
 //! connection that was lost, or whose answer is overdue, is never used again: nobody knows what is still
 //! to come on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -84,7 +84,8 @@ pub(super) struct Link {
     schema: Arc<Schema>,
     pooler: Pooler,
     answer_timeout: Duration,
-    notified: bool,
+    /// What notifications say of themselves that have come since the last look at them.
+    notified: BTreeSet<String>,
     broken: bool,
 }
 
@@ -159,7 +160,7 @@ impl Connector {
             schema: Arc::clone(&self.schema),
             pooler: self.options.pooler,
             answer_timeout: self.options.answer_timeout,
-            notified: false,
+            notified: BTreeSet::new(),
             broken: false,
         })
     }
@@ -202,6 +203,11 @@ impl Link {
     /// Has it not be used again: nobody knows what state its session is in.
     pub(super) fn give_up(&mut self) {
         self.broken = true;
+    }
+
+    /// Has it wait for an answer up to `limit` from now on. Returns how long that was before.
+    pub(super) fn waits_up_to(&mut self, limit: Duration) -> Duration {
+        std::mem::replace(&mut self.answer_timeout, limit)
     }
 
     /// Whether the server has hung up while nobody used it: what is sent on it would be lost, and nobody
@@ -298,20 +304,20 @@ impl Link {
         Ok(statement)
     }
 
-    /// Waits until the server notifies, until `until` comes, or for `timeout`. Returns whether it
-    /// notified since the last call.
+    /// Waits until the server notifies, until `until` comes, or for `timeout`. Returns what the notifications since the
+    /// last call say, each text once.
     pub(super) fn listen(
         &mut self,
         until: impl Future<Output = ()>,
         timeout: Duration,
-    ) -> Result<bool> {
+    ) -> Result<BTreeSet<String>> {
         let (traffic, notified) = (&mut *self.traffic, &mut self.notified);
         let mut until = pin!(until);
         let came = poll_fn(|context| {
             if let Poll::Ready(lost) = take_in(traffic, notified, context) {
                 return Poll::Ready(lost);
             }
-            if *notified {
+            if !notified.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             until.as_mut().poll(context).map(Ok)
@@ -415,7 +421,7 @@ impl Progress {
 fn drive<T>(
     runtime: &Runtime,
     traffic: &mut dyn Traffic,
-    notified: &mut bool,
+    notified: &mut BTreeSet<String>,
     limit: Duration,
     future: impl Future<Output = Result<T>>,
 ) -> Result<T> {
@@ -436,12 +442,14 @@ fn drive<T>(
 /// Takes in what has come; ready when the connection has ended.
 fn take_in(
     traffic: &mut dyn Traffic,
-    notified: &mut bool,
+    notified: &mut BTreeSet<String>,
     context: &mut Context<'_>,
 ) -> Poll<Result<()>> {
     loop {
         match traffic.poll(context) {
-            Poll::Ready(Some(Ok(AsyncMessage::Notification(_)))) => *notified = true,
+            Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
+                notified.insert(notification.payload().to_owned());
+            }
             Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
                 tracing::debug!(message = notice.message(), "the server remarks");
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::PostgresStore;
 use super::claim::{self, Claimer};
 use super::error::Result;
+use super::notify::EVERYBODY;
 use super::pool::{Alone, Durability, Pool, Write};
 use super::presence::{self, Guard, Presences, Role};
 use super::reclaim;
@@ -16,23 +17,23 @@ use crate::store::notify::Bell;
 use crate::store::{self, Claim, ClaimKey, ClaimRequest, Dispatch, Interest, Kind, Presence, Want};
 use crate::time::Timestamp;
 
-const CLAIM: Write = Write {
+const CLAIM: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: [
         "postgres.claim.before_commit",
         "postgres.claim.after_commit",
     ],
-    wakes: false,
+    wakes: None,
 };
-const ATTEND: Write = Write {
+const ATTEND: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: ["", ""],
-    wakes: false,
+    wakes: None,
 };
-const DEPART: Write = Write {
+const DEPART: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: ["", ""],
-    wakes: true,
+    wakes: Some(EVERYBODY),
 };
 
 impl Dispatch for PostgresStore {
@@ -152,6 +153,7 @@ impl PostgresStore {
         let mut alone = Alone(&self.pool, CLAIM);
         let mut claims = match claimer.claim_alone(&mut alone, wants)? {
             claim::Alone::Claimed(claims) => return Ok(claims),
+            claim::Alone::Nothing if !self.may_find(wants, now)? => return Ok(Vec::new()),
             claim::Alone::Nothing => return in_transaction(wants, true),
             claim::Alone::Impossible => return in_transaction(wants, false),
             claim::Alone::Partly(claims) => claims,
@@ -165,6 +167,19 @@ impl PostgresStore {
             Err(fault) => claim::or_less(fault, &claims)?,
         }
         Ok(claims)
+    }
+
+    /// Whether a claim may find something, in the line or beside it. To look is less than to claim, and of those who are
+    /// woken by the same commit all but one come too late.
+    fn may_find(&self, wants: &[Want], now: Timestamp) -> Result<bool> {
+        self.read(|session| {
+            for want in wants {
+                if self.look_at(session, &want.queue, now)?.0 {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
     }
 
     /// The consumers of this process: they live, however late the server hears of it.

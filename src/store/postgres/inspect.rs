@@ -1,8 +1,10 @@
 //! Looking at a store.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::PostgresStore;
+use super::check;
 use super::claim::{claim_of_task, tasks_of_claim};
 use super::error::Result;
 use super::row::{self, TaskRow, column, optional_instant, state, state_number, tasks_with};
@@ -13,6 +15,9 @@ use crate::id::{StoreId, TaskId};
 use crate::store::{self, Capabilities, Cursor, Filter, Inspect, Listed, Page, QueueStats, Stats};
 use crate::task::State;
 use crate::time::Timestamp;
+
+/// How long one of the questions of a check may take: some seconds for each million of tasks.
+const CHECK_PATIENCE: Duration = Duration::from_secs(3_600);
 
 impl Inspect for PostgresStore {
     fn id(&self) -> StoreId {
@@ -63,7 +68,9 @@ impl Inspect for PostgresStore {
     }
 
     fn check(&self) -> store::Result<Vec<String>> {
-        let complaints = self.read(|session| super::check::check(session));
+        let complaints = self
+            .pool
+            .read_patiently(CHECK_PATIENCE, |session| check::check(session));
         complaints.map_err(|fault| fault.during("check itself"))
     }
 }

@@ -94,15 +94,15 @@ pub(crate) const BACKEND: &str = "postgres";
 const SERVER_VERSION_MIN: i32 = 120_000;
 
 /// The tables are made by one of those who open a store, while the others wait for it.
-const MIGRATE: Write = Write {
+const MIGRATE: Write<'static> = Write {
     durability: Durability::Flushed,
     failpoints: ["", ""],
-    wakes: false,
+    wakes: None,
 };
-const ENROLLED: Write = Write {
+const ENROLLED: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: ["", ""],
-    wakes: false,
+    wakes: None,
 };
 
 /// A store in a schema of a Postgres database, which may be an application's too.
@@ -224,7 +224,8 @@ impl PostgresStore {
     pub fn announce(&self) {
         self.lines.fronts.forget();
         self.bell.ring();
-        let told = self.read(|session| session.query(notify::NOTIFY, Vec::new()));
+        let told =
+            self.read(|session| session.query(notify::NOTIFY, vec![notify::EVERYBODY.into()]));
         if let Err(fault) = told {
             tracing::warn!(
                 ?fault,
@@ -243,7 +244,7 @@ impl PostgresStore {
 
     fn write<T>(
         &self,
-        write: Write,
+        write: Write<'_>,
         operation: impl FnOnce(&mut Txn<'_>) -> Result<T>,
     ) -> Result<T> {
         self.pool.write(write, operation)
@@ -252,7 +253,7 @@ impl PostgresStore {
     /// Writes what may have to be done [again].
     fn write_again<T>(
         &self,
-        write: Write,
+        write: Write<'_>,
         mut operation: impl FnMut(&mut Txn<'_>) -> Result<T>,
     ) -> Result<T> {
         again(|| self.write(write, &mut operation))

@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 
 use super::connection::{Answer, Call, Connector, Link, Text, Wants, blocking};
 use super::error::{Fault, Result};
+use super::notify;
 use super::options::Pooler;
 use super::session::Session;
 use super::value::Value;
@@ -40,12 +41,12 @@ pub(super) fn again<T>(mut write: impl FnMut() -> Result<T>) -> Result<T> {
 
 /// One write of the contract.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Write {
+pub(super) struct Write<'q> {
     pub(super) durability: Durability,
     /// Where a crash test may have the process die: before and after the COMMIT.
     pub(super) failpoints: [&'static str; 2],
-    /// Whether those who wait are told once it has committed.
-    pub(super) wakes: bool,
+    /// Who is told once it has committed, of those who wait: all who wait for this queue, or [`EVERYBODY`].
+    pub(super) wakes: Option<&'q str>,
 }
 
 /// The connections of a store.
@@ -87,11 +88,25 @@ impl Pool {
         })
     }
 
+    /// Does the same, and waits for each answer up to `patience`: for who looks at everything.
+    pub(super) fn read_patiently<T>(
+        &self,
+        patience: Duration,
+        look: impl FnOnce(&mut Look<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.read(|session| {
+            let usual = session.0.waits_up_to(patience);
+            let found = look(session);
+            session.0.waits_up_to(usual);
+            found
+        })
+    }
+
     /// Runs `operation` in a transaction, all of it or nothing, and commits. An error whose kind is not
     /// [`Kind::Unknown`] promises that nothing changed.
     pub(super) fn write<T>(
         &self,
-        write: Write,
+        write: Write<'_>,
         operation: impl FnOnce(&mut Txn<'_>) -> Result<T>,
     ) -> Result<T> {
         blocking(|| {
@@ -113,7 +128,7 @@ impl Pool {
     /// disk, the statement has to [say](deferred!) itself.
     pub(super) fn write_alone(
         &self,
-        write: Write,
+        write: Write<'_>,
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<Row>> {
@@ -213,7 +228,7 @@ impl Session for Look<'_> {
 }
 
 /// Statements that are writes by themselves.
-pub(super) struct Alone<'p>(pub(super) &'p Pool, pub(super) Write);
+pub(super) struct Alone<'p>(pub(super) &'p Pool, pub(super) Write<'static>);
 
 impl Session for Alone<'_> {
     fn query(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
@@ -251,11 +266,16 @@ macro_rules! deferred {
 pub(super) use deferred;
 
 /// Executes a statement that is a transaction by itself, and tells those who wait.
-fn alone(link: &mut Link, write: Write, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+fn alone(
+    link: &mut Link,
+    write: Write<'_>,
+    sql: &'static str,
+    values: Vec<Value>,
+) -> Result<Vec<Row>> {
     let [before, after] = write.failpoints;
     failpoint::hit(before);
-    if write.wakes {
-        link.call_behind(tell())?;
+    if let Some(queue) = write.wakes {
+        link.call_behind(tell(queue))?;
     }
     let call = Call {
         text: Text::Statement(sql),
@@ -268,10 +288,10 @@ fn alone(link: &mut Link, write: Write, sql: &'static str, values: Vec<Value>) -
 }
 
 /// The statement behind a commit that tells those who wait.
-fn tell() -> Call {
+fn tell(queue: &str) -> Call {
     Call {
-        text: Text::Statement(super::notify::NOTIFY),
-        values: Vec::new(),
+        text: Text::Statement(notify::NOTIFY),
+        values: vec![queue.into()],
         wants: Wants::Rows,
     }
 }
@@ -374,7 +394,7 @@ impl<'l> Txn<'l> {
     }
 
     /// Commits. A refusal by the server is definite; an answer that does not come leaves it unknown.
-    pub(super) fn commit(mut self, write: Write) -> Result<()> {
+    pub(super) fn commit(mut self, write: Write<'_>) -> Result<()> {
         if self.failed {
             self.roll_back();
             return Err(Kind::Other.into());
@@ -386,10 +406,9 @@ impl<'l> Txn<'l> {
             values: Vec::new(),
             wants: Wants::Count,
         });
-        let told = if write.wakes {
-            self.link.call_behind(tell())
-        } else {
-            Ok(())
+        let told = match write.wakes {
+            Some(queue) => self.link.call_behind(tell(queue)),
+            None => Ok(()),
         };
         let committed = told.and_then(|()| self.flush().map(drop).map_err(uncertain));
         if let Err(fault) = committed {

@@ -6,6 +6,7 @@ use super::PostgresStore;
 use super::batch;
 use super::error::{Fault, Result};
 use super::keys;
+use super::notify::EVERYBODY;
 use super::pool::{Durability, Write};
 use super::register;
 use super::row::{self, column, id, instant};
@@ -18,37 +19,37 @@ use crate::store::rules::{self, Performer};
 use crate::store::{self, Applied, Batch, InDoubt, Kind, Published, Stage};
 use crate::time::Timestamp;
 
-const STAGE: Write = Write {
+const STAGE: Write<'static> = Write {
     durability: Durability::Flushed,
     failpoints: [
         "postgres.stage.before_commit",
         "postgres.stage.after_commit",
     ],
-    wakes: false,
+    wakes: None,
 };
-const PUBLISH: Write = Write {
+const PUBLISH: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: [
         "postgres.publish.before_commit",
         "postgres.publish.after_commit",
     ],
-    wakes: true,
+    wakes: Some(EVERYBODY),
 };
-const DISCARD: Write = Write {
+const DISCARD: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: [
         "postgres.discard.before_commit",
         "postgres.discard.after_commit",
     ],
-    wakes: true,
+    wakes: Some(EVERYBODY),
 };
-const FORGETTABLE: Write = Write {
+const FORGETTABLE: Write<'static> = Write {
     durability: Durability::Flushed,
     failpoints: [
         "postgres.forgettable.before_commit",
         "postgres.forgettable.after_commit",
     ],
-    wakes: false,
+    wakes: None,
 };
 
 /// How long it is remembered that a batch was discarded. Nobody may rely on it: a stage that comes

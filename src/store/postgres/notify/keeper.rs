@@ -28,10 +28,10 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)
 /// The longest sleep without a look at the leases.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
-const RENEW: Write = Write {
+const RENEW: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: ["", ""],
-    wakes: false,
+    wakes: None,
 };
 
 /// What the thread shares with the store.
@@ -170,8 +170,12 @@ impl Worker {
                 has_listened = true;
             }
             let sleep = self.renew()?;
-            if link.listen(self.stop.nudged.notified(), sleep)? {
+            let notified = link.listen(self.stop.nudged.notified(), sleep)?;
+            if !notified.is_empty() {
                 self.stop.listening.store(true, Ordering::SeqCst);
+                for queue in &notified {
+                    self.shared.waiting.notified(queue);
+                }
                 self.shared.bell.ring();
             }
         }
@@ -182,7 +186,7 @@ impl Worker {
     /// nothing.
     fn await_echo(&mut self, link: &mut Link) -> Result<()> {
         one(link, super::ECHO, Vec::new(), Wants::Rows)?;
-        let heard = link.listen(std::future::pending(), ECHO_MAX)?;
+        let heard = !link.listen(std::future::pending(), ECHO_MAX)?.is_empty();
         self.stop.listening.store(heard, Ordering::SeqCst);
         if !heard {
             tracing::warn!(

@@ -10,6 +10,7 @@ mod clock;
 mod front;
 mod keeper;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -36,13 +37,16 @@ use crate::time::Timestamp;
 pub(super) const CHANNEL: &str =
     "SELECT 'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text";
 
+/// Stands for all queues where a notification says of which queue it is: no queue has this name.
+pub(super) const EVERYBODY: &str = "";
+
 /// Tells those who listen, whether they wait or not.
 pub(super) const ECHO: &str = "SELECT pg_catalog.pg_notify(
     'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '')";
 
-/// Tells those who wait. To be sent after the commit that it tells of.
+/// Tells those who wait for a queue, or [`EVERYBODY`]. To be sent after the commit that it tells of.
 pub(super) const NOTIFY: &str = "SELECT pg_catalog.pg_notify(
-    'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '')
+    'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, $1)
     FROM @.sleeper WHERE until > pg_catalog.clock_timestamp() LIMIT 1";
 
 /// For how long one is taken for waiting after saying so, and how often one who waits says so.
@@ -55,10 +59,10 @@ const SLEEP_MIN: Duration = Duration::from_millis(1);
 /// locked by a transaction, and looking for it again and again would only burn time.
 const LOCKED_PAUSE: Duration = Duration::from_millis(10);
 
-const SLEEP: Write = Write {
+const SLEEP: Write<'static> = Write {
     durability: Durability::Deferred,
     failpoints: ["", ""],
-    wakes: false,
+    wakes: None,
 };
 
 /// What a store remembers of waiting.
@@ -68,6 +72,8 @@ pub(super) struct Waiting {
     said: Mutex<Option<Instant>>,
     /// Whether the last claim found nothing.
     in_vain: Mutex<bool>,
+    /// The queues that somebody has waited for, and whether tasks of them were notified of since.
+    awaited: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Waiting {
@@ -81,6 +87,31 @@ impl Waiting {
     fn is_out_of_reach(&self, looks: u32) -> bool {
         let in_vain = std::mem::take(&mut *self.in_vain.lock());
         in_vain && looks == 1
+    }
+
+    /// Begins to wait: what was notified of before is found by the first look.
+    fn begin(&self, interests: &[Interest]) {
+        let mut awaited = self.awaited.lock();
+        for queue in interests.iter().filter_map(queue_of) {
+            awaited.insert(queue.to_owned(), false);
+        }
+    }
+
+    /// Notes that tasks of a queue are ready.
+    fn notified(&self, queue: &str) {
+        if let Some(notified) = self.awaited.lock().get_mut(queue) {
+            *notified = true;
+        }
+    }
+
+    /// The interest in a queue that was notified of while somebody waited: he need not look before he claims.
+    fn take_notified(&self, interests: &[Interest]) -> Option<Interest> {
+        let mut awaited = self.awaited.lock();
+        let mut is_notified = |interest: &&Interest| {
+            let notified = queue_of(interest).and_then(|queue| awaited.get_mut(queue));
+            notified.is_some_and(std::mem::take)
+        };
+        interests.iter().find(&mut is_notified).cloned()
     }
 
     /// Has it said again that somebody waits: the server may have lost it.
@@ -97,12 +128,18 @@ impl PostgresStore {
         timeout: Duration,
     ) -> Result<Option<Interest>> {
         self.keeper.listen();
+        self.waiting.begin(interests);
         let mut rest = self.bell.rest(timeout);
         let marks = self.read(|session| marks(session, interests))?;
         let mut looks = 0;
         let served = rest.until_served(|| {
             looks += 1;
             self.say_waiting()?;
+            // Only a look tells what was there before somebody waited.
+            let notified = (looks > 1).then(|| self.waiting.take_notified(interests));
+            if let Some(interest) = notified.flatten() {
+                return Ok(Look::Served(interest));
+            }
             let now = self.clock_now()?;
             self.read(|session| self.look(session, interests, &marks, now))
         })?;
@@ -181,7 +218,7 @@ impl PostgresStore {
     }
 
     /// Whether a claim on a queue would find something, and when the next task of it is due.
-    fn look_at(
+    pub(super) fn look_at(
         &self,
         session: &mut dyn Session,
         queue: &str,
@@ -202,6 +239,13 @@ impl PostgresStore {
         let due_at = optional_instant(&row, 1)?;
         let is_due = due_at.is_some_and(|due_at| due_at <= now);
         Ok((column::<bool>(&row, 0)? || is_due, due_at))
+    }
+}
+
+fn queue_of(interest: &Interest) -> Option<&str> {
+    match interest {
+        Interest::Ready(queue) => Some(queue),
+        _ => None,
     }
 }
 
@@ -234,5 +278,31 @@ mod tests {
         };
         assert!(found(0, 1) && !waiting.is_out_of_reach(1));
         assert!(!found(0, 2) && !found(1, 1));
+    }
+
+    #[test]
+    fn only_what_is_notified_of_while_somebody_waits_for_it_needs_no_look() {
+        let waiting = Waiting::default();
+        let of = |queue: &str| {
+            [
+                Interest::Mark("m".to_owned()),
+                Interest::Ready(queue.to_owned()),
+            ]
+        };
+        waiting.notified("a");
+        waiting.begin(&of("a"));
+        assert_eq!(waiting.take_notified(&of("a")), None);
+        waiting.notified("b");
+        waiting.notified(EVERYBODY);
+        assert!(waiting.take_notified(&of("a")).is_none());
+        waiting.notified("a");
+        assert_eq!(
+            waiting.take_notified(&of("a")),
+            Some(Interest::Ready("a".to_owned()))
+        );
+        assert_eq!(waiting.take_notified(&of("a")), None);
+        waiting.notified("a");
+        waiting.begin(&of("a"));
+        assert_eq!(waiting.take_notified(&of("a")), None);
     }
 }

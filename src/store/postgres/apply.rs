@@ -17,7 +17,7 @@ use super::value::Value;
 use crate::id::{ResourceId, TxnId};
 use crate::register::{Decision, Standing};
 use crate::store::rules::Performer;
-use crate::store::{Applied, Batch, Kind};
+use crate::store::{Applied, Batch, Change, Kind};
 use crate::time::Timestamp;
 
 const APPLY: Write<'static> = Write {
@@ -143,9 +143,11 @@ impl PostgresStore {
 /// The queue in which the tasks of a [common](prompt::is_common) batch are ready at once, if all are in one.
 fn ready_queue(batch: &Batch, now: Timestamp) -> Option<&str> {
     let first = batch.inserts().next()?;
-    let mut inserts = batch.inserts();
-    let all = inserts.all(|record| record.queue == first.queue && record.not_before <= Some(now));
-    (all && batch.inserts().count() == batch.changes.len()).then_some(&*first.queue)
+    let is_beside = |change: &Change| match change {
+        Change::Insert(record) => record.queue == first.queue && record.not_before <= Some(now),
+        _ => false,
+    };
+    batch.changes.iter().all(is_beside).then_some(&*first.queue)
 }
 
 /// The parameters of [`COMMIT`].

@@ -1,22 +1,11 @@
 //! What is wrong with a store, a line each.
 
+use super::claim::{claim_of_task, holds_task};
 use super::error::Result;
 use super::groups;
+use super::line::run_of_task;
 use super::row::column;
 use super::session::Session;
-
-/// Of the claims of a ready task `t`. How long a run may be bounds the search, which would else go through all claims
-/// that are older.
-macro_rules! of_claims {
-    ($what:literal) => {
-        concat!(
-            "(SELECT ",
-            $what,
-            " FROM @.claim c WHERE c.first > t.seq - 256 AND c.first <= t.seq AND c.last >= t.seq
-                 AND t.fence < c.number)"
-        )
-    };
-}
 
 /// Questions whose every answer is a complaint. What is asked about each task is a scalar subquery, which is always a
 /// seek: a join of so many rows would be planned for tables that look empty.
@@ -28,8 +17,10 @@ const COMPLAINTS: [(&str, &str); 11] = [
     (
         "is claimed twice, or in another queue",
         concat!(
-            "SELECT encode(t.id, 'hex') FROM @.task t WHERE t.state = 3 AND ",
-            of_claims!("count(*) > 1 OR min(c.queue) <> t.queue")
+            "SELECT encode(t.id, 'hex') FROM @.task t WHERE t.state = 3
+             AND (SELECT count(*) > 1 OR min(c.queue) <> t.queue FROM @.claim c WHERE ",
+            holds_task!(),
+            ")"
         ),
     ),
     (
@@ -38,20 +29,20 @@ const COMPLAINTS: [(&str, &str); 11] = [
             "SELECT s.seq::text FROM @.ready r, pg_catalog.generate_series(r.first, r.last) AS s (seq)
              WHERE (SELECT 1 FROM @.task t WHERE t.seq = s.seq AND t.state = 3 AND t.queue = r.queue
                  AND t.rank = r.rank AND t.pinned IS NULL AND (t.hangs = 0 OR r.first = r.last)
-                 AND ",
-            of_claims!("max(1)"),
-            " IS NULL) IS NULL"
+                 AND (SELECT c.number FROM ",
+            claim_of_task!(),
+            ") IS NULL) IS NULL"
         ),
     ),
     (
         "is ready but not in the line",
         concat!(
             "SELECT encode(t.id, 'hex') FROM @.task t WHERE t.state = 3 AND t.pinned IS NULL
-             AND (SELECT 1 FROM @.ready r WHERE r.queue = t.queue AND r.rank = t.rank
-                  AND r.first > t.seq - 128 AND r.first <= t.seq AND r.last >= t.seq LIMIT 1) IS NULL
-             AND ",
-            of_claims!("max(1)"),
-            " IS NULL"
+             AND (SELECT r.first FROM ",
+            run_of_task!(),
+            ") IS NULL AND (SELECT c.number FROM ",
+            claim_of_task!(),
+            ") IS NULL"
         ),
     ),
     (
@@ -116,8 +107,13 @@ mod tests {
     use crate::store::postgres::fixture::{WRITE, blocks_of, explain};
     use crate::store::postgres::{Options, PostgresStore};
 
-    /// The blocks that all questions touch, with so many ready tasks behind a thousand that are claimed one by one.
-    fn blocks(server: &Postgres, schema: &str, count: i64) -> u64 {
+    /// A server for one test: while it fills tables, those of other tests could not be vacuumed.
+    fn server() -> Option<Postgres> {
+        or_skip(Postgres::start(postgres::Options::default()))
+    }
+
+    /// A store of 3,000 tasks that are ready, of which the first `claimed` are claimed one by one.
+    fn filled(server: &Postgres, schema: &str, claimed: i64) -> PostgresStore {
         let options = Options::default().schema(schema);
         let store = PostgresStore::open(&server.url(), options).unwrap();
         let filled = store.write(WRITE, |session| {
@@ -126,13 +122,13 @@ mod tests {
                      state, format, hangs, id, queue, kind, options, payload)
                  SELECT n, n, 0, 0, 0, 0, 0, 0, 3, 2, 0, decode(lpad(to_hex(n), 32, '0'), 'hex'),
                      'default', 'kind', '', ''
-                 FROM generate_series(1, 1000 + $1) n",
-                vec![count.into()],
+                 FROM generate_series(1, 3000) n",
+                Vec::new(),
             )?;
             session.execute(
                 "INSERT INTO @.claim (number, holder, token, first, last, claimed_at, queue, name)
-                 SELECT n, 1, n, n, n, 0, 'default', 'web' FROM generate_series(1, 1000) n",
-                Vec::new(),
+                 SELECT n, 1, n, n, n, 0, 'default', 'web' FROM generate_series(1, $1) n",
+                vec![claimed.into()],
             )?;
             session.execute(
                 "INSERT INTO @.lease (incarnation, expires_at) VALUES (1, 9000000000000000)",
@@ -140,27 +136,70 @@ mod tests {
             )?;
             session.execute(
                 "INSERT INTO @.ready (queue, rank, first, last)
-                 SELECT queue, rank, seq, seq FROM @.task WHERE seq > 1000",
-                Vec::new(),
+                 SELECT queue, rank, seq, seq FROM @.task WHERE seq > $1",
+                vec![claimed.into()],
             )
         });
         filled.unwrap();
         assert_eq!(store.read(|session| check(session)).unwrap(), [""; 0]);
+        store
+    }
+
+    /// The blocks that all questions touch.
+    fn blocks(store: &PostgresStore) -> u64 {
         // They are few, and leaked once for the test.
         let explained = COMPLAINTS.map(|(_, sql)| &*explain(sql).leak());
-        let touched = explained.map(|sql| blocks_of(&store, sql, Vec::new()));
+        let touched = explained.map(|sql| blocks_of(store, sql, Vec::new()));
         touched.iter().sum()
     }
 
     #[test]
-    fn a_check_touches_as_many_blocks_for_a_task_whatever_is_claimed() {
-        // Of its own: while it fills tables, those of other tests could not be vacuumed.
-        let Some(server) = or_skip(Postgres::start(postgres::Options::default())) else {
-            return;
-        };
-        let few = blocks(&server, "few", 1_000);
-        let many = blocks(&server, "many", 9_000);
-        eprintln!("blocks of a check: {few} with 2,000 tasks, {many} with 10,000");
-        assert!(few > 2_000 && many < few * 6, "{few} became {many}");
+    fn a_check_touches_as_many_blocks_however_many_are_claimed() {
+        let Some(server) = server() else { return };
+        let few = blocks(&filled(&server, "few", 10));
+        let many = blocks(&filled(&server, "many", 2_000));
+        eprintln!("blocks of a check: {few} with 10 claims, {many} with 2,000");
+        assert!(few > 3_000 && many < few * 3, "{few} became {many}");
+    }
+
+    #[test]
+    fn a_check_finds_what_is_wrong_with_claims_and_the_line() {
+        let Some(server) = server() else { return };
+        let store = filled(&server, "damaged", 10);
+        let damages = [
+            (
+                "DELETE FROM @.ready WHERE first = 11",
+                "is ready but not in the line",
+            ),
+            (
+                "DELETE FROM @.task WHERE seq = 12",
+                "is in the line although",
+            ),
+            (
+                "INSERT INTO @.ready (queue, rank, first, last) VALUES ('default', 9, 9, 9)",
+                "is in the line although",
+            ),
+            (
+                "INSERT INTO @.claim (number, holder, token, first, last, claimed_at, queue, name)
+                 VALUES (99, 1, 99, 8, 8, 0, 'default', 'web')",
+                "is claimed twice",
+            ),
+            (
+                "UPDATE @.claim SET queue = 'other' WHERE first = 7",
+                "in another queue",
+            ),
+            ("DELETE FROM @.lease", "holds claims and has no lease"),
+        ];
+        for (damage, complaint) in damages {
+            let mut complaints = Vec::new();
+            let undone: Result<()> = store.write(WRITE, |session| {
+                session.execute(damage, Vec::new())?;
+                complaints = check(session)?;
+                Err(crate::store::Kind::Conflict.into())
+            });
+            assert!(undone.is_err());
+            let found = complaints.iter().filter(|found| found.contains(complaint));
+            assert_eq!(found.count(), 1, "{damage}: {complaints:?}");
+        }
     }
 }

@@ -33,11 +33,21 @@ pub(super) const RUN_MAX: usize = 2 * super::line::RUN_MAX - 1;
 /// How many tasks one claim gives at most, so that the server can count with it.
 const CLAIM_MAX: usize = 1 << 20;
 
+/// Whether the claim `c` holds a task `t` that is Ready. How long a run may be bounds the search for it, which would
+/// else go through all claims that are older.
+macro_rules! holds_task {
+    () => {
+        "c.first > t.seq - 256 AND c.first <= t.seq AND c.last >= t.seq AND c.number > t.fence"
+    };
+}
 /// The claim of a task `t`, called `c`, if it is claimed.
 macro_rules! claim_of_task {
     () => {
-        "LATERAL (SELECT c.* FROM @.claim c WHERE t.state = 3 AND c.first > t.seq - 256 AND c.first <= t.seq
-             AND c.last >= t.seq AND c.number > t.fence LIMIT 1) c "
+        concat!(
+            "LATERAL (SELECT c.* FROM @.claim c WHERE t.state = 3 AND ",
+            $crate::store::postgres::claim::holds_task!(),
+            " LIMIT 1) c "
+        )
     };
 }
 /// The tasks that the run `c` still holds.
@@ -50,7 +60,7 @@ macro_rules! tasks_of_claim {
         )
     };
 }
-pub(super) use {claim_of_task, tasks_of_claim};
+pub(super) use {claim_of_task, holds_task, tasks_of_claim};
 
 /// Waits until nobody else has the first run that several tasks share.
 const LEFT: &str = "\

@@ -80,8 +80,8 @@ WITH task AS (
 line AS (
     INSERT INTO @.ready (queue, rank, first, last)
     SELECT $2::text, $5::bigint, seq, seq FROM task WHERE $4::bigint = 3)
-SELECT pg_catalog.pg_notify('votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text,
-    CASE WHEN $4::bigint = 3 THEN $2::text ELSE '' END) IS NULL FROM task";
+SELECT pg_catalog.pg_notify(
+    'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '') IS NULL FROM task";
 
 /// Inserts all of the tasks, or fails by a division.
 const INSERT_ALL: &str = concat!(

@@ -118,7 +118,8 @@ impl Options {
     }
 
     /// How long an answer may take before the connection is given up. A commit whose answer does not
-    /// come in time is [`Kind::Unknown`](crate::store::Kind::Unknown). Defaults to 30 s.
+    /// come in time is [`Kind::Unknown`](crate::store::Kind::Unknown). Defaults to 30 s. Only the questions of
+    /// [`check`](crate::store::Inspect::check), which look at every task, may take an hour each.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;

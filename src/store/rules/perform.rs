@@ -151,7 +151,9 @@ impl<T: Tables> Performer<T> {
 
     /// Ends a claim.
     pub(in crate::store) fn settle(&mut self, settlement: &Settlement) -> Result<(), T::Fault> {
-        if settlement.verdict == Verdict::Done && self.tables.finish_plain(settlement, self.txn)? {
+        if settlement.verdict == Verdict::Done
+            && self.tables.finish_plain(settlement, self.txn, self.now)?
+        {
             return Ok(());
         }
         let row = self.tables.find(settlement.task)?;

@@ -15,7 +15,7 @@ pub(crate) fn is_one_insert(batch: &Batch) -> bool {
     };
     let options = &record.options;
     let alone = options.about.is_empty() && options.waits_for.is_empty();
-    alone && options.unique.is_none() && !tasks::has_history(record)
+    alone && options.unique.is_none() && options.group.is_none() && !tasks::has_history(record)
 }
 
 /// Makes all changes, and clears up. After an error the caller rolls back.

@@ -6,7 +6,7 @@ use super::error::Result;
 use super::groups;
 
 /// Questions whose every answer is a complaint.
-const COMPLAINTS: [(&str, &str); 7] = [
+const COMPLAINTS: [(&str, &str); 8] = [
     (
         "is neither waiting, scheduled, ready, claimed, done, dead nor cancelled",
         "SELECT hex(id) FROM votive_task WHERE state NOT BETWEEN 1 AND 7",
@@ -21,9 +21,9 @@ const COMPLAINTS: [(&str, &str); 7] = [
          AND pinned NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
     ),
     (
-        "is a unique key held by a task that is gone or has ended",
-        "SELECT key FROM votive_unique WHERE task NOT IN
-         (SELECT id FROM votive_task WHERE state BETWEEN 1 AND 4)",
+        "holds a unique key although it has ended, or one of which others do not know",
+        "SELECT hex(id) FROM votive_task WHERE holds_key = 1
+         AND (state NOT BETWEEN 1 AND 4 OR id NOT IN (SELECT task FROM votive_unique))",
     ),
     (
         "is reserved by a transaction that is not in doubt",
@@ -34,6 +34,11 @@ const COMPLAINTS: [(&str, &str); 7] = [
         "is announced by a transaction that is not in doubt",
         "SELECT hex(id) FROM votive_staged_task
          WHERE txn NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
+    ),
+    (
+        "belongs to a group that has no name",
+        "SELECT hex(id) FROM votive_task WHERE group_id IS NOT NULL
+         AND group_id NOT IN (SELECT id FROM votive_group)",
     ),
     (
         "waits for tasks but is not there",

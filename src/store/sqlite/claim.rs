@@ -10,7 +10,6 @@ use super::error::Result;
 use super::groups;
 use super::row::{Bytes, Sql, TaskRow, columns, limit};
 use super::statements::Statements;
-use super::tasks;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
 use crate::store::rules;
@@ -47,7 +46,7 @@ const HELD: &str = concat!(
 );
 
 const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, holder_name = ?5,
-    claimed_at = ?6, reclaims = ?7 WHERE seq = ?1";
+    claimed_at = ?6, reclaims = ?7, holds_key = holds_key AND ?8 WHERE seq = ?1";
 
 const SET_ASIDE: &str = "UPDATE votive_task
     SET state = 4, holder = ?2, token = ?3, holder_name = ?4, claimed_at = ?5 WHERE seq = ?1";
@@ -127,11 +126,7 @@ pub(super) fn claim(
             set_aside(connection, seq, &request.consumer, now)?;
         }
         for row in rows {
-            let claim = take(&mut update, row, &request.consumer, now)?;
-            if !lifecycle::holds_key(&claim.record) {
-                tasks::free_key(connection, &claim.record)?;
-            }
-            claims.push(claim);
+            claims.push(take(&mut update, row, &request.consumer, now)?);
         }
     }
     Ok(claims)
@@ -236,6 +231,7 @@ fn take(
         consumer.name,
         now.as_micros(),
         record.counts.reclaims,
+        lifecycle::holds_key(record),
     ])?;
     Ok(Claim {
         arrival: Arrival::at_claim(&record.options, reclaimed, now),
@@ -263,9 +259,10 @@ mod tests {
                  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count}),
                       s (s) AS (VALUES (1), (2), (3), (6))
                  INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts,
-                    conflicts, reclaims, enqueued_at, published_at, options, plain, format, version, payload)
+                    conflicts, reclaims, enqueued_at, published_at, options, plain, holds_key, format, version,
+                    payload)
                  SELECT CAST(printf('%016d', 10 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
-                    0, 0, 0, 0, x'{options}', 1, 0, 0, zeroblob(100) FROM n, s",
+                    0, 0, 0, 0, x'{options}', 1, 0, 0, 0, zeroblob(100) FROM n, s",
                 options = hex(&crate::codec::encode(&crate::task::Options::default()).unwrap()),
             ))
             .unwrap();

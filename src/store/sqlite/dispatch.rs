@@ -110,9 +110,11 @@ impl SqliteStore {
         if !any {
             return Ok(Vec::new());
         }
-        let request = request.clone();
+        let (request, sweeps) = (request.clone(), Arc::clone(&self.sweeps));
         self.write(CLAIM, move |connection| {
-            claim::claim(connection, &request, &departed, now)
+            let claims = claim::claim(connection, &request, &departed, now)?;
+            sweeps.after(&claims, connection)?;
+            Ok(claims)
         })
     }
 

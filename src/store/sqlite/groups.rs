@@ -1,17 +1,24 @@
 //! Groups: who holds their places, and who waits for one.
 
-use rusqlite::{Connection, params};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
-use super::row::{Bytes, Sql, TaskRow, columns};
-use crate::codec;
+use super::row::{Bytes, Sql, TaskRow, columns, options};
+use super::statements::Statements;
+use super::sweep::Table;
+use crate::id::TaskId;
+use crate::store::Settlement;
 use crate::task::{Options, Record};
+use crate::time::Timestamp;
 
 /// The tasks of the group `?1` that nothing but the group holds back.
 macro_rules! waiting {
     () => {
-        " FROM votive_task WHERE group_key = ?1 AND state = 1 AND pinned IS NULL
-          AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)"
+        " FROM votive_member WHERE group_name = ?1 AND state = 1 AND pinned IS NULL
+          AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_member.id)"
     };
 }
 
@@ -23,7 +30,7 @@ pub(super) fn is_busy(connection: &Connection, record: &Record) -> Result<bool> 
     };
     let mut select = connection.prepare_cached(concat!(
         "SELECT (SELECT count(*) FROM (
-                     SELECT 1 FROM votive_task WHERE group_key = ?1 AND state IN (3, 4) AND id <> ?2
+                     SELECT 1 FROM votive_member WHERE group_name = ?1 AND state IN (3, 4) AND id <> ?2
                      LIMIT ?3)) >= ?3
              OR EXISTS (SELECT 1",
         waiting!(),
@@ -50,7 +57,7 @@ pub(super) fn first_waiting(connection: &Connection, group: &str) -> Result<Opti
 pub(super) fn count_holders(connection: &Connection, group: &str, limit: u32) -> Result<usize> {
     let mut select = connection.prepare_cached(
         "SELECT count(*) FROM (
-             SELECT 1 FROM votive_task WHERE group_key = ?1 AND state IN (3, 4) LIMIT ?2)",
+             SELECT 1 FROM votive_member WHERE group_name = ?1 AND state IN (3, 4) LIMIT ?2)",
     )?;
     Ok(select.query_row(params![group, limit], |row| row.get(0))?)
 }
@@ -64,7 +71,7 @@ pub(super) fn last_ready_behind(
     let mut select = connection.prepare_cached(concat!(
         "SELECT ",
         columns!(),
-        " FROM votive_task WHERE group_key = ?1 AND state = 3 AND pinned IS NULL
+        " FROM votive_member WHERE group_name = ?1 AND state = 3 AND pinned IS NULL
           AND (rank, seq) > (?2, ?3) ORDER BY rank DESC, seq DESC LIMIT 1"
     ))?;
     let mut rows = select.query(params![group, first.rank, first.seq])?;
@@ -72,25 +79,132 @@ pub(super) fn last_ready_behind(
     last.map(|row| TaskRow::read(row, Bytes::Left)).transpose()
 }
 
+/// Has the group of a new task have an id, if it has none.
+pub(super) fn open(connection: &Statements<'_>, record: &Record) -> Result<()> {
+    if let Some(group) = &record.options.group {
+        connection.run(OPEN, params![group, new_id(record.id, group)])?;
+    }
+    Ok(())
+}
+
+/// Gives the group `?1` the id `?2`, if it has none.
+pub(super) const OPEN: &str =
+    "INSERT INTO votive_group (name, id) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
+
+/// An id for a group that begins with this task. It sorts as the ids of tasks do, so that groups that begin together are
+/// neighbours, and it is no other group's, even if the id of the task was used before.
+pub(super) fn new_id(first: TaskId, name: &str) -> [u8; 16] {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    (u128::from_be_bytes(first.to_bytes()) ^ u128::from(hasher.finish())).to_be_bytes()
+}
+
+/// Deletes a claimed task if nothing but its group, and no other name, hangs on it, and returns the id of the group.
+/// `None`, and nothing is changed, if it is not so, if the claim is not the present one, or if the task is pinned.
+pub(super) fn finish(
+    connection: &Statements<'_>,
+    settlement: &Settlement,
+) -> Result<Option<[u8; 16]>> {
+    let values = params![
+        Sql(settlement.task),
+        Sql(settlement.token.incarnation),
+        settlement.token.count.cast_signed(),
+    ];
+    let deleted = connection.ask(
+        "DELETE FROM votive_task WHERE id = ?1 AND state = 4 AND holder = ?2 AND token = ?3
+         AND pinned IS NULL AND plain = 2
+         AND NOT EXISTS (SELECT 1 FROM votive_alias WHERE task = ?1) RETURNING group_id",
+        values,
+        |row| row.get(0),
+    );
+    Ok(deleted.optional()?)
+}
+
+/// One of the first two that wait for nothing but their group.
+struct Next {
+    seq: i64,
+    is_due: bool,
+    options: Arc<Options>,
+}
+
+/// Has the first that waits in a group go on when one of its places was given up. Returns the name of the group if that
+/// has to be said by the rules, and nothing is changed yet.
+///
+/// Until that place was given up the rules had nothing to do: if all places were taken that the first says there are,
+/// nobody behind it was Ready. So now it goes on, and nothing else does if the next one says that there are as many places:
+/// that one comes later still.
+pub(super) fn go_on(
+    connection: &Statements<'_>,
+    group: [u8; 16],
+    now: Timestamp,
+) -> Result<Option<String>> {
+    let waiting = next_two(connection, group, now)?;
+    let Some(first) = waiting.first() else {
+        return Ok(None);
+    };
+    let places = first.options.places();
+    let is_usual = |next: &Next| next.is_due && next.options.places() == places;
+    if !waiting.iter().all(is_usual) || holders(connection, group, places)? + 1 != places {
+        return Ok(first.options.group.clone());
+    }
+    connection.run(
+        "UPDATE votive_task SET state = 3 WHERE seq = ?1",
+        [first.seq],
+    )?;
+    Ok(None)
+}
+
+fn next_two(connection: &Connection, group: [u8; 16], now: Timestamp) -> Result<Vec<Next>> {
+    let mut select = connection.prepare_cached(
+        "SELECT seq, not_before, options FROM votive_task
+         WHERE group_id = ?1 AND state = 1 AND pinned IS NULL
+           AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
+         ORDER BY rank, seq LIMIT 2",
+    )?;
+    let rows = select.query_and_then([group], |row| {
+        let not_before: Option<i64> = row.get(1)?;
+        Ok(Next {
+            seq: row.get(0)?,
+            is_due: not_before.is_none_or(|at| at <= now.as_micros()),
+            options: options(row, 2)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Counts the tasks of a group that are Ready or Claimed, up to a limit.
+fn holders(connection: &Statements<'_>, group: [u8; 16], limit: u32) -> Result<u32> {
+    let sql = "SELECT count(*) FROM (
+        SELECT 1 FROM votive_task WHERE group_id = ?1 AND state IN (3, 4) LIMIT ?2)";
+    Ok(connection.ask(sql, params![group, limit], |row| row.get(0))?)
+}
+
+/// The groups, of which those mean nothing in which no task is.
+pub(super) const TABLE: Table = Table {
+    last_of_step: "SELECT name FROM votive_group WHERE name > ?1 ORDER BY name LIMIT 1 OFFSET ?2",
+    delete: "DELETE FROM votive_group WHERE name > ?1 AND name <= ?2
+             AND NOT EXISTS (SELECT 1 FROM votive_task WHERE group_id = votive_group.id)",
+};
+
 /// Returns the groups of which more tasks are Ready or Claimed than any of these allows.
 pub(super) fn overfull(connection: &Connection) -> Result<Vec<String>> {
     let mut overfull = Vec::new();
     let mut select = connection.prepare(
-        "SELECT group_key FROM votive_task WHERE group_key IS NOT NULL AND state IN (3, 4)
-         GROUP BY group_key HAVING count(*) > 1",
+        "SELECT group_id FROM votive_task WHERE group_id IS NOT NULL AND state IN (3, 4)
+         GROUP BY group_id HAVING count(*) > 1",
     )?;
-    let groups = select.query_map([], |row| row.get::<_, String>(0))?;
+    let groups = select.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
     for group in groups {
-        let group = group?;
         let mut select = connection.prepare_cached(
-            "SELECT options FROM votive_task WHERE group_key = ?1 AND state IN (3, 4)",
+            "SELECT options FROM votive_task WHERE group_id = ?1 AND state IN (3, 4)",
         )?;
-        let places = select.query_and_then([&group], |row| -> Result<_> {
-            Ok(codec::decode::<Options>(&row.get::<_, Vec<u8>>(0)?)?.places())
-        })?;
-        let places = places.collect::<Result<Vec<_>>>()?;
-        if places.iter().all(|most| places.len() > *most as usize) {
-            overfull.push(group);
+        let holders = select.query_and_then([group?], |row| options(row, 0))?;
+        let holders = holders.collect::<Result<Vec<_>>>()?;
+        if holders
+            .iter()
+            .all(|options| holders.len() > options.places() as usize)
+        {
+            overfull.extend(holders.first().and_then(|options| options.group.clone()));
         }
     }
     Ok(overfull)

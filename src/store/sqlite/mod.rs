@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `options` `connection` `schema` | opening the file, and leaving other programs' alone |
 //! | `writer` `gate` `statements` | group commit; one writer of a process at a time |
-//! | `batch` `tasks` `groups` `row` | what a batch does to the tables |
+//! | `batch` `tasks` `keys` `groups` `sweep` `row` | what a batch does to the tables |
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
@@ -23,6 +23,7 @@ pub(crate) mod error;
 pub(crate) mod gate;
 mod groups;
 mod inspect;
+mod keys;
 mod notify;
 mod options;
 pub(crate) mod presence;
@@ -32,6 +33,7 @@ mod row;
 mod schema;
 mod stage;
 pub(crate) mod statements;
+mod sweep;
 mod tables;
 mod tasks;
 mod writer;
@@ -60,6 +62,7 @@ use gate::Gate;
 use presence::{Guard, Presences};
 use register::Identity;
 use statements::Statements;
+use sweep::Sweeps;
 use writer::{Write, Writer};
 
 /// The name of this backend in errors and capabilities.
@@ -82,6 +85,7 @@ pub struct SqliteStore {
     presences: Presences,
     enrolled: Mutex<Vec<Guard>>,
     spent: Spent,
+    sweeps: Arc<Sweeps>,
     bell: Arc<Bell>,
     watcher: Option<Watcher>,
 }
@@ -120,6 +124,7 @@ impl SqliteStore {
             readers,
             enrolled: Mutex::default(),
             spent: Spent::default(),
+            sweeps: Arc::default(),
             bell,
             watcher,
             path,

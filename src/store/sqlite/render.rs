@@ -1,6 +1,7 @@
 //! A batch as statements for a driver that is not ours.
 
 use super::error::Result;
+use super::groups;
 use super::row::{format_number, state_number};
 use super::tasks;
 use crate::codec;
@@ -71,6 +72,11 @@ fn insert(record: &Record, now: Timestamp, statements: &mut Vec<Statement>) -> R
         statements.push(Statement::change(MERGED_AT_REST, parameters));
     }
     statements.extend(give_way(record, now));
+    if let Some(group) = &record.options.group {
+        let id = Value::Bytes(Some(groups::new_id(record.id, group).to_vec()));
+        let parameters = vec![Value::Text(Some(group.clone())), id];
+        statements.push(Statement::change(groups::OPEN, parameters));
+    }
     let mut parameters = parameters(record)?;
     parameters.push(instant(now));
     statements.push(Statement::change(TASK, parameters));
@@ -134,7 +140,7 @@ fn parameters(record: &Record) -> Result<Vec<Value>> {
         integer(published_at.as_micros()),
         Value::Text(options.group.clone()),
         Value::Bytes(Some(codec::encode(&**options)?)),
-        integer(tasks::is_plain(options).into()),
+        integer(tasks::plainness(options).into()),
         integer(format_number(record.payload.format)),
         integer(record.payload.version.into()),
         Value::Bytes(Some(record.payload.bytes.to_vec())),
@@ -157,49 +163,49 @@ SELECT 1 FROM votive_task WHERE id = ?1 UNION ALL SELECT 1 FROM votive_alias WHE
 const KNOWN_OR_AT_REST: &str = "\
 SELECT 1 FROM votive_task WHERE id = ?1 UNION ALL SELECT 1 FROM votive_alias WHERE id = ?1
 UNION ALL SELECT 1 FROM votive_resting r WHERE r.key = ?2 AND r.until > ?3
-    AND NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?2)
+    AND NOT EXISTS (SELECT 1 FROM votive_held WHERE key = ?2)
     AND NOT EXISTS (SELECT 1 FROM votive_task WHERE id = r.task)";
 
 /// The alias of a task that merges into the holder of its key, unless that may be about to leave.
 const MERGED: &str = "\
 INSERT INTO votive_alias (id, task)
-SELECT ?1, u.task FROM votive_unique u JOIN votive_task t ON t.id = u.task
-WHERE u.key = ?2 AND t.pinned IS NULL";
+SELECT ?1, h.task FROM votive_held h JOIN votive_task t ON t.id = h.task
+WHERE h.key = ?2 AND t.pinned IS NULL";
 
 /// The alias of one that merges into the task for whose sake its key rests, if that is still there.
 const MERGED_AT_REST: &str = "\
 INSERT INTO votive_alias (id, task)
 SELECT ?1, r.task FROM votive_resting r JOIN votive_task t ON t.id = r.task
-WHERE r.key = ?2 AND r.until > ?3 AND NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?2)";
+WHERE r.key = ?2 AND r.until > ?3 AND NOT EXISTS (SELECT 1 FROM votive_held WHERE key = ?2)";
 
 /// The new task would be the first of those that wait, and there are as many in its group as may run.
 const GIVE_WAY: &str = "\
 UPDATE votive_task SET state = 1
 WHERE seq = (
-    SELECT seq FROM votive_task
-    WHERE group_key = ?1 AND state = 3 AND pinned IS NULL AND rank > ?2
+    SELECT seq FROM votive_member
+    WHERE group_name = ?1 AND state = 3 AND pinned IS NULL AND rank > ?2
     ORDER BY rank DESC, seq DESC LIMIT 1)
-AND (SELECT count(*) FROM votive_task WHERE group_key = ?1 AND state IN (3, 4)) = ?3
+AND (SELECT count(*) FROM votive_member WHERE group_name = ?1 AND state IN (3, 4)) = ?3
 AND NOT EXISTS (
-    SELECT 1 FROM votive_task WHERE group_key = ?1 AND state = 1 AND rank <= ?2 AND pinned IS NULL
-        AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id))
-AND NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?4)
+    SELECT 1 FROM votive_member WHERE group_name = ?1 AND state = 1 AND rank <= ?2 AND pinned IS NULL
+        AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_member.id))
+AND NOT EXISTS (SELECT 1 FROM votive_held WHERE key = ?4)
 AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?4 AND until > ?5)";
 
 /// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
 INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts, reclaims,
-    enqueued_at, published_at, group_key, options, plain, format, version, payload)
+    enqueued_at, published_at, group_id, options, plain, holds_key, format, version, payload)
 SELECT ?1, ?2, ?3,
     CASE WHEN ?4 = 3 AND (
-        (SELECT count(*) FROM votive_task WHERE group_key = ?9 AND state IN (3, 4)) >= ?16
+        (SELECT count(*) FROM votive_member WHERE group_name = ?9 AND state IN (3, 4)) >= ?16
         OR EXISTS (
-            SELECT 1 FROM votive_task WHERE group_key = ?9 AND state = 1 AND rank <= ?5
+            SELECT 1 FROM votive_member WHERE group_name = ?9 AND state = 1 AND rank <= ?5
                 AND pinned IS NULL
-                AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)))
+                AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_member.id)))
     THEN 1 ELSE ?4 END,
-    ?5, ?6, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14
-WHERE NOT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?15)
+    ?5, ?6, 0, 0, 0, ?7, ?8, (SELECT id FROM votive_group WHERE name = ?9), ?10, ?11, ?15 IS NOT NULL, ?12, ?13, ?14
+WHERE NOT EXISTS (SELECT 1 FROM votive_held WHERE key = ?15)
     AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?15 AND until > ?17)
     AND NOT EXISTS (SELECT 1 FROM votive_reservation WHERE kind = 0 AND name = ?15)";
 
@@ -211,7 +217,8 @@ WHERE excluded.until > until";
 
 const KEY: &str = "\
 INSERT INTO votive_unique (key, task)
-SELECT ?2, t.id FROM votive_task t WHERE t.id = ?1";
+SELECT ?2, t.id FROM votive_task t WHERE t.id = ?1
+ON CONFLICT (key) DO UPDATE SET task = excluded.task";
 
 const OBJECT: &str = "\
 INSERT OR IGNORE INTO votive_about (object, seq) SELECT ?2, t.seq FROM votive_task t WHERE t.id = ?1";

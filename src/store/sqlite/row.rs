@@ -11,7 +11,7 @@ use crate::codec;
 use crate::id::{Incarnation, ResourceId, TaskId, Token, TxnId};
 
 use crate::store::rules::{self, ClaimColumns};
-use crate::task::{Counts, DeadReason, Format, Payload, Record, State, decoded_options};
+use crate::task::{Counts, DeadReason, Format, Options, Payload, Record, State, decoded_options};
 use crate::time::Timestamp;
 
 /// What [`TaskRow::read`] reads, in its order. The payload is last and may be left out.
@@ -45,7 +45,6 @@ impl TaskRow {
 
     fn read_known(row: &Row<'_>, id: TaskId, bytes: Bytes) -> Result<Self> {
         let account: Option<&[u8]> = row.get_ref(15)?.as_blob_or_null().map_err(mistyped)?;
-        let options = row.get_ref(21)?.as_blob().map_err(mistyped)?;
         let payload = match bytes {
             Bytes::Read => row.get(PAYLOAD)?,
             Bytes::Left => Arc::default(),
@@ -59,7 +58,7 @@ impl TaskRow {
                 version: row.get(23)?,
                 bytes: payload,
             },
-            options: decoded_options(options)?,
+            options: options(row, 21)?,
             enqueued_at: instant(row, 19)?,
             published_at: Some(instant(row, 20)?),
             state: row.get::<_, Sql<State>>(4)?.0,
@@ -85,6 +84,12 @@ impl TaskRow {
             kept: (),
         })
     }
+}
+
+/// Reads a column of encoded options.
+pub(super) fn options(row: &Row<'_>, column: usize) -> Result<Arc<Options>> {
+    let encoded = row.get_ref(column)?.as_blob().map_err(mistyped)?;
+    Ok(decoded_options(encoded)?)
 }
 
 fn claim(row: &Row<'_>) -> Result<Option<ClaimColumns>> {

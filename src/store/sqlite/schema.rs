@@ -23,7 +23,8 @@ const MIGRATIONS: [&str; VERSION as usize] = [TABLES];
 ///
 /// Each visible task is in one row of `votive_task` and in one of the partial indexes, so that a claim
 /// never meets a task that cannot be claimed. `payload` comes last: what comes before it is read
-/// without it. `plain` is 1 if nothing but the row and what merged into it goes when the task is done.
+/// without it. `plain` is 1 if nothing but the row and what merged into it goes when the task is done, 2 if its place in a group goes too, and
+/// `holds_key` is 1 as long as others are kept from the task's unique key.
 const TABLES: &str = "\
 CREATE TABLE votive_task (
     seq          INTEGER PRIMARY KEY,
@@ -48,9 +49,10 @@ CREATE TABLE votive_task (
     progress     TEXT,
     enqueued_at  INTEGER NOT NULL,
     published_at INTEGER NOT NULL,
-    group_key    TEXT,
+    group_id     BLOB,
     options      BLOB    NOT NULL,
     plain        INTEGER NOT NULL,
+    holds_key    INTEGER NOT NULL,
     format       INTEGER NOT NULL,
     version      INTEGER NOT NULL,
     payload      BLOB    NOT NULL
@@ -67,8 +69,8 @@ CREATE INDEX votive_task_other ON votive_task (queue, state)
     WHERE state = 1 OR state = 5 OR state = 6 OR state = 7;
 CREATE INDEX votive_task_pinned ON votive_task (pinned, queue, state)
     WHERE pinned IS NOT NULL;
-CREATE INDEX votive_task_group ON votive_task (group_key, state, rank)
-    WHERE group_key IS NOT NULL;
+CREATE INDEX votive_task_group ON votive_task (group_id, state, rank)
+    WHERE group_id IS NOT NULL;
 CREATE INDEX votive_task_kept ON votive_task (kept_until)
     WHERE kept_until IS NOT NULL;
 
@@ -99,10 +101,14 @@ CREATE TABLE votive_reservation (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX votive_reservation_txn ON votive_reservation (txn);
 
+-- The last task that took a key. Whether it holds the key is said by its row: a claim changes that and nothing here.
 CREATE TABLE votive_unique (
     key  TEXT NOT NULL PRIMARY KEY,
     task BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE VIEW votive_held (key, task) AS
+    SELECT u.key, u.task FROM votive_unique u JOIN votive_task t ON t.id = u.task
+    WHERE t.holds_key = 1;
 
 -- Keys that rest: no new task gets one before its time, whatever has become of the task that had it.
 CREATE TABLE votive_resting (
@@ -111,6 +117,15 @@ CREATE TABLE votive_resting (
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX votive_resting_until ON votive_resting (until);
+
+-- What stands for a group's name as long as it has a task. Groups that came one after another have ids that do so
+-- too, so that their tasks are neighbours in the index, whatever the names are.
+CREATE TABLE votive_group (
+    name TEXT NOT NULL PRIMARY KEY,
+    id   BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE VIEW votive_member AS
+    SELECT g.name AS group_name, t.* FROM votive_group g JOIN votive_task t ON t.group_id = g.id;
 
 CREATE TABLE votive_alias (
     id   BLOB NOT NULL PRIMARY KEY,

@@ -2,6 +2,7 @@
 
 use super::error::{Fault, Result};
 use super::groups;
+use super::keys;
 use super::row::{Bytes, TaskRow};
 use super::statements::Statements;
 use super::tasks;
@@ -49,8 +50,26 @@ impl Tables for &Statements<'_> {
         tasks::insert(self, record)
     }
 
-    fn finish_plain(&mut self, settlement: &Settlement, txn: Option<TxnId>) -> Result<bool> {
-        tasks::finish_plain(self, settlement, txn)
+    fn finish_plain(
+        &mut self,
+        settlement: &Settlement,
+        txn: Option<TxnId>,
+        now: Timestamp,
+    ) -> Result<bool> {
+        if tasks::finish_plain(self, settlement, txn)? {
+            return Ok(true);
+        }
+        // What a staged batch has pinned may have to go on before others of its group.
+        if txn.is_some() {
+            return Ok(false);
+        }
+        let Some(group) = groups::finish(self, settlement)? else {
+            return Ok(false);
+        };
+        if let Some(name) = groups::go_on(self, group, now)? {
+            rules::pass_on(self, &name, now)?;
+        }
+        Ok(true)
     }
 
     fn update(&mut self, row: &TaskRow) -> Result<()> {
@@ -103,31 +122,31 @@ impl Tables for &Statements<'_> {
     }
 
     fn key_holder(&mut self, key: &str) -> Result<Option<TaskRow>> {
-        tasks::key_holder(self, key)
+        keys::holder(self, key)
     }
 
     fn holds_key(&mut self, task: TaskId, key: &str) -> Result<bool> {
-        tasks::holds_key(self, task, key)
+        keys::is_held_by(self, task, key)
     }
 
     fn take_key(&mut self, record: &Record) -> Result<()> {
-        tasks::take_key(self, record)
+        keys::take(self, record)
     }
 
     fn free_key(&mut self, record: &Record) -> Result<()> {
-        tasks::free_key(self, record)
+        keys::free(self, record)
     }
 
     fn resting(&mut self, key: &str, now: Timestamp) -> Result<Option<TaskId>> {
-        tasks::resting(self, key, now)
+        keys::resting(self, key, now)
     }
 
     fn rest(&mut self, record: &Record, until: Timestamp, now: Timestamp) -> Result<()> {
-        tasks::rest(self, record, until, now)
+        keys::rest(self, record, until, now)
     }
 
     fn end_rest(&mut self, record: &Record) -> Result<()> {
-        tasks::end_rest(self, record)
+        keys::end_rest(self, record)
     }
 
     fn reserve(&mut self, what: Reservation, name: &str, txn: TxnId) -> Result<()> {

@@ -3,6 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Result;
+use super::groups;
+use super::keys;
 use super::row::{Bytes, Sql, TaskRow, columns};
 use super::statements::Statements;
 use crate::codec;
@@ -90,10 +92,14 @@ pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
 pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()> {
     let options = &record.options;
     let published_at = record.visible_since();
+    let holds_key = lifecycle::holds_key(record) && keys::enter(connection, record)?;
+    groups::open(connection, record)?;
     let inserted = connection.run(
             "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
-                reclaims, enqueued_at, published_at, group_key, options, plain, format, version, payload)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+                reclaims, enqueued_at, published_at, group_id, options, plain, holds_key, format, version,
+                payload)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+                (SELECT id FROM votive_group WHERE name = ?12), ?13, ?14, ?15, ?16, ?17, ?18)
              ON CONFLICT (id) DO NOTHING",
         params![
             Sql(record.id),
@@ -109,7 +115,8 @@ pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()>
             published_at.as_micros(),
             options.group,
             encoded_options(options)?,
-            is_plain(options),
+            plainness(options),
+            holds_key,
             Sql(record.payload.format),
             record.payload.version,
             record.payload.bytes,
@@ -130,9 +137,6 @@ pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()>
             )?
             .execute([Sql(record.id), Sql(*done)])?;
     }
-    if lifecycle::holds_key(record) {
-        take_key(connection, record)?;
-    }
     if has_history(record) {
         let row = TaskRow {
             seq,
@@ -147,15 +151,25 @@ pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()>
     Ok(())
 }
 
-/// Whether nothing but its row, and what merged into it, goes when a task is done.
-pub(super) fn is_plain(options: &Options) -> bool {
+/// What goes with a task when it is done, beside its row and what merged into it: the column `plain`.
+mod plain {
+    pub(super) const MORE: u8 = 0;
+    pub(super) const NOTHING: u8 = 1;
+    pub(super) const ITS_PLACE_IN_A_GROUP: u8 = 2;
+}
+
+/// Tells how plain a task is.
+pub(super) fn plainness(options: &Options) -> u8 {
     let keeps_key = |unique: &Unique| unique.hold.until_ended || unique.hold.after_ended.is_some();
     let hangs_on = !options.about.is_empty() || !options.waits_for.is_empty();
     let stays = options.retention.is_some();
-    !hangs_on
-        && !stays
-        && options.group.is_none()
-        && !options.unique.as_ref().is_some_and(keeps_key)
+    if hangs_on || stays || options.unique.as_ref().is_some_and(keeps_key) {
+        plain::MORE
+    } else if options.group.is_some() {
+        plain::ITS_PLACE_IN_A_GROUP
+    } else {
+        plain::NOTHING
+    }
 }
 
 /// Whether a new task comes from elsewhere with more than a new one has.
@@ -272,95 +286,6 @@ pub(super) fn has_prerequisites(connection: &Connection, task: TaskId) -> Result
     let mut select = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = ?1)")?;
     Ok(select.query_row([Sql(task)], |row| row.get(0))?)
-}
-
-/// Returns the pending task that holds a unique key.
-pub(super) fn key_holder(connection: &Connection, key: &str) -> Result<Option<TaskRow>> {
-    let mut select = connection.prepare_cached("SELECT task FROM votive_unique WHERE key = ?1")?;
-    let holder = select.query_row([key], |row| row.get::<_, Sql<TaskId>>(0));
-    match holder.optional()? {
-        Some(holder) => find(connection, holder.0, Bytes::Left),
-        None => Ok(None),
-    }
-}
-
-/// Whether this task holds the key: one that came back may go on without.
-pub(super) fn holds_key(connection: &Connection, id: TaskId, key: &str) -> Result<bool> {
-    let mut select = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM votive_unique WHERE key = ?1 AND task = ?2)",
-    )?;
-    Ok(select.query_row(params![key, Sql(id)], |row| row.get(0))?)
-}
-
-/// Takes the task's key, if nobody else holds it.
-pub(super) fn take_key(connection: &Connection, record: &Record) -> Result<()> {
-    if let Some(unique) = &record.options.unique {
-        connection
-            .prepare_cached("INSERT OR IGNORE INTO votive_unique (key, task) VALUES (?1, ?2)")?
-            .execute(params![unique.key, Sql(record.id)])?;
-    }
-    Ok(())
-}
-
-/// Frees the task's key, if the task holds it.
-pub(super) fn free_key(connection: &Connection, record: &Record) -> Result<()> {
-    if let Some(unique) = &record.options.unique {
-        connection
-            .prepare_cached("DELETE FROM votive_unique WHERE key = ?1 AND task = ?2")?
-            .execute(params![unique.key, Sql(record.id)])?;
-    }
-    Ok(())
-}
-
-/// Returns the task for whose sake a key rests; it may be gone.
-pub(super) fn resting(
-    connection: &Connection,
-    key: &str,
-    now: Timestamp,
-) -> Result<Option<TaskId>> {
-    let mut select = connection
-        .prepare_cached("SELECT task FROM votive_resting WHERE key = ?1 AND until > ?2")?;
-    let found = select.query_row(params![key, now.as_micros()], |row| {
-        row.get::<_, Sql<TaskId>>(0)
-    });
-    Ok(found.optional()?.map(|task| task.0))
-}
-
-/// Has the key of a task rest, unless it rests for longer already. Two of the rests that are over go for
-/// each new one, so that they never pile up.
-pub(super) fn rest(
-    connection: &Connection,
-    record: &Record,
-    until: Timestamp,
-    now: Timestamp,
-) -> Result<()> {
-    let Some(unique) = &record.options.unique else {
-        return Ok(());
-    };
-    connection
-        .prepare_cached(
-            "DELETE FROM votive_resting WHERE key IN (
-                 SELECT key FROM votive_resting WHERE until <= ?1 ORDER BY until LIMIT 2)",
-        )?
-        .execute([now.as_micros()])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO votive_resting (key, task, until) VALUES (?1, ?2, ?3)
-             ON CONFLICT (key) DO UPDATE SET task = excluded.task, until = excluded.until
-             WHERE excluded.until > until",
-        )?
-        .execute(params![unique.key, Sql(record.id), until.as_micros()])?;
-    Ok(())
-}
-
-/// Ends the rest of the key of a task, if it rests for its sake.
-pub(super) fn end_rest(connection: &Connection, record: &Record) -> Result<()> {
-    if let Some(unique) = &record.options.unique {
-        connection
-            .prepare_cached("DELETE FROM votive_resting WHERE key = ?1 AND task = ?2")?
-            .execute(params![unique.key, Sql(record.id)])?;
-    }
-    Ok(())
 }
 
 /// Has the id of a merged task lead to the one that stays.

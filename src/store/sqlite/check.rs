@@ -22,7 +22,7 @@ const COMPLAINTS: [(&str, &str); 8] = [
     ),
     (
         "holds a unique key although it has ended, or one of which others do not know",
-        "SELECT hex(id) FROM votive_task WHERE holds_key = 1
+        "SELECT hex(id) FROM votive_task WHERE held_key <> 0
          AND (state NOT BETWEEN 1 AND 4 OR id NOT IN (SELECT task FROM votive_unique))",
     ),
     (

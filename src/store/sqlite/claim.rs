@@ -46,7 +46,7 @@ const HELD: &str = concat!(
 );
 
 const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, holder_name = ?5,
-    claimed_at = ?6, reclaims = ?7, holds_key = holds_key AND ?8 WHERE seq = ?1";
+    claimed_at = ?6, reclaims = ?7, held_key = CASE WHEN ?8 THEN held_key ELSE 0 END WHERE seq = ?1";
 
 const SET_ASIDE: &str = "UPDATE votive_task
     SET state = 4, holder = ?2, token = ?3, holder_name = ?4, claimed_at = ?5 WHERE seq = ?1";
@@ -259,7 +259,7 @@ mod tests {
                  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count}),
                       s (s) AS (VALUES (1), (2), (3), (6))
                  INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts,
-                    conflicts, reclaims, enqueued_at, published_at, options, plain, holds_key, format, version,
+                    conflicts, reclaims, enqueued_at, published_at, options, plain, held_key, format, version,
                     payload)
                  SELECT CAST(printf('%016d', 10 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
                     0, 0, 0, 0, x'{options}', 1, 0, 0, 0, zeroblob(100) FROM n, s",

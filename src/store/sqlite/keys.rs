@@ -1,8 +1,10 @@
 //! Unique keys: which task holds one, and which rest.
 //!
-//! Owns one invariant: a key is held by the task that its entry names, if that is there and says that it holds its key.
+//! Owns one invariant: a key is held by the task that its entry names, if that is there and says that it holds this key.
 //! So a claim frees a key where it changes the task anyway. What is left is an entry that means nothing, on a page that
 //! nobody else has a reason to write: the next task with the key takes it over, or a [sweep](super::sweep) deletes it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -12,7 +14,7 @@ use super::statements::Statements;
 use super::sweep::Table;
 use super::tasks;
 use crate::id::TaskId;
-use crate::task::Record;
+use crate::task::{Record, Unique};
 use crate::time::Timestamp;
 
 /// Returns the pending task that holds a unique key.
@@ -32,26 +34,42 @@ pub(super) fn is_held_by(connection: &Connection, id: TaskId, key: &str) -> Resu
     Ok(select.query_row(params![key, Sql(id)], |row| row.get(0))?)
 }
 
-/// Names the task in the entry of its key, if nobody else holds that; the task has yet to say that it does.
-pub(super) fn enter(connection: &Statements<'_>, record: &Record) -> Result<bool> {
-    let Some(unique) = &record.options.unique else {
-        return Ok(false);
+/// The number of no key.
+pub(super) const NONE: i64 = 0;
+
+/// The number of a task's key, or [`NONE`]. Nothing relies on it but that an entry and a row which were written together
+/// have the same, and that keys seldom share one.
+pub(super) fn number_of(record: &Record) -> i64 {
+    let number = |unique: &Unique| {
+        let mut hasher = DefaultHasher::new();
+        unique.key.hash(&mut hasher);
+        hasher.finish().cast_signed() | 1
     };
+    record.options.unique.as_ref().map_or(NONE, number)
+}
+
+/// Names the task in the entry of its key, if nobody else holds that. Returns the number by which the task has yet to say
+/// that it does, or [`NONE`].
+pub(super) fn enter(connection: &Statements<'_>, record: &Record) -> Result<i64> {
+    let Some(unique) = &record.options.unique else {
+        return Ok(NONE);
+    };
+    let number = number_of(record);
     let entered = connection.run(
-        "INSERT INTO votive_unique (key, task) VALUES (?1, ?2)
-         ON CONFLICT (key) DO UPDATE SET task = excluded.task WHERE NOT EXISTS (
-             SELECT 1 FROM votive_task WHERE id = votive_unique.task AND holds_key = 1)",
-        params![unique.key, Sql(record.id)],
+        "INSERT INTO votive_unique (key, task, number) VALUES (?1, ?2, ?3)
+         ON CONFLICT (key) DO UPDATE SET task = excluded.task, number = excluded.number WHERE NOT EXISTS (
+             SELECT 1 FROM votive_task WHERE id = votive_unique.task AND held_key = votive_unique.number)",
+        params![unique.key, Sql(record.id), number],
     )?;
-    Ok(entered == 1)
+    Ok(if entered == 1 { number } else { NONE })
 }
 
 /// Takes the key of a task that is in the table, if nobody else holds it.
 pub(super) fn take(connection: &Statements<'_>, record: &Record) -> Result<()> {
-    if enter(connection, record)? {
-        set_holds_key(connection, record.id, true)?;
+    match enter(connection, record)? {
+        NONE => Ok(()),
+        number => set_held_key(connection, record.id, number),
     }
-    Ok(())
 }
 
 /// Frees the key of a task, if the task holds it.
@@ -60,15 +78,15 @@ pub(super) fn free(connection: &Connection, record: &Record) -> Result<()> {
         connection
             .prepare_cached("DELETE FROM votive_unique WHERE key = ?1 AND task = ?2")?
             .execute(params![unique.key, Sql(record.id)])?;
-        set_holds_key(connection, record.id, false)?;
+        set_held_key(connection, record.id, NONE)?;
     }
     Ok(())
 }
 
-fn set_holds_key(connection: &Connection, id: TaskId, holds: bool) -> Result<()> {
+fn set_held_key(connection: &Connection, id: TaskId, number: i64) -> Result<()> {
     connection
-        .prepare_cached("UPDATE votive_task SET holds_key = ?2 WHERE id = ?1")?
-        .execute(params![Sql(id), holds])?;
+        .prepare_cached("UPDATE votive_task SET held_key = ?2 WHERE id = ?1")?
+        .execute(params![Sql(id), number])?;
     Ok(())
 }
 
@@ -136,7 +154,7 @@ mod tests {
     use crate::store::lifecycle;
     use crate::store::sqlite::sweep::{STEP, Sweep};
     use crate::store::sqlite::{Options, SqliteStore};
-    use crate::task::{Format, Payload, Unique};
+    use crate::task::{Format, Payload};
 
     const NOW: Timestamp = Timestamp::from_micros(7);
 
@@ -167,7 +185,10 @@ mod tests {
             tasks::insert(&statements, &record).unwrap();
         }
         for number in 0..gone {
-            assert!(enter(&statements, &keyed(format!("gone/{number}"))).unwrap());
+            assert_ne!(
+                enter(&statements, &keyed(format!("gone/{number}"))).unwrap(),
+                NONE
+            );
         }
         drop(statements);
         connection.execute_batch("COMMIT").unwrap();
@@ -196,12 +217,33 @@ mod tests {
     fn an_entry_that_means_nothing_is_taken_over() {
         let (_folder, connection) = keys(1, 1);
         let statements = Statements::new(&connection);
-        assert!(enter(&statements, &keyed("gone/0".to_owned())).unwrap());
+        assert_ne!(
+            enter(&statements, &keyed("gone/0".to_owned())).unwrap(),
+            NONE
+        );
         let other = keyed("held/0".to_owned());
-        assert!(!enter(&statements, &other).unwrap());
+        assert_eq!(enter(&statements, &other).unwrap(), NONE);
         let holder = holder(&connection, "held/0").unwrap().unwrap();
         free(&connection, &holder.record).unwrap();
-        assert!(enter(&statements, &other).unwrap());
+        assert_ne!(enter(&statements, &other).unwrap(), NONE);
         assert!(!is_held_by(&connection, other.id, "held/0").unwrap());
+    }
+
+    #[test]
+    fn a_task_whose_id_was_used_before_does_not_hold_the_key_of_the_former_one() {
+        let (_folder, connection) = keys(0, 0);
+        let statements = Statements::new(&connection);
+        let insert = |mut record: Record| {
+            lifecycle::publish(&mut record, false, NOW).unwrap();
+            tasks::insert(&statements, &record).unwrap();
+            record
+        };
+        let former = insert(keyed("former".to_owned()));
+        connection.execute_batch("DELETE FROM votive_task").unwrap();
+        let mut record = keyed("latter".to_owned());
+        record.id = former.id;
+        insert(record);
+        assert!(holder(&connection, "former").unwrap().is_none());
+        assert!(holder(&connection, "latter").unwrap().is_some());
     }
 }

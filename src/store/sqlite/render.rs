@@ -2,6 +2,7 @@
 
 use super::error::Result;
 use super::groups;
+use super::keys;
 use super::row::{format_number, state_number};
 use super::tasks;
 use crate::codec;
@@ -79,9 +80,11 @@ fn insert(record: &Record, now: Timestamp, statements: &mut Vec<Statement>) -> R
     }
     let mut parameters = parameters(record)?;
     parameters.push(instant(now));
+    parameters.push(Value::Integer(Some(keys::number_of(record))));
     statements.push(Statement::change(TASK, parameters));
     if unique.is_some() {
-        statements.push(Statement::change(KEY, vec![id(), key()]));
+        let number = Value::Integer(Some(keys::number_of(record)));
+        statements.push(Statement::change(KEY, vec![id(), key(), number]));
         if let Some(until) = lifecycle::rests_until(record) {
             let parameters = vec![id(), key(), instant(until)];
             statements.push(Statement::change(REST, parameters));
@@ -195,7 +198,7 @@ AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?4 AND until > ?5)";
 /// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
 INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts, reclaims,
-    enqueued_at, published_at, group_id, options, plain, holds_key, format, version, payload)
+    enqueued_at, published_at, group_id, options, plain, held_key, format, version, payload)
 SELECT ?1, ?2, ?3,
     CASE WHEN ?4 = 3 AND (
         (SELECT count(*) FROM votive_member WHERE group_name = ?9 AND state IN (3, 4)) >= ?16
@@ -204,7 +207,7 @@ SELECT ?1, ?2, ?3,
                 AND pinned IS NULL
                 AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_member.id)))
     THEN 1 ELSE ?4 END,
-    ?5, ?6, 0, 0, 0, ?7, ?8, (SELECT id FROM votive_group WHERE name = ?9), ?10, ?11, ?15 IS NOT NULL, ?12, ?13, ?14
+    ?5, ?6, 0, 0, 0, ?7, ?8, (SELECT id FROM votive_group WHERE name = ?9), ?10, ?11, ?18, ?12, ?13, ?14
 WHERE NOT EXISTS (SELECT 1 FROM votive_held WHERE key = ?15)
     AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?15 AND until > ?17)
     AND NOT EXISTS (SELECT 1 FROM votive_reservation WHERE kind = 0 AND name = ?15)";
@@ -216,9 +219,9 @@ ON CONFLICT (key) DO UPDATE SET task = excluded.task, until = excluded.until
 WHERE excluded.until > until";
 
 const KEY: &str = "\
-INSERT INTO votive_unique (key, task)
-SELECT ?2, t.id FROM votive_task t WHERE t.id = ?1
-ON CONFLICT (key) DO UPDATE SET task = excluded.task";
+INSERT INTO votive_unique (key, task, number)
+SELECT ?2, t.id, ?3 FROM votive_task t WHERE t.id = ?1
+ON CONFLICT (key) DO UPDATE SET task = excluded.task, number = excluded.number";
 
 const OBJECT: &str = "\
 INSERT OR IGNORE INTO votive_about (object, seq) SELECT ?2, t.seq FROM votive_task t WHERE t.id = ?1";

@@ -24,7 +24,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [TABLES];
 /// Each visible task is in one row of `votive_task` and in one of the partial indexes, so that a claim
 /// never meets a task that cannot be claimed. `payload` comes last: what comes before it is read
 /// without it. `plain` is 1 if nothing but the row and what merged into it goes when the task is done, 2 if its place in a group goes too, and
-/// `holds_key` is 1 as long as others are kept from the task's unique key.
+/// `held_key` is the number of the task's unique key as long as others are kept from it, else 0.
 const TABLES: &str = "\
 CREATE TABLE votive_task (
     seq          INTEGER PRIMARY KEY,
@@ -52,7 +52,7 @@ CREATE TABLE votive_task (
     group_id     BLOB,
     options      BLOB    NOT NULL,
     plain        INTEGER NOT NULL,
-    holds_key    INTEGER NOT NULL,
+    held_key     INTEGER NOT NULL,
     format       INTEGER NOT NULL,
     version      INTEGER NOT NULL,
     payload      BLOB    NOT NULL
@@ -101,14 +101,16 @@ CREATE TABLE votive_reservation (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX votive_reservation_txn ON votive_reservation (txn);
 
--- The last task that took a key. Whether it holds the key is said by its row: a claim changes that and nothing here.
+-- The last task that took a key. Whether it holds the key is said by its row: a claim changes that and nothing here. The
+-- number is some hash of the key, by which a task whose id was used before is told from the former one.
 CREATE TABLE votive_unique (
-    key  TEXT NOT NULL PRIMARY KEY,
-    task BLOB NOT NULL
+    key    TEXT    NOT NULL PRIMARY KEY,
+    task   BLOB    NOT NULL,
+    number INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE VIEW votive_held (key, task) AS
     SELECT u.key, u.task FROM votive_unique u JOIN votive_task t ON t.id = u.task
-    WHERE t.holds_key = 1;
+    WHERE t.held_key = u.number;
 
 -- Keys that rest: no new task gets one before its time, whatever has become of the task that had it.
 CREATE TABLE votive_resting (

@@ -92,11 +92,15 @@ pub(super) fn unstage(connection: &Connection, id: TaskId) -> Result<()> {
 pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()> {
     let options = &record.options;
     let published_at = record.visible_since();
-    let holds_key = lifecycle::holds_key(record) && keys::enter(connection, record)?;
+    let held_key = if lifecycle::holds_key(record) {
+        keys::enter(connection, record)?
+    } else {
+        keys::NONE
+    };
     groups::open(connection, record)?;
     let inserted = connection.run(
             "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
-                reclaims, enqueued_at, published_at, group_id, options, plain, holds_key, format, version,
+                reclaims, enqueued_at, published_at, group_id, options, plain, held_key, format, version,
                 payload)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
                 (SELECT id FROM votive_group WHERE name = ?12), ?13, ?14, ?15, ?16, ?17, ?18)
@@ -116,7 +120,7 @@ pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()>
             options.group,
             encoded_options(options)?,
             plainness(options),
-            holds_key,
+            held_key,
             Sql(record.payload.format),
             record.payload.version,
             record.payload.bytes,

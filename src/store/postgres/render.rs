@@ -178,11 +178,11 @@ fn parameters(record: &Record) -> Result<Parameters> {
 fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
     let mut parameters = parameters(record)?;
     let mut parts = vec![TASK.to_owned(), LINE.to_owned()];
-    if record.options.unique.is_some() {
-        if let Some(until) = lifecycle::rests_until(record) {
-            let number = parameters.add(Value::Integer(Some(until.as_micros())));
-            parts.push(rest(number));
-        }
+    if record.options.unique.is_some()
+        && let Some(until) = lifecycle::rests_until(record)
+    {
+        let number = parameters.add(Value::Integer(Some(until.as_micros())));
+        parts.push(rest(number));
     }
     parts.extend(objects(record, &mut parameters));
     parts.extend(prerequisites(record, &mut parameters));

@@ -22,7 +22,7 @@
 //! | `entry.rs`, `alike.rs` | what is known of a task, and what of it is shared |
 //! | `entries.rs` | tasks by their sequence |
 //! | `content.rs` | the tasks and marks, and the list that undoes |
-//! | `index.rs`, `row.rs`, `kept.rs`, `keys.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
+//! | `index.rs`, `ranks.rs`, `row.rs`, `kept.rs`, `keys.rs`, `groups.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
 //! | `reserved.rs` `resting.rs` | what staged batches keep from others; keys that rest |
 //! | `change.rs` | what each change does |
 //! | `tracked.rs` `facts.rs` | what was done, for a backend that writes it down |
@@ -36,12 +36,14 @@ mod entries;
 mod entry;
 #[cfg(feature = "file")]
 mod facts;
+mod groups;
 mod hash;
 mod index;
 mod kept;
 mod keys;
 mod look;
 mod outcomes;
+mod ranks;
 mod reserved;
 mod resting;
 mod row;

@@ -239,7 +239,6 @@ impl Options {
     }
 
     /// Whether these are the default options, by the look of the pointer or else of all of them.
-    #[cfg(any(feature = "file", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn are_usual(self: &Arc<Self>) -> bool {
         let usual = Self::usual();
         Arc::ptr_eq(self, &usual) || *self == usual

@@ -14,14 +14,11 @@ use super::journal::segment::Number;
 use super::journal::{Journal, Place};
 use crate::codec;
 use crate::store::Kind;
-use crate::store::ledger::{Cold, Entry, Keeper};
+use crate::store::ledger::{Alike, Cold, Entry, Keeper};
 use crate::task::{Account, Name, Options, Payload, Record};
 
 /// The checksum at the end of a blob.
 const CHECKSUM_LENGTH: usize = 4;
-
-/// How many options are remembered, to be shared by the tasks that have the same.
-const OPTIONS_MAX: usize = 16;
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +159,7 @@ fn read(span: Span, journal: &mut Journal) -> Result<Vec<u8>> {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     names: BTreeSet<Arc<Name>>,
-    options: Vec<Arc<Options>>,
+    options: Alike,
 }
 
 impl Shared {
@@ -173,7 +170,7 @@ impl Shared {
     pub(super) fn share(&mut self, entry: &mut Entry<Body>) {
         entry.queue = Name::clone(&self.name(&entry.queue));
         entry.body.kind = self.name(&entry.body.kind);
-        entry.options = self.options(&entry.options);
+        entry.options = self.options.share(&entry.options);
     }
 
     fn name(&mut self, name: &Name) -> Arc<Name> {
@@ -185,21 +182,6 @@ impl Shared {
             self.names.insert(Arc::clone(&name));
         }
         name
-    }
-
-    /// Returns options of the kind that others may have: a key is one's own.
-    fn options(&mut self, options: &Arc<Options>) -> Arc<Options> {
-        if options.unique.is_some() || options.are_usual() {
-            return Arc::clone(options);
-        }
-        if let Some(known) = self.options.iter().find(|known| *known == options) {
-            return Arc::clone(known);
-        }
-        if self.options.len() >= OPTIONS_MAX {
-            self.options.remove(0);
-        }
-        self.options.push(Arc::clone(options));
-        Arc::clone(options)
     }
 }
 
@@ -320,7 +302,7 @@ impl Keeper<Body> for Shelf<'_> {
         if record.options.are_usual() {
             return Arc::clone(&record.options);
         }
-        self.shared.options(&needed(&record.options).shared())
+        self.shared.options.share(&needed(&record.options).shared())
     }
 
     fn account(&mut self, body: &mut Body, account: &Account) {

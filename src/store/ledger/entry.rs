@@ -231,7 +231,8 @@ impl<B> Entry<B> {
     }
 
     pub(super) fn held_key(&self) -> Option<&String> {
-        self.key().filter(|_| self.holds_key)
+        // The options are somewhere else: most often nobody has to look there.
+        if self.holds_key { self.key() } else { None }
     }
 
     /// Whether it waits, but for no other task, and no staged batch settles its fate: then it is its group

@@ -1,11 +1,13 @@
 //! Where tasks are found. The index is a pure function of the entries: each entry adds to it by its own
 //! state alone and is removed in the same way, so that it can be rebuilt and compared.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::Entry;
+use super::groups::{Groups, Role};
 use super::kept::{Kept, Set};
 use super::keys::Keys;
+use super::ranks::Ranks;
 use super::row::Row;
 use crate::id::Incarnation;
 use crate::task::{Name, Options, State, StateSet};
@@ -21,7 +23,7 @@ pub(super) type Place = (i64, Sequence);
 pub(super) struct Index {
     /// By queue.
     pub(super) lines: Kept<Name, Line>,
-    pub(super) groups: HashMap<String, Group>,
+    pub(super) groups: Groups,
     /// Who holds a unique key.
     pub(super) keys: Keys,
     /// The tasks about an object.
@@ -30,54 +32,12 @@ pub(super) struct Index {
     pub(super) leaving: BTreeSet<(Timestamp, Sequence)>,
 }
 
-/// The tasks of a group that hold one of its places, or want one.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Group {
-    /// Those that are Ready or Claimed, in order: few, since their number is limited.
-    pub(super) holders: Vec<Place>,
-    /// Those that nothing but the group holds back, and that may be moved.
-    pub(super) waiting: BTreeSet<Place>,
-}
-
-impl Group {
-    /// Whether a task that is none of the waiting has to be one of them: the places are taken, or somebody
-    /// is before it, or may be. It may hold the place `own`.
-    fn is_busy_for(&self, own: Option<Sequence>, options: &Options) -> bool {
-        let others = self
-            .holders
-            .iter()
-            .filter(|(_, holder)| Some(*holder) != own);
-        let limit = options.places() as usize;
-        others.take(limit).count() >= limit || !self.waiting.is_empty()
-    }
-
-    fn turn(&mut self, role: Role, at: Place, way: Way) {
-        match (role, self.holders.binary_search(&at)) {
-            (Role::Holds, Err(position)) if way == Way::In => self.holders.insert(position, at),
-            (Role::Holds, Ok(position)) if way == Way::Out => drop(self.holders.remove(position)),
-            (Role::Waits, _) => turn_set(&mut self.waiting, at, way),
-            _ => {}
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.holders.is_empty() && self.waiting.is_empty()
-    }
-}
-
-/// What a task is to its group.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Role {
-    Holds,
-    Waits,
-}
-
 /// One queue.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Line {
     counts: [u64; State::ALL.len()],
     /// Ready tasks by priority, because the first of each priority is the one that waits longest.
-    ready: Kept<u8, Row<Place>>,
+    ready: Ranks,
     /// Scheduled tasks by their time.
     pub(super) due: BTreeSet<(Timestamp, Sequence)>,
     /// Claimed tasks by their holder.
@@ -89,13 +49,13 @@ impl Line {
     pub(super) fn first(&self, is_departed: impl Fn(&Incarnation) -> bool) -> Option<Sequence> {
         let departed = self.held.iter().filter(|(holder, _)| is_departed(holder));
         let held = departed.filter_map(|(_, held)| held.first()).copied();
-        let first = self.heads().chain(held).min();
+        let first = self.ready.first().into_iter().chain(held).min();
         first.map(|(_, sequence)| sequence)
     }
 
     /// Returns the first Ready place of each priority.
     pub(super) fn heads(&self) -> impl Iterator<Item = Place> {
-        self.ready.values().filter_map(Row::first).copied()
+        self.ready.heads()
     }
 
     /// Returns how many tasks are in which state, in the order of [`State::ALL`].
@@ -121,7 +81,7 @@ impl Line {
 
 /// Whether an entry comes or goes.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+pub(super) enum Way {
     In,
     Out,
 }
@@ -236,15 +196,13 @@ impl Index {
             {
                 self.turn_key(options, spots.at.1, way);
             }
-            if is_new(|spots, other| (spots.role, spots.at) != (other.role, other.at)) {
-                self.turn_group(options, spots, way);
-            }
             if let Some(kept_until) = spots.kept_until
                 && is_new(|spots, other| spots.kept_until != other.kept_until)
             {
                 turn_set(&mut self.leaving, (kept_until, spots.at.1), way);
             }
         }
+        self.shift_group(options, before, after);
         self.shift_line(
             before.map(|spots| &spots.line),
             after.map(|spots| &spots.line),
@@ -279,18 +237,18 @@ impl Index {
         }
     }
 
-    fn turn_group(&mut self, options: &Options, spots: &Spots, way: Way) {
-        let (Some(name), Some(role)) = (&options.group, spots.role) else {
-            return;
-        };
-        if let Some(group) = self.groups.get_mut(name) {
-            group.turn(role, spots.at, way);
-            if group.is_empty() {
-                self.groups.remove(name);
-            }
-        } else if way == Way::In {
-            let group = self.groups.entry(name.clone()).or_default();
-            group.turn(role, spots.at, way);
+    /// Takes an entry from what it was to its group to what it is.
+    fn shift_group(&mut self, options: &Options, before: Option<&Spots>, after: Option<&Spots>) {
+        let part = |spots: Option<&Spots>| spots.and_then(|spots| Some((spots.role?, spots.at)));
+        let (before, after) = (part(before), part(after));
+        if let Some(name) = options.group.as_ref().filter(|_| before != after) {
+            self.groups.change(name, |group| {
+                for (part, way) in [(before, Way::Out), (after, Way::In)] {
+                    if let Some((role, at)) = part {
+                        group.turn(role, at, way);
+                    }
+                }
+            });
         }
     }
 }
@@ -306,7 +264,7 @@ impl Line {
         }
         match spot.listed {
             Some(Listed::Ready(priority, at)) => {
-                self.ready.change(&priority, |row| turn_set(row, at, way));
+                self.ready.change(priority, |row| turn_set(row, at, way));
             }
             Some(Listed::Held(holder, at)) => {
                 self.held.change(&holder, |row| turn_set(row, at, way));
@@ -320,7 +278,7 @@ impl Line {
 }
 
 /// A sorted set, of either sort.
-trait Sorted<V> {
+pub(super) trait Sorted<V> {
     fn insert(&mut self, value: V);
     fn remove(&mut self, value: &V);
 }
@@ -357,7 +315,7 @@ impl Set for Line {
     }
 }
 
-fn turn_set<V>(set: &mut impl Sorted<V>, value: V, way: Way) {
+pub(super) fn turn_set<V>(set: &mut impl Sorted<V>, value: V, way: Way) {
     match way {
         Way::In => set.insert(value),
         Way::Out => set.remove(&value),

@@ -19,15 +19,16 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `entry.rs` | what is known of a task |
+//! | `entry.rs`, `alike.rs` | what is known of a task, and what of it is shared |
 //! | `entries.rs` | tasks by their sequence |
 //! | `content.rs` | the tasks and marks, and the list that undoes |
-//! | `index.rs`, `row.rs`, `kept.rs`, `keys.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
+//! | `index.rs`, `ranks.rs`, `row.rs`, `kept.rs`, `keys.rs`, `groups.rs` | where tasks are found; a pure function of the tasks, rebuilt by `faults` |
 //! | `reserved.rs` `resting.rs` | what staged batches keep from others; keys that rest |
 //! | `change.rs` | what each change does |
 //! | `tracked.rs` `facts.rs` | what was done, for a backend that writes it down |
 //! | `stage.rs` `outcomes.rs` `claim.rs` `look.rs` | what the roles of the contract need |
 
+mod alike;
 mod change;
 mod claim;
 mod content;
@@ -35,12 +36,14 @@ mod entries;
 mod entry;
 #[cfg(feature = "file")]
 mod facts;
+mod groups;
 mod hash;
 mod index;
 mod kept;
 mod keys;
 mod look;
 mod outcomes;
+mod ranks;
 mod reserved;
 mod resting;
 mod row;
@@ -53,6 +56,7 @@ use content::Content;
 use stage::Ended;
 use tracked::Tracked;
 
+pub(in crate::store) use alike::Alike;
 pub(in crate::store) use claim::Claimant;
 pub(in crate::store) use entry::{Cold, Entry, Keeper};
 #[cfg(feature = "file")]

@@ -1,11 +1,16 @@
 //! What the store keeps of a task beside the ledger's entry: the rest of its record.
 
+use std::sync::Arc;
+
 use crate::store::Listed;
-use crate::store::ledger::{Cold, Entry, Keeper};
-use crate::task::{Account, Record};
+use crate::store::ledger::{Alike, Cold, Entry, Keeper};
+use crate::task::{Account, Options, Record};
 
 /// Keeps bodies by having them.
-pub(super) struct Whole;
+#[derive(Default)]
+pub(super) struct Whole {
+    alike: Alike,
+}
 
 impl Keeper<Cold> for Whole {
     fn keep(&mut self, record: &Record) -> Cold {
@@ -15,6 +20,10 @@ impl Keeper<Cold> for Whole {
             account: record.account.clone(),
             progress: record.progress.clone(),
         }
+    }
+
+    fn options(&mut self, record: &Record) -> Arc<Options> {
+        self.alike.share(&record.options)
     }
 
     fn account(&mut self, body: &mut Cold, account: &Account) {

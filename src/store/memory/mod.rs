@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
+use body::Whole;
+
 use crate::id::{ConsumerId, Incarnation, StoreId, TxnId};
 use crate::register::Tier;
 use crate::store::ledger::{Cold, Ledger};
@@ -59,6 +61,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     ledger: Ledger<Cold>,
+    whole: Whole,
     /// A commit that nobody but its owner will ask for, and its owner knows of it.
     known: Option<TxnId>,
     /// How many presences each attended incarnation has.

@@ -1,6 +1,5 @@
 //! Two-phase commit of a batch.
 
-use super::body::Whole;
 use super::{MemoryStore, State, refused};
 use crate::id::{ResourceId, TxnId};
 use crate::store::ledger::{Commit, Staged};
@@ -24,14 +23,14 @@ impl Stage for MemoryStore {
             batch: batch.clone(),
             since: now,
         };
-        let mut state = self.shared.state.lock();
-        let judged = state.ledger.stage(txn, staged, &mut Whole);
+        let state = &mut *self.shared.state.lock();
+        let judged = state.ledger.stage(txn, staged, &mut state.whole);
         judged.map_err(refused("stage a batch"))
     }
 
     fn publish(&self, txn: TxnId, now: Timestamp) -> Result<Published> {
-        let mut state = self.shared.state.lock();
-        let published = state.ledger.publish(txn, now, &mut Whole);
+        let state = &mut *self.shared.state.lock();
+        let published = state.ledger.publish(txn, now, &mut state.whole);
         self.shared.changed.notify_all();
         published.map_err(refused("publish a batch"))
     }
@@ -56,8 +55,8 @@ impl Stage for MemoryStore {
             batch,
             prepared,
         };
-        let mut state = self.shared.state.lock();
-        let applied = state.ledger.apply(commit, now, &mut Whole);
+        let state = &mut *self.shared.state.lock();
+        let applied = state.ledger.apply(commit, now, &mut state.whole);
         if applied.is_ok() {
             state.note_committed(txn, prepared);
         }

@@ -13,7 +13,7 @@ type Slot = u32;
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     slots: HashMap<String, Slot>,
-    groups: Vec<Group>,
+    all: Vec<Group>,
     vacant: Vec<Slot>,
     latest: Option<Slot>,
     latest_name: String,
@@ -21,17 +21,17 @@ pub(super) struct Groups {
 
 impl Groups {
     pub(super) fn get(&self, name: &str) -> Option<&Group> {
-        self.groups.get(self.slot(name)? as usize)
+        self.all.get(self.slot(name)? as usize)
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter().filter(|group| !group.is_empty())
+        self.all.iter().filter(|group| !group.is_empty())
     }
 
     /// Changes a group, which is empty if there is none.
     pub(super) fn change(&mut self, name: &str, change: impl FnOnce(&mut Group)) {
         let slot = self.slot(name).unwrap_or_else(|| self.add(name));
-        let Some(group) = self.groups.get_mut(slot as usize) else {
+        let Some(group) = self.all.get_mut(slot as usize) else {
             return;
         };
         change(group);
@@ -53,9 +53,9 @@ impl Groups {
 
     fn add(&mut self, name: &str) -> Slot {
         let slot = self.vacant.pop().unwrap_or_else(|| {
-            self.groups.push(Group::default());
+            self.all.push(Group::default());
             // Four thousand million groups do not fit into a memory.
-            Slot::try_from(self.groups.len() - 1).unwrap_or(Slot::MAX)
+            Slot::try_from(self.all.len() - 1).unwrap_or(Slot::MAX)
         });
         self.slots.insert(name.to_owned(), slot);
         slot
@@ -121,13 +121,13 @@ mod tests {
 
     fn add(groups: &mut Groups, name: &str, sequence: Sequence) {
         groups.change(name, |group| {
-            group.turn(Role::Holds, (0, sequence), Way::In)
+            group.turn(Role::Holds, (0, sequence), Way::In);
         });
     }
 
     fn remove(groups: &mut Groups, name: &str, sequence: Sequence) {
         groups.change(name, |group| {
-            group.turn(Role::Holds, (0, sequence), Way::Out)
+            group.turn(Role::Holds, (0, sequence), Way::Out);
         });
     }
 
@@ -156,7 +156,7 @@ mod tests {
         add(&mut groups, "b", 2);
         assert_eq!(holders(&groups, "a"), None);
         assert_eq!(holders(&groups, "b"), Some(vec![2]));
-        assert_eq!(groups.groups.len(), 1);
+        assert_eq!(groups.all.len(), 1);
     }
 
     #[test]

@@ -6,7 +6,6 @@ mod encryption;
 mod faults;
 mod fixture;
 mod forks;
-mod keys;
 mod limits;
 mod listening;
 mod opening;

@@ -11,15 +11,17 @@ use std::collections::BTreeMap;
 
 use super::error::{Fault, Result};
 use super::insert;
-use super::line;
+use super::keys;
 use super::notify::Fronts;
+use super::prompt::Steps;
 use super::reclaim;
 use super::row::{TaskRow, column};
 use super::runs::Runs;
 use super::session::Session;
-use super::take::{TAKE, TAKE_ALONE, Take, Taken};
+use super::take::{TAKE, TAKE_ALONE, TAKE_FREEING, Take, Taken};
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
+use crate::store::lifecycle;
 use crate::store::{Arrival, Claim, Kind, Want};
 use crate::time::Timestamp;
 
@@ -73,6 +75,8 @@ const WAITS_MAX: usize = 8;
 pub(super) struct Lines {
     pub(super) fronts: Fronts,
     runs: Runs,
+    /// Whether claims may be made by a statement that looks for no unique keys.
+    keyless: Steps,
 }
 
 /// Who claims, when, and what is known of the lines.
@@ -126,7 +130,7 @@ impl Claimer<'_> {
         let fronts = &self.lines.fronts;
         let looking = fronts.look(&want.queue);
         let mut found = Vec::new();
-        let taken = self.take_runs(session, TAKE_ALONE, head(want, looking.rank), &mut found);
+        let taken = self.take_alone(session, head(want, looking.rank), &mut found);
         let is_all = taken.is_ok();
         if let Err(fault) = taken {
             or_less(fault, &found)?;
@@ -141,6 +145,23 @@ impl Claimer<'_> {
             (true, true) if is_over => Alone::Nothing,
             (true, _) => Alone::Impossible,
         })
+    }
+
+    /// Takes by statements that are transactions by themselves: by one that frees keys only where there are any.
+    fn take_alone(
+        self,
+        session: &mut dyn Session,
+        head: Head<'_>,
+        taken: &mut Vec<(TaskRow, Token)>,
+    ) -> Result<()> {
+        let keyless = &self.lines.keyless;
+        if keyless.may_skip() {
+            match self.take_runs(session, TAKE_ALONE, head, taken) {
+                Err(fault) if fault.fell_short() => keyless.fell_short(),
+                took => return took,
+            }
+        }
+        self.take_runs(session, TAKE_FREEING, head, taken)
     }
 
     /// Claims in a transaction, taking back what the departed hold. The line itself is passed over if it `is_tried`.
@@ -199,8 +220,8 @@ impl Claimer<'_> {
             let needed = runs.needed(head.queue, count);
             let Taken { tasks, left } = how.take(session, Head { count, ..head }, needed, self)?;
             let places = tasks.iter().map(|(task, _)| {
-                let goes_on = line::may_go_on(insert::hangs(&task.record), task.seq);
-                ((task.rank, task.seq), goes_on)
+                let shares = insert::is_plain(&task.record);
+                ((task.rank, task.seq), shares)
             });
             runs.found(head.queue, places, left);
             let is_all = tasks.is_empty() || tasks.len() >= count || needed >= count;
@@ -255,6 +276,16 @@ pub(super) fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp
         record: row.record,
         token,
     }
+}
+
+/// A claimed task holds its key no more, unless it asked for that.
+pub(super) fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
+    let records = claims.iter().map(|claim| &claim.record);
+    let freed: Vec<_> = records
+        .filter(|record| !lifecycle::holds_key(record))
+        .filter(|record| record.options.unique.is_some())
+        .collect();
+    keys::free_all(session, &freed)
 }
 
 /// Returns the present claims of these tasks.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::claim::{Claimer, arrive, tasks_of_claim};
+use super::claim::{Claimer, arrive, free_keys, tasks_of_claim};
 use super::error::Result;
 use super::groups;
 use super::line;
@@ -151,6 +151,7 @@ pub(super) fn claim_with_trouble(
         departed.extend(row.claim.as_ref().map(|claim| claim.token.incarnation));
         claims.push(take_one(session, row, claimer)?);
     }
+    free_keys(session, &claims)?;
     let departed: Vec<_> = departed.into_iter().collect();
     clean(session, Some(&departed))?;
     Ok(claims)

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::postgres::IsolationLevel;
 use votive::queue::{Chain, EnlistError, Group, Queue};
 use votive::store::memory::MemoryStore;
 use votive::store::postgres::{self, PostgresStore};
@@ -153,6 +154,27 @@ fn a_refused_task_leaves_the_transaction_as_it_was() {
     queue.enqueue(&remind("third")).unwrap();
     txn.commit().unwrap();
     assert_eq!(tasks.texts(), ["first", "third"]);
+}
+
+#[test]
+fn a_key_that_was_taken_since_is_not_taken_again_by_who_does_not_see_that() {
+    let Some(fixture) = fixture() else { return };
+    let (tasks, mut raw, mut other) = (fixture.tasks_inside(), fixture.raw(), fixture.raw());
+    let begin = raw.build_transaction();
+    let begin = begin.isolation_level(IsolationLevel::RepeatableRead);
+    let mut txn = begin.start().unwrap();
+    let insert = "INSERT INTO note (text) VALUES ('what it sees is settled by this')";
+    txn.execute(insert, &[]).unwrap();
+    let mut sooner = other.transaction().unwrap();
+    let mut queue = tasks.queue.enlist(&mut sooner).unwrap();
+    queue.enqueue_with(&remind("first"), unique("key")).unwrap();
+    sooner.commit().unwrap();
+    let mut queue = tasks.queue.enlist(&mut txn).unwrap();
+    queue
+        .enqueue_with(&remind("second"), unique("key"))
+        .unwrap_err();
+    drop(txn);
+    assert_eq!(tasks.texts(), ["first"]);
 }
 
 #[test]

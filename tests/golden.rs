@@ -1,6 +1,6 @@
-//! What this version writes, later versions read: the files in `tests/data/golden` were written once
-//! and are opened by every version after. `VOTIVE_WRITE_GOLDEN=1 cargo test --test golden` writes
-//! those that are missing, for a new version of a format; none is ever written again.
+//! What this version writes, later versions read: from the first release on, the files in `tests/data/golden` are
+//! written once and opened by every version after. `VOTIVE_WRITE_GOLDEN=1 cargo test --test golden` writes those that
+//! are missing, for a new version of a format.
 #![cfg(test)]
 
 use std::fs;

@@ -71,3 +71,63 @@ fn answers(connection: &Connection, sql: &str) -> Result<Vec<String>> {
     let rows = select.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TaskId;
+    use crate::store::lifecycle;
+    use crate::store::sqlite::statements::Statements;
+    use crate::store::sqlite::{self, SqliteStore, tasks};
+    use crate::task::{Format, Options, Payload, Record, Unique};
+    use crate::time::Timestamp;
+
+    /// A store with a task that has a unique key and is in a group.
+    fn store() -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        drop(SqliteStore::open(&path, sqlite::Options::default()).unwrap());
+        let connection = Connection::open(path).unwrap();
+        let now = Timestamp::from_micros(7);
+        let payload = Payload {
+            format: Format::Bytes,
+            version: 0,
+            bytes: [].into(),
+        };
+        let options = Options {
+            unique: Some(Unique::new("key")),
+            group: Some("group".to_owned()),
+            ..Options::default()
+        };
+        let record = Record::new(TaskId::new(now), "default", "noop", payload, now);
+        let mut record = record.with_options(options);
+        lifecycle::publish(&mut record, false, now).unwrap();
+        tasks::insert(&Statements::new(&connection), &record).unwrap();
+        (folder, connection)
+    }
+
+    #[test]
+    fn a_sound_store_has_nothing_to_complain_about() {
+        let (_folder, connection) = store();
+        assert_eq!(check(&connection).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_that_do_not_lead_to_their_tasks_are_found() {
+        let damages = [
+            (
+                "DELETE FROM votive_unique",
+                "one of which others do not know",
+            ),
+            ("UPDATE votive_task SET state = 7", "although it has ended"),
+            ("DELETE FROM votive_group", "a group that has no name"),
+        ];
+        for (damage, complaint) in damages {
+            let (_folder, connection) = store();
+            connection.execute_batch(damage).unwrap();
+            let found = check(&connection).unwrap();
+            assert_eq!(found.len(), 1, "{damage}: {found:?}");
+            assert!(found[0].contains(complaint), "{damage}: {found:?}");
+        }
+    }
+}

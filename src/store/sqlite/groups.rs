@@ -125,6 +125,8 @@ struct Next {
     seq: i64,
     is_due: bool,
     options: Arc<Options>,
+    /// How many tasks of the group are Ready or Claimed.
+    holders: u32,
 }
 
 /// Has the first that waits in a group go on when one of its places was given up. Returns the name of the group if that
@@ -144,7 +146,7 @@ pub(super) fn go_on(
     };
     let places = first.options.places();
     let is_usual = |next: &Next| next.is_due && next.options.places() == places;
-    if !waiting.iter().all(is_usual) || holders(connection, group, places)? + 1 != places {
+    if !waiting.iter().all(is_usual) || first.holders + 1 != places {
         return Ok(first.options.group.clone());
     }
     connection.run(
@@ -156,7 +158,9 @@ pub(super) fn go_on(
 
 fn next_two(connection: &Connection, group: [u8; 16], now: Timestamp) -> Result<Vec<Next>> {
     let mut select = connection.prepare_cached(
-        "SELECT seq, not_before, options FROM votive_task
+        "SELECT seq, not_before, options, (
+             SELECT count(*) FROM votive_task WHERE group_id = ?1 AND state IN (3, 4))
+         FROM votive_task
          WHERE group_id = ?1 AND state = 1 AND pinned IS NULL
            AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
          ORDER BY rank, seq LIMIT 2",
@@ -167,20 +171,15 @@ fn next_two(connection: &Connection, group: [u8; 16], now: Timestamp) -> Result<
             seq: row.get(0)?,
             is_due: not_before.is_none_or(|at| at <= now.as_micros()),
             options: options(row, 2)?,
+            holders: row.get(3)?,
         })
     })?;
     rows.collect()
 }
 
-/// Counts the tasks of a group that are Ready or Claimed, up to a limit.
-fn holders(connection: &Statements<'_>, group: [u8; 16], limit: u32) -> Result<u32> {
-    let sql = "SELECT count(*) FROM (
-        SELECT 1 FROM votive_task WHERE group_id = ?1 AND state IN (3, 4) LIMIT ?2)";
-    Ok(connection.ask(sql, params![group, limit], |row| row.get(0))?)
-}
-
 /// The groups, of which those mean nothing in which no task is.
 pub(super) const TABLE: Table = Table {
+    last: "SELECT max(name) FROM votive_group",
     last_of_step: "SELECT name FROM votive_group WHERE name > ?1 ORDER BY name LIMIT 1 OFFSET ?2",
     delete: "DELETE FROM votive_group WHERE name > ?1 AND name <= ?2
              AND NOT EXISTS (SELECT 1 FROM votive_task WHERE group_id = votive_group.id)",

@@ -143,6 +143,7 @@ pub(super) fn end_rest(connection: &Connection, record: &Record) -> Result<()> {
 
 /// The entries, of which those mean nothing whose task is gone.
 pub(super) const TABLE: Table = Table {
+    last: "SELECT max(key) FROM votive_unique",
     last_of_step: "SELECT key FROM votive_unique WHERE key > ?1 ORDER BY key LIMIT 1 OFFSET ?2",
     delete: "DELETE FROM votive_unique WHERE key > ?1 AND key <= ?2
              AND NOT EXISTS (SELECT 1 FROM votive_task WHERE id = votive_unique.task)",

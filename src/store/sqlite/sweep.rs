@@ -14,7 +14,7 @@ use crate::store::Claim;
 pub(super) const STEP: usize = 256;
 
 /// How many entries are left behind before the next step where the last one found much: half of what it looks at, so
-/// that there are never many more entries that mean nothing than others.
+/// that about as many entries that mean nothing may be there as others.
 const SOON: usize = STEP / 2;
 
 /// The same where it found little.
@@ -23,6 +23,8 @@ const LATER: usize = 4 * STEP;
 /// A table of entries in the order of their names.
 #[derive(Debug)]
 pub(super) struct Table {
+    /// The last name of all.
+    pub(super) last: &'static str,
     /// The `?2`th name after `?1`, counted from 0.
     pub(super) last_of_step: &'static str,
     /// Deletes what means nothing after `?1` up to `?2`.
@@ -57,6 +59,9 @@ impl Sweeps {
 }
 
 /// Goes through a table again and again, a few neighbours at a time.
+///
+/// A round ends where the table ended when it began. If names count upwards the end may move on as fast as the sweep, and
+/// what is left behind is at the beginning.
 #[derive(Debug)]
 pub(super) struct Sweep {
     table: &'static Table,
@@ -65,8 +70,10 @@ pub(super) struct Sweep {
 
 #[derive(Debug)]
 struct Round {
-    /// The last name that was looked at.
+    /// The last name that was looked at; empty at the beginning.
     after: String,
+    /// Where it ends.
+    until: Option<String>,
     /// How many entries have to be left behind before the next step.
     ahead: usize,
 }
@@ -75,6 +82,7 @@ impl Sweep {
     pub(super) fn of(table: &'static Table) -> Self {
         let round = Round {
             after: String::new(),
+            until: None,
             ahead: SOON,
         };
         Self {
@@ -90,18 +98,38 @@ impl Sweep {
         if round.ahead > 0 {
             return Ok(());
         }
-        let last = self.table.last_of_step(&round.after, connection)?;
-        let deleted = match &last {
-            Some(last) => self.table.delete(&round.after, last, connection)?,
-            None => 0,
-        };
-        round.after = last.unwrap_or_default();
+        let deleted = round.step(self.table, connection)?;
         round.ahead = if deleted < STEP / 4 { LATER } else { SOON };
         Ok(())
     }
 }
 
+impl Round {
+    /// Goes on by a step, or begins the next round. Returns how many entries it has deleted.
+    fn step(&mut self, table: &Table, connection: &Connection) -> Result<usize> {
+        if self.after.is_empty() {
+            self.until = table.last(connection)?;
+        }
+        let Some(last) = table.last_of_step(&self.after, connection)? else {
+            self.after.clear();
+            return Ok(0);
+        };
+        let deleted = table.delete(&self.after, &last, connection)?;
+        if self.until.as_ref().is_some_and(|until| last < *until) {
+            self.after = last;
+        } else {
+            self.after.clear();
+        }
+        Ok(deleted)
+    }
+}
+
 impl Table {
+    fn last(&self, connection: &Connection) -> Result<Option<String>> {
+        let mut select = connection.prepare_cached(self.last)?;
+        Ok(select.query_row([], |row| row.get(0))?)
+    }
+
     /// The last name that the next step looks at; `None` if the table ends before.
     fn last_of_step(&self, after: &str, connection: &Connection) -> Result<Option<String>> {
         let mut select = connection.prepare_cached(self.last_of_step)?;
@@ -121,6 +149,7 @@ mod tests {
     use super::*;
 
     const NUMBERS: Table = Table {
+        last: "SELECT max(name) FROM number",
         last_of_step: "SELECT name FROM number WHERE name > ?1 ORDER BY name LIMIT 1 OFFSET ?2",
         delete: "DELETE FROM number WHERE name > ?1 AND name <= ?2 AND is_gone",
     };
@@ -170,6 +199,27 @@ mod tests {
         assert_eq!(count(&connection, true), STEP);
         sweep.after(SOON, &connection).unwrap();
         assert_eq!(count(&connection, true), 0);
+    }
+
+    #[test]
+    fn names_that_count_upwards_leave_no_more_behind_than_there_are_others() {
+        const KEPT: usize = 4 * STEP;
+        const AT_ONCE: usize = 64;
+        let connection = table(KEPT, 0);
+        let sweep = Sweep::of(&NUMBERS);
+        for first in (0..20 * KEPT).step_by(AT_ONCE) {
+            let (kept, next) = (first + AT_ONCE, first + KEPT);
+            connection
+                .execute_batch(&format!(
+                    "UPDATE number SET is_gone = 1 WHERE name < printf('%09d', {kept}) AND NOT is_gone;
+                     WITH RECURSIVE n (n) AS (SELECT {next} UNION ALL SELECT n + 1 FROM n)
+                     INSERT INTO number SELECT printf('%09d', n), 0 FROM n LIMIT {AT_ONCE}"
+                ))
+                .unwrap();
+            sweep.after(AT_ONCE, &connection).unwrap();
+        }
+        assert_eq!(count(&connection, false), KEPT);
+        assert!(count(&connection, true) < KEPT);
     }
 
     #[test]

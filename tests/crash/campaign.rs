@@ -30,7 +30,7 @@ const KILLS: usize = 3;
 const CHAIN_MAX: usize = 6;
 const CHAIN_MAX_IN_SERVER: usize = 16;
 
-/// After how many children another one is sent to where one did not come to; fewer than there are points.
+/// After how many children another one is sent to a step that one did not come to; fewer than there are points.
 const PATIENCE: usize = 5;
 
 /// A child dies at this visit of its point at the latest.
@@ -135,8 +135,8 @@ impl Campaign {
         let mut dice = Dice::new();
         let site = Site::new(self.layout);
         let mut history = Vec::new();
-        // Where a child did not come to, none comes for a while: of two stores the one whose id comes first
-        // decides, and a journal has to grow before it is cleaned.
+        // A step that a child did not come to, none comes to for a while: of two stores the one whose id comes
+        // first decides, and a journal has to grow before it is cleaned.
         let mut missed = BTreeMap::new();
         let chain_max = if self.layout.is_in_server() {
             CHAIN_MAX_IN_SERVER
@@ -144,7 +144,8 @@ impl Campaign {
             CHAIN_MAX
         };
         for number in 0..=dice.below(chain_max) {
-            let is_likely = |point: &&str| missed.get(*point).is_none_or(|until| *until <= number);
+            let is_likely =
+                |point: &&str| missed.get(step(point)).is_none_or(|until| *until <= number);
             let points: Vec<_> = self.points.iter().copied().filter(is_likely).collect();
             let (point, visit) = self.report.lock().aim(&points, &mut dice);
             if let Some(earlier) = lead_in(point, &self.points) {
@@ -154,7 +155,7 @@ impl Campaign {
             let has_died = self.add_child(&site, point, visit);
             history.push(format!("{point}:{visit}"));
             if !has_died && visit == 1 {
-                missed.insert(point, number + PATIENCE);
+                missed.insert(step(point), number + PATIENCE);
             }
             self.report.lock().arrived(point);
         }
@@ -213,6 +214,11 @@ impl Report {
             .map(|point| (point, self.hits(point)));
         counted.filter(|(_, count)| *count < kills).collect()
     }
+}
+
+/// The step that a point is before or after: `sqlite.stage` of `sqlite.stage.before_commit`.
+fn step(point: &str) -> &str {
+    point.rsplit_once('.').map_or(point, |(step, _)| step)
 }
 
 /// Where one must have died before anybody comes to a point: some stores discard only what others left.

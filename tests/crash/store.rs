@@ -23,6 +23,9 @@ const SEGMENT_SIZE: u64 = 4_096;
 /// How long a server may take to answer; far more than it needs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How many connections of a store work at once: to begin one costs a child, and the server, more than what is done on it.
+const CONNECTIONS_MAX: usize = 3;
+
 /// A store as what it is: an application in the same database must know.
 pub(crate) enum Opened {
     Sqlite(Arc<SqliteStore>),
@@ -51,6 +54,7 @@ impl Opened {
             Backend::Postgres => {
                 let options = postgres::Options::default()
                     .schema(name)
+                    .connections_max(CONNECTIONS_MAX)
                     .answer_timeout(ANSWER_TIMEOUT);
                 let store = PostgresStore::open(&site.database(0), options)?;
                 Ok(Self::Postgres(Arc::new(store)))

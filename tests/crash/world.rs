@@ -160,7 +160,7 @@ impl World {
 
     /// Does something again and again until all tasks are done.
     pub(crate) fn wait_while(&self, something: impl Fn()) -> Result<()> {
-        let (again, late) = (tick(Duration::from_millis(2)), after(LONG));
+        let (again, late) = (tick(Duration::from_millis(10)), after(LONG));
         while self.unfinished()? > 0 {
             something();
             select! {

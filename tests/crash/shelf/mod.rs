@@ -5,6 +5,7 @@ mod postgres;
 mod queue;
 mod rusqlite;
 
+use std::fs;
 use std::sync::Arc;
 
 use votive::queue::Queue;
@@ -79,15 +80,35 @@ impl Ground<'_> {
             }
             (Place::Ours | Place::Yours, Opened::Postgres(store)) => {
                 let url = self.site.database(0);
+                self.once(table, || postgres::make_tables(&url))?;
                 Arc::new(PostgresShelf::sharing(Arc::clone(store), url, table)?)
             }
             (Place::Ours | Place::Yours, Opened::Other(_)) => {
                 return Err("no application shares this store's database".into());
             }
-            (Place::Postgres, _) => Arc::new(PostgresShelf::open(self.database(table), table)?),
+            (Place::Postgres, _) => {
+                let url = self.database(table);
+                self.once(table, || {
+                    postgres::make_register(&url)?;
+                    postgres::make_tables(&url)
+                })?;
+                Arc::new(PostgresShelf::open(url, table)?)
+            }
             (Place::Preparing, _) => {
-                Arc::new(PostgresShelf::preparing(self.database(table), table)?)
+                let url = self.database(table);
+                self.once(table, || postgres::make_tables(&url))?;
+                Arc::new(PostgresShelf::preparing(url, table)?)
             }
         })
+    }
+
+    /// Makes what a shelf needs in a server, unless an earlier child has.
+    fn once(&self, table: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
+        let note = self.site.file(&format!("{table}.made"));
+        if !note.exists() {
+            make()?;
+            fs::write(note, "")?;
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use postgres::{Client, NoTls, Transaction};
 use votive::failpoint;
 use votive::queue::Queue;
@@ -24,10 +25,23 @@ const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS effect (
         name text NOT NULL, needs bigint REFERENCES nobody DEFERRABLE INITIALLY DEFERRED)";
 
+/// Makes what shelves need in the database at `url`.
+pub(crate) fn make_tables(url: &str) -> Result<()> {
+    Ok(Client::connect(url, NoTls)?.batch_execute(TABLES)?)
+}
+
+/// Makes a register there, too.
+pub(crate) fn make_register(url: &str) -> Result<()> {
+    Database::migrate(url, Options::default())?;
+    Ok(())
+}
+
 pub(crate) struct PostgresShelf {
     url: String,
     database: Database,
     table: &'static str,
+    /// The application's own connection, once it needs one.
+    client: Mutex<Option<Client>>,
 }
 
 impl PostgresShelf {
@@ -37,27 +51,38 @@ impl PostgresShelf {
         url: String,
         table: &'static str,
     ) -> Result<Self> {
-        Self::new(Database::sharing(store)?, url, table)
+        Ok(Self::new(Database::sharing(store)?, url, table))
     }
 
     /// In a database of its own, which decides.
     pub(crate) fn open(url: String, table: &'static str) -> Result<Self> {
-        Database::migrate(&url, Options::default())?;
-        Self::new(Database::open(&url)?, url, table)
+        Ok(Self::new(Database::open(&url)?, url, table))
     }
 
     /// In a database of its own, which promises.
     pub(crate) fn preparing(url: String, table: &'static str) -> Result<Self> {
-        Self::new(Database::preparing(&url)?, url, table)
+        Ok(Self::new(Database::preparing(&url)?, url, table))
     }
 
-    fn new(database: Database, url: String, table: &'static str) -> Result<Self> {
-        Client::connect(&url, NoTls)?.batch_execute(TABLES)?;
-        Ok(Self {
+    fn new(database: Database, url: String, table: &'static str) -> Self {
+        Self {
             url,
             database,
             table,
-        })
+            client: Mutex::default(),
+        }
+    }
+
+    /// Lends the application's own connection: a server has a process for each, which is what most of a child's time would go to.
+    fn with_client<T>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
+        let mut slot = self.client.lock();
+        let mut client = match slot.take() {
+            Some(client) => client,
+            None => Client::connect(&self.url, NoTls)?,
+        };
+        let done = work(&mut client)?;
+        *slot = Some(client);
+        Ok(done)
     }
 
     fn insert(&self) -> String {
@@ -87,20 +112,21 @@ impl Shelf for PostgresShelf {
     }
 
     fn enqueue_by_itself(&self, queue: &Queue, task: &Answer, ending: Ending) -> Result<()> {
-        let mut client = Client::connect(&self.url, NoTls)?;
-        let mut transaction = client.transaction()?;
-        self.write_and_enqueue(&mut transaction, queue, (task, ending))?;
-        if ending == Ending::Abort {
-            return Ok(transaction.rollback()?);
-        }
-        failpoint::hit("application.before_commit");
-        let committed = transaction.commit();
-        failpoint::hit("application.after_commit");
-        match (committed, ending) {
-            (Ok(()), Ending::Refusal) => Err("a COMMIT was not refused".into()),
-            (Err(error), Ending::Commit) => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.with_client(|client| {
+            let mut transaction = client.transaction()?;
+            self.write_and_enqueue(&mut transaction, queue, (task, ending))?;
+            if ending == Ending::Abort {
+                return Ok(transaction.rollback()?);
+            }
+            failpoint::hit("application.before_commit");
+            let committed = transaction.commit();
+            failpoint::hit("application.after_commit");
+            match (committed, ending) {
+                (Ok(()), Ending::Refusal) => Err("a COMMIT was not refused".into()),
+                (Err(error), Ending::Commit) => Err(error.into()),
+                _ => Ok(()),
+            }
+        })
     }
 
     fn names(&self) -> Result<Vec<String>> {
@@ -108,7 +134,7 @@ impl Shelf for PostgresShelf {
             "SELECT name FROM {} ORDER BY name COLLATE \"C\"",
             self.table
         );
-        let rows = Client::connect(&self.url, NoTls)?.query(&sql, &[])?;
+        let rows = self.with_client(|client| Ok(client.query(&sql, &[])?))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 

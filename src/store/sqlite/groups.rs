@@ -180,7 +180,8 @@ fn next_two(connection: &Connection, group: [u8; 16], now: Timestamp) -> Result<
 /// The groups, of which those mean nothing in which no task is.
 pub(super) const TABLE: Table = Table {
     last: "SELECT max(name) FROM votive_group",
-    last_of_step: "SELECT name FROM votive_group WHERE name > ?1 ORDER BY name LIMIT 1 OFFSET ?2",
+    last_of_step: "SELECT name FROM votive_group WHERE name > ?1 AND name <= ?3
+                   ORDER BY name LIMIT 1 OFFSET ?2",
     delete: "DELETE FROM votive_group WHERE name > ?1 AND name <= ?2
              AND NOT EXISTS (SELECT 1 FROM votive_task WHERE group_id = votive_group.id)",
 };

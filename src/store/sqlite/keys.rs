@@ -144,7 +144,8 @@ pub(super) fn end_rest(connection: &Connection, record: &Record) -> Result<()> {
 /// The entries, of which those mean nothing whose task is gone.
 pub(super) const TABLE: Table = Table {
     last: "SELECT max(key) FROM votive_unique",
-    last_of_step: "SELECT key FROM votive_unique WHERE key > ?1 ORDER BY key LIMIT 1 OFFSET ?2",
+    last_of_step: "SELECT key FROM votive_unique WHERE key > ?1 AND key <= ?3
+                   ORDER BY key LIMIT 1 OFFSET ?2",
     delete: "DELETE FROM votive_unique WHERE key > ?1 AND key <= ?2
              AND NOT EXISTS (SELECT 1 FROM votive_task WHERE id = votive_unique.task)",
 };
@@ -208,7 +209,7 @@ mod tests {
         let (_folder, connection) = keys(STEP, 4 * STEP);
         let sweep = Sweep::of(&TABLE);
         for _ in 0..8 {
-            sweep.after(STEP, &connection).unwrap();
+            sweep.after_as_many_as(STEP, &connection).unwrap();
         }
         assert_eq!(entries(&connection, "gone/%"), 0);
         assert_eq!(entries(&connection, "held/%"), STEP);

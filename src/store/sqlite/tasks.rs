@@ -11,7 +11,7 @@ use crate::codec;
 use crate::id::{TaskId, TxnId};
 use crate::store::rules::Reservation;
 use crate::store::{self, Kind, Settlement, lifecycle};
-use crate::task::{Options, Record, Unique, encoded_options};
+use crate::task::{Hold, Options, Record, Unique, encoded_options};
 use crate::time::Timestamp;
 
 /// Finds a visible task by its own id.
@@ -164,7 +164,7 @@ mod plain {
 
 /// Tells how plain a task is.
 pub(super) fn plainness(options: &Options) -> u8 {
-    let keeps_key = |unique: &Unique| unique.hold.until_ended || unique.hold.after_ended.is_some();
+    let keeps_key = |unique: &Unique| unique.hold != Hold::default();
     let hangs_on = !options.about.is_empty() || !options.waits_for.is_empty();
     let stays = options.retention.is_some();
     if hangs_on || stays || options.unique.as_ref().is_some_and(keeps_key) {

@@ -119,15 +119,25 @@ impl Campaign {
     }
 
     fn goes_on(&self) -> bool {
+        let chains_max = 100 + 3 * self.crashes.max(self.kills * self.points.len());
+        let is_done = self.is_done();
         let mut report = self.report.lock();
+        report.chains += 1;
+        let is_stuck = self.is_late() && report.chains > chains_max;
+        !is_done && !is_stuck && report.complaints.is_empty()
+    }
+
+    /// Whether enough have died, and it is late enough.
+    fn is_done(&self) -> bool {
+        let report = self.report.lock();
         let died: usize = report.hits.values().sum();
         let has_enough = |point: &&str| report.hits(point) >= self.kills;
         let is_enough = died >= self.crashes && self.points.iter().all(has_enough);
-        let chains_max = 100 + 3 * self.crashes.max(self.kills * self.points.len());
-        let is_late = !self.late.is_empty();
-        let goes_on = !is_late || (!is_enough && report.chains < chains_max);
-        report.chains += 1;
-        goes_on && report.complaints.is_empty()
+        is_enough && self.is_late()
+    }
+
+    fn is_late(&self) -> bool {
+        !self.late.is_empty()
     }
 
     /// Has several children work on the same data, one after the other, and inspects what they leave.
@@ -143,7 +153,8 @@ impl Campaign {
         } else {
             CHAIN_MAX
         };
-        for number in 0..=dice.below(chain_max) {
+        let length = 1 + dice.below(chain_max);
+        for number in (0..length).take_while(|_| !self.is_done()) {
             let is_likely =
                 |point: &&str| missed.get(step(point)).is_none_or(|until| *until <= number);
             let points: Vec<_> = self.points.iter().copied().filter(is_likely).collect();

@@ -154,6 +154,9 @@ pub enum Kind {
         /// The newest that this program knows.
         known: u32,
     },
+    /// There is no store here, and none was to be made. Nothing changed.
+    #[error("there is no store: {0}")]
+    NoStore(String),
     /// The place holds something that is not a votive store. Nothing changed.
     #[error("it belongs to another program, and is left untouched: {0}")]
     Foreign(String),

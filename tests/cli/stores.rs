@@ -23,6 +23,20 @@ fn json(home: &Home, arguments: &[&str]) -> serde_json::Value {
     serde_json::from_str(&said.text).unwrap()
 }
 
+fn what_only_looks_makes_no_store(home: &Home) {
+    for command in [["stats"], ["list"], ["check"], ["stats"]] {
+        let said = run(&home.url, &command);
+        assert_eq!(said.exit, 3, "{command:?}: {}", said.error);
+        assert!(
+            said.error.contains("`votive migrate` makes one"),
+            "{}",
+            said.error
+        );
+    }
+    assert_eq!(run(&home.url, &["migrate"]).exit, 0);
+    assert_eq!(run(&home.url, &["stats"]).exit, 0);
+}
+
 fn what_was_enqueued_is_counted_shown_and_healthy(home: &Home) {
     assert_eq!(run(&home.url, &["migrate"]).exit, 0);
     let enqueued = json(home, &["enqueue", "index", "{\"document\": 7}"]);
@@ -98,6 +112,7 @@ macro_rules! on_every_store {
 }
 
 on_every_store! {
+    what_only_looks_makes_no_store
     what_was_enqueued_is_counted_shown_and_healthy
     what_is_in_doubt_is_listed_and_settled_by_force:
     [sqlite file redis postgres]
@@ -109,6 +124,7 @@ fn no_command_prints_the_password_of_a_server() {
     let Some(server) = or_skip(Redis::start(options)) else {
         return;
     };
+    assert_eq!(run(&server.url(), &["migrate"]).exit, 0);
     let wrong = server.url().replace("geheim", "falsch");
     let copy = ["copy", &server.url(), "sqlite:nowhere/tasks.db", "-vv"];
     for arguments in [

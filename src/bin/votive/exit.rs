@@ -81,6 +81,14 @@ impl Failure {
         }
     }
 
+    /// Says what an error means for what was asked, if nothing does yet.
+    pub(crate) fn during(self, context: impl Into<String>) -> Self {
+        Self {
+            context: self.context.or_else(|| Some(context.into())),
+            ..self
+        }
+    }
+
     /// Replaces the exit code.
     pub(crate) fn exiting(self, exit: Exit) -> Self {
         Self { exit, ..self }
@@ -146,7 +154,8 @@ fn is_wrong_url(error: Cause<'_>) -> bool {
 
 fn exit_of_kind(kind: &Kind) -> Exit {
     match kind {
-        Kind::StateChanged {
+        Kind::NoStore(_)
+        | Kind::StateChanged {
             found: "missing", ..
         } => Exit::NotFound,
         Kind::StateChanged { .. }

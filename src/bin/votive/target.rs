@@ -37,11 +37,12 @@ impl Target {
     /// Opens the store at a URL, which must be there.
     pub(crate) fn open_at(url: &str) -> Result<Self, Failure> {
         let parsed: StoreUrl = url.parse().map_err(Failure::of)?;
-        if is_missing(&parsed) {
-            let message = format!("there is no store at {parsed}: `votive migrate` makes one");
-            return Err(Failure::new(Exit::NotFound, message));
-        }
-        Self::open_or_create_at(url)
+        Self::open_or_create_at(&never_making(&parsed)).map_err(|failure| match failure.exit {
+            Exit::NotFound => failure.during(format!(
+                "there is no store at {parsed}: `votive migrate` makes one"
+            )),
+            _ => failure,
+        })
     }
 
     /// Opens the store at a URL, or makes it.
@@ -97,7 +98,12 @@ pub(crate) fn url(global: &Global) -> Result<&str, Failure> {
     global.url.as_deref().ok_or_else(missing)
 }
 
-/// Whether the URL names a file that is not there.
-fn is_missing(url: &StoreUrl) -> bool {
-    url.scheme() == "sqlite" && url.file().is_ok_and(|file| !file.exists())
+/// Returns the URL with which a store is opened, and not made. One in memory is always made, and its URL says nothing else.
+fn never_making(url: &StoreUrl) -> String {
+    let mut opened = url.as_url().clone();
+    let says = opened.query_pairs().any(|(name, _)| name == "create");
+    if !says && url.scheme() != "memory" {
+        opened.query_pairs_mut().append_pair("create", "false");
+    }
+    opened.into()
 }

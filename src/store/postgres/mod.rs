@@ -394,8 +394,8 @@ fn prepare(pool: &Pool, schema: &Schema, create: bool) -> Result<()> {
     match content {
         Content::Store(schema::VERSION) => Ok(()),
         Content::Nothing if !create => {
-            let what = format!("there is no store in the schema `{}`", schema.name());
-            Err(Kind::Invalid(what).into())
+            let what = format!("nothing of one is in the schema `{}`", schema.name());
+            Err(Kind::NoStore(what).into())
         }
         _ => pool.write(MIGRATE, |txn| schema::migrate(txn, schema)),
     }

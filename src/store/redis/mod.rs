@@ -74,10 +74,11 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Opens the store, and makes it if there is none of its name.
+    /// Opens the store, and makes it if there is none of its name and the options do not say otherwise.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the server cannot be reached, [`Kind::Invalid`] if it is too old,
+    /// [`Kind::NoStore`] if there is none and none was to be made,
     /// [`Kind::NewerVersion`] and [`Kind::Foreign`] if what is there is not for this program. Nothing
     /// was written.
     ///
@@ -89,7 +90,7 @@ impl RedisStore {
 
     fn open_at(options: Options) -> Result<Self> {
         let link = Link::open(&options)?;
-        let (id, clock) = open_keys(&link)?;
+        let (id, clock) = open_keys(&link, &options)?;
         let link = Arc::new(link.raised(clock, options.clock));
         let leases = Arc::new(Leases::default());
         let bell = Arc::new(Bell::default());
@@ -134,10 +135,14 @@ impl fmt::Debug for RedisStore {
 
 /// Finds the store's identity and the latest time that it has seen, or makes them where there are none:
 /// a store that is only looked at may be where nothing can be written.
-fn open_keys(link: &Link) -> Result<(StoreId, Timestamp)> {
+fn open_keys(link: &Link, options: &Options) -> Result<(StoreId, Timestamp)> {
     let mut found = reply::list(link.run(&script::PEEK, Arguments::default())?)?;
     if found.is_empty() {
         foreign::refuse_foreign(link)?;
+        if !options.create {
+            let what = format!("the server has none that is named `{}`", options.name);
+            return Err(Kind::NoStore(what).into());
+        }
         let arguments = Arguments::default().shown(VERSION).shown(StoreId::random());
         found = reply::list(link.run(&script::OPEN, arguments)?)?;
     }

@@ -69,6 +69,7 @@ pub struct Options {
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) keepalive_interval: Duration,
+    pub(super) create: bool,
     pub(super) clock: Option<Arc<dyn Clock>>,
 }
 
@@ -113,6 +114,7 @@ impl Options {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(15),
+            create: true,
             clock: None,
         }
     }
@@ -125,6 +127,7 @@ impl Options {
     pub fn from_url(url: &StoreUrl) -> Result<Self, UrlError> {
         url.allow(&[
             "connect_timeout",
+            "create",
             "db",
             "durability",
             "host",
@@ -142,6 +145,9 @@ impl Options {
         options.tls_root = url.parameter("tls_root", TLS_ROOT)?;
         if options.tls_root.is_some() && url.scheme() != "rediss" {
             return Err(bad("tls_root", TLS_ROOT));
+        }
+        if let Some(create) = url.parameter("create", "`true` or `false`")? {
+            options.create = create;
         }
         if let Some(name) = url.parameter::<String>("name", NAME)? {
             let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
@@ -235,6 +241,13 @@ impl Options {
     #[must_use]
     pub fn keepalive_interval(mut self, interval: Duration) -> Self {
         self.keepalive_interval = interval;
+        self
+    }
+
+    /// Whether a store that is not there is made. Defaults to yes.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
         self
     }
 

@@ -24,8 +24,16 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection> 
     } else {
         OpenFlags::empty()
     };
+    if !options.create && !path.exists() {
+        let what = format!("there is no file {}", path.display());
+        return Err(Kind::NoStore(what).into());
+    }
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | create, options)?;
-    schema::recognise(&connection)?;
+    let content = schema::recognise(&connection)?;
+    if !options.create && !matches!(content, Content::Store(_)) {
+        let what = format!("nothing of one is in {}", path.display());
+        return Err(Kind::NoStore(what).into());
+    }
     if connection.is_readonly("main")? {
         return Err(Kind::ReadOnly.into());
     }

@@ -1,7 +1,6 @@
 //! Applications whose database is a SQLite file.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use votive::id::ResourceId;
 use votive::register::Registers;
@@ -31,7 +30,7 @@ impl Application {
 impl super::Application for Application {
     fn introduce(&self, registers: &Registers) -> Result<(), Failure> {
         let database = Database::open(self.existing()?).map_err(unopened)?;
-        registers.insert(Arc::new(database));
+        database.introduce(registers);
         Ok(())
     }
 

@@ -33,6 +33,10 @@ impl Folder {
                 Ok(()) => sync_parent(path)?,
             }
         }
+        if !create && !path.exists() {
+            let what = format!("there is no folder {}", path.display());
+            return Err(Kind::NoStore(what).into());
+        }
         if path.is_file() {
             let what = format!("{} is a file, not a folder", path.display());
             return Err(Kind::Foreign(what).into());
@@ -62,11 +66,10 @@ impl Folder {
                 let what = format!("{path} holds `{name}` and no journal");
                 Err(Kind::Foreign(what).into())
             }
-            None if !create => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("there is no journal in {path}"),
-            )
-            .into()),
+            None if !create => {
+                let what = format!("there is no journal in {path}");
+                Err(Kind::NoStore(what).into())
+            }
             None => Ok(()),
         }
     }

@@ -66,7 +66,7 @@
 //! - `conformance`: the suite that every store passes, for those who write one.
 //! - `testing`: the kit for the tests of applications.
 //! - `failpoints`: lets crash tests kill the process at every durable step; not for production.
-//! - `full`: all that an application may want.
+//! - `full`: all of these but `diesel`, `sqlx`, `seaorm` and `failpoints`.
 
 pub mod codec;
 #[cfg(feature = "conformance")]
@@ -98,6 +98,8 @@ pub mod time;
 pub mod txn;
 
 pub use consumer::Consumer;
+#[cfg(feature = "macros")]
+pub use handler::registry;
 pub use handler::{Context, Handler, Registry};
 pub use open::{OpenError, SchemeError, Schemes, open};
 #[cfg(feature = "periodic")]

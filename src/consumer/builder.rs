@@ -158,7 +158,9 @@ impl Builder {
     }
 
     /// Sets the manager that begins the tasks' transactions. A process shares one among its producers
-    /// and consumers, so that all know the same registers. Defaults to a new one.
+    /// and consumers, so that all know the same registers. Defaults to a new one, which knows the store's register and
+    /// those of databases that handlers have joined: what a crash left in doubt between the store and another database
+    /// stays so until then. Introduce such databases to a manager, and give it here.
     pub fn manager(mut self, manager: TransactionManager) -> Self {
         self.manager = Some(manager);
         self

@@ -19,6 +19,14 @@ pub fn declarations() -> Vec<Declaration> {
     found
 }
 
+/// Returns a registry of every task that is declared in the program: `votive::registry()?.kinds()` lists them.
+///
+/// # Errors
+/// As [`Registry::discovered`], which is the same.
+pub fn registry() -> Result<Registry, DuplicateKind> {
+    Registry::discovered()
+}
+
 impl Registry {
     /// Creates a registry of every task that is declared in the program by `#[votive::task]`. More may
     /// be registered in it.

@@ -14,7 +14,7 @@ pub use chunks::Chunks;
 pub use context::{Attempt, Context, Outcome, Report, Rest};
 pub use declared::{Declaration, Declared, Origin, Returned};
 #[cfg(feature = "macros")]
-pub use discovery::declarations;
+pub use discovery::{declarations, registry};
 #[cfg(all(feature = "macros", feature = "periodic"))]
 pub use periodic::{InvalidSchedule, PeriodicDeclaration, Recurring, periodic_declarations};
 pub use registry::{DuplicateKind, Fallback, KindInfo, Registry};

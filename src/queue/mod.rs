@@ -250,10 +250,40 @@ impl Queue {
         task: TaskId,
         at: Option<Timestamp>,
     ) -> Result<(), JoinError> {
+        self.amend(work, task, StateSet::PENDING, Amendment::Reschedule(at))
+    }
+
+    /// Has a visible task that has not started never run, as soon as `work` commits. It stays, as Cancelled, and its
+    /// unique key is free.
+    ///
+    /// # Errors
+    /// Nothing was added to the transaction. Its commit is refused, with
+    /// [`Kind::StateChanged`], if the task has started or ended by then.
+    pub fn cancel(&self, work: &mut Work, task: TaskId) -> Result<(), JoinError> {
+        self.amend(work, task, StateSet::PENDING, Amendment::Cancel)
+    }
+
+    /// Has a task that is dead, cancelled, or done and retained run again, with its counts at zero, as soon as `work`
+    /// commits.
+    ///
+    /// # Errors
+    /// Nothing was added to the transaction. Its commit is refused, with
+    /// [`Kind::StateChanged`], if the task has not ended or is gone.
+    pub fn retry(&self, work: &mut Work, task: TaskId) -> Result<(), JoinError> {
+        self.amend(work, task, StateSet::ENDED, Amendment::Revive)
+    }
+
+    fn amend(
+        &self,
+        work: &mut Work,
+        task: TaskId,
+        expect: StateSet,
+        amendment: Amendment,
+    ) -> Result<(), JoinError> {
         let amend = Change::Amend {
             task,
-            expect: StateSet::PENDING,
-            amendment: Amendment::Reschedule(at),
+            expect,
+            amendment,
         };
         change(&self.store, work, amend)
     }

@@ -141,7 +141,7 @@ fn judge(store: &dyn Store, registers: &Registers, in_doubt: &InDoubt) -> Action
     }
     let (txn, register) = (in_doubt.txn, in_doubt.register);
     let Some(found) = registers.find(register) else {
-        tracing::warn!(%txn, %register, "in doubt: the register is not known here");
+        tracing::warn!(%txn, %register, "in doubt: the register is not known here; introduce its database to the manager");
         return Action::Wait;
     };
     ask(&*found, registers, txn).unwrap_or_else(|error| {

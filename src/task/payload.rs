@@ -189,7 +189,10 @@ impl Format {
 }
 
 impl PayloadError {
-    fn of<T: Task>(source: CodecError) -> Self {
+    /// Says of which kind of task the payload is: for an [`upgrade`](Task::upgrade) that has [read](Payload::read) an
+    /// older shape.
+    #[must_use]
+    pub fn of<T: Task>(source: CodecError) -> Self {
         Self {
             kind: T::KIND.to_owned(),
             source,

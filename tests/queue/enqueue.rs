@@ -6,7 +6,7 @@ use std::sync::Arc;
 use votive::queue::{EnqueueError, Pending, Queue};
 use votive::register::Tier;
 use votive::store::Change;
-use votive::task::{OnDuplicate, Options, Payload, PayloadLimits, Unique};
+use votive::task::{OnDuplicate, Options, Payload, PayloadLimits, State, Unique};
 use votive::txn::TransactionManager;
 
 use crate::faulty::Faulty;
@@ -234,4 +234,31 @@ fn changes_of_every_kind_travel_with_the_transaction() {
     assert_eq!(queue.store().mark("leader").unwrap(), None);
     txn.commit().unwrap();
     assert_eq!(queue.store().mark("leader").unwrap(), Some(b"me".to_vec()));
+}
+
+#[test]
+fn a_task_is_cancelled_and_run_again_with_the_transaction_that_says_so() {
+    let (queue, manager) = volatile();
+    let (task, _) = manager
+        .run(1, |txn| queue.enqueue(txn, &greet("ann")))
+        .unwrap();
+    let state = || queue.store().get(task).unwrap().unwrap().record.state;
+
+    let mut txn = manager.begin().unwrap();
+    queue.cancel(&mut txn, task).unwrap();
+    assert_eq!(state(), State::Ready);
+    txn.commit().unwrap();
+    assert_eq!(state(), State::Cancelled);
+
+    let mut txn = manager.begin().unwrap();
+    queue.retry(&mut txn, task).unwrap();
+    txn.abort().unwrap();
+    assert_eq!(state(), State::Cancelled);
+    manager.run(1, |txn| queue.retry(txn, task)).unwrap();
+    assert_eq!(state(), State::Ready);
+
+    let mut txn = manager.begin().unwrap();
+    queue.retry(&mut txn, task).unwrap();
+    assert!(txn.commit().is_err(), "it has not ended");
+    assert_eq!(state(), State::Ready);
 }

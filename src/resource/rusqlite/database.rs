@@ -188,9 +188,7 @@ impl Database {
         let Some(register) = self.register() else {
             return Ok(());
         };
-        if registers.find(self.id()).is_none() {
-            registers.insert(Arc::clone(&register));
-        }
+        self.introduce(registers);
         registers
             .enroll(&*register, txn.incarnation, self.now())
             .map_err(|reason| DatabaseError::NotEnrolled {
@@ -204,6 +202,16 @@ impl Database {
         DatabaseError::Gone {
             path: self.path().to_owned(),
             source: IncarnationGone(txn.incarnation),
+        }
+    }
+
+    /// Makes the register in the file, if there is one, known to those who recover. Joining does so too; a process
+    /// that recovers before it joins calls this.
+    pub fn introduce(&self, registers: &Registers) {
+        if registers.find(self.id()).is_none()
+            && let Some(register) = self.register()
+        {
+            registers.insert(register);
         }
     }
 

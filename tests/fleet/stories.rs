@@ -2,7 +2,10 @@
 #![cfg(test)]
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use votive::id::TaskId;
 use votive::queue::{self, Queue};
 use votive::store::{Batch, Change, Store};
@@ -11,6 +14,9 @@ use votive::txn::TransactionManager;
 
 use crate::child::{LONG, Member, Step, open};
 use crate::homes::{self, Home};
+
+/// What no write takes as long as if nobody is in its way.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// A store, and the tasks that were enqueued for the fleet.
 struct Fleet {
@@ -39,14 +45,25 @@ impl Fleet {
         txn.commit().unwrap();
     }
 
-    fn is_writable(&self) -> bool {
-        let nobody = TransactionManager::new();
-        let mark = Change::Mark {
-            key: "probe".to_owned(),
-            expect: None,
-            value: None,
-        };
-        queue::apply(&self.store, &nobody, &Batch::new(vec![mark])).is_ok()
+    /// Suspends a member at an instant at which it does not write: otherwise it would hold everybody up as long as it is
+    /// suspended.
+    fn suspend(&self, member: &Member) {
+        loop {
+            member.signal("STOP");
+            let (said, says) = bounded(1);
+            let is_writable = thread::scope(|threads| {
+                let store = &self.store;
+                threads.spawn(move || said.send(is_writable(store)));
+                let is_writable = says.recv_timeout(SHORT);
+                if is_writable != Ok(true) {
+                    member.signal("CONT");
+                }
+                is_writable == Ok(true)
+            });
+            if is_writable {
+                return;
+            }
+        }
     }
 
     fn member(&self, name: &str) -> Member {
@@ -63,6 +80,17 @@ impl Fleet {
         });
         self.tasks.iter().map(|task| record(task).counts).collect()
     }
+}
+
+/// Writes to a store, and returns whether that was possible.
+fn is_writable(store: &Arc<dyn Store>) -> bool {
+    let nobody = TransactionManager::new();
+    let mark = Change::Mark {
+        key: "probe".to_owned(),
+        expect: None,
+        value: None,
+    };
+    queue::apply(store, &nobody, &Batch::new(vec![mark])).is_ok()
 }
 
 fn until(done: impl Fn() -> bool) {
@@ -130,13 +158,7 @@ fn a_suspended_consumer_keeps_its_tasks(home: Home) {
     let mut suspended = fleet.member("suspended");
     fleet.enqueue(1, None);
     suspended.says("begins");
-    // Whoever is suspended while it writes holds everybody up, as long as it is.
-    suspended.signal("STOP");
-    while !fleet.is_writable() {
-        suspended.signal("CONT");
-        std::thread::yield_now();
-        suspended.signal("STOP");
-    }
+    fleet.suspend(&suspended);
     let mut other = fleet.member("other");
     fleet.enqueue(1, 0);
     other.says("ran");

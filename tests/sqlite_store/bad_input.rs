@@ -7,15 +7,17 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Duration;
 
+use votive::id::TaskId;
 use votive::register::{Register, RegisterErrorKind};
 use votive::resource::rusqlite::Database;
 use votive::store::sqlite::{Options, SqliteStore};
-use votive::store::{Inspect, Kind};
+use votive::store::{Claim, Inspect, Kind};
+use votive::task::{self, Unique};
 use votive::time::ManualClock;
 use votive_testbed::copy_this_program;
 
 use crate::child::{self, Task};
-use crate::fixture::{Client, NOW, Place, place};
+use crate::fixture::{Client, NOW, Place, done, place};
 
 /// Opens what is at `place`, which must fail and change nothing.
 fn refused(place: &Place) -> Kind {
@@ -118,6 +120,56 @@ fn a_task_that_cannot_be_read_holds_up_nobody() {
     assert_eq!(client.claim().len(), 2);
     client.enqueue_many(1);
     assert_eq!(client.claim().len(), 1);
+}
+
+/// Makes what a task says of itself unreadable.
+fn damage(place: &Place, task: TaskId) {
+    let damage = "UPDATE votive_task SET options = x'ff' WHERE id = ?1";
+    let changed = place.connection().execute(damage, [task.to_bytes()]);
+    assert_eq!(changed.unwrap(), 1);
+}
+
+fn ids(claims: &[Claim]) -> Vec<TaskId> {
+    claims.iter().map(|claim| claim.record.id).collect()
+}
+
+#[test]
+fn a_task_that_cannot_be_read_gives_up_its_key_and_its_place_in_a_group() {
+    let place = place();
+    let client = Client::open(&place.path);
+    let grouped = || task::Options {
+        group: Some("vat".to_owned()),
+        ..task::Options::default()
+    };
+    let first = client.enqueue_with(task::Options {
+        unique: Some(Unique::new("vat/1").until_ended()),
+        ..grouped()
+    });
+    let waiting = [(); 3].map(|()| client.enqueue_with(grouped()));
+    for task in [first, waiting[0], waiting[2]] {
+        damage(&place, task);
+    }
+    // The first holds the place until it is claimed, and so set aside; the next cannot be read either.
+    assert_eq!(ids(&client.claim()), []);
+    let claims = client.claim();
+    assert_eq!(ids(&claims), [waiting[1]]);
+    client.apply(done(&claims[0])).unwrap();
+    let again = client.enqueue_with(task::Options {
+        unique: Some(Unique::new("vat/1")),
+        ..grouped()
+    });
+    assert_eq!(ids(&client.claim()), [again]);
+}
+
+#[test]
+fn a_scheduled_task_that_cannot_be_read_holds_up_nobody() {
+    let place = place();
+    let client = Client::open(&place.path);
+    let minute = Duration::from_secs(60);
+    let scheduled = [(); 2].map(|()| client.enqueue_with(task::Options::default().delay(minute)));
+    damage(&place, scheduled[0]);
+    let claims = client.claim_at(NOW.saturating_add(2 * minute));
+    assert_eq!(ids(&claims), [scheduled[1]]);
 }
 
 #[test]

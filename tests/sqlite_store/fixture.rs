@@ -12,7 +12,7 @@ use votive::store::{
     Batch, Change, Claim, ClaimRequest, Dispatch, Error, Filter, Inspect, Presence, Settlement,
     Stage, Verdict, Want,
 };
-use votive::task::{Counts, Format, Payload, Record};
+use votive::task::{self, Counts, Format, Payload, Record};
 use votive::time::Timestamp;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -93,7 +93,18 @@ impl Client {
         }
     }
 
+    pub(crate) fn enqueue_with(&self, options: task::Options) -> TaskId {
+        let record = record().with_options(options);
+        let id = record.id;
+        self.apply(Change::Insert(Box::new(record))).unwrap();
+        id
+    }
+
     pub(crate) fn claim(&self) -> Vec<Claim> {
+        self.claim_at(NOW)
+    }
+
+    pub(crate) fn claim_at(&self, now: Timestamp) -> Vec<Claim> {
         let request = ClaimRequest {
             consumer: ConsumerId {
                 incarnation: self.presence.incarnation(),
@@ -105,7 +116,7 @@ impl Client {
             }],
             lease: Duration::MAX,
         };
-        self.store.claim(&request, NOW).unwrap()
+        self.store.claim(&request, now).unwrap()
     }
 
     /// Counts the visible tasks.

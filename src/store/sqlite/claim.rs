@@ -48,8 +48,9 @@ const HELD: &str = concat!(
 const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, holder_name = ?5,
     claimed_at = ?6, reclaims = ?7, held_key = CASE WHEN ?8 THEN held_key ELSE 0 END WHERE seq = ?1";
 
-const SET_ASIDE: &str = "UPDATE votive_task
-    SET state = 4, holder = ?2, token = ?3, holder_name = ?4, claimed_at = ?5 WHERE seq = ?1";
+const SET_ASIDE: &str =
+    "UPDATE votive_task SET state = 4, holder = ?2, token = ?3, holder_name = ?4,
+    claimed_at = ?5, held_key = 0, group_id = NULL WHERE seq = ?1";
 
 /// Whether a claim on a queue would find something, but for what the departed hold.
 pub(super) fn is_ready(connection: &Connection, queue: &str, now: Timestamp) -> Result<bool> {
@@ -120,36 +121,38 @@ pub(super) fn claim(
     let mut claims = Vec::new();
     let mut update = connection.prepare_cached(TAKE)?;
     for want in &request.wants {
-        make_due_ready(connection, want, now)?;
-        let Candidates { rows, unread } = candidates(connection, want, departed)?;
+        let mut unread = make_due_ready(connection, want, now)?;
+        let found = candidates(connection, want, departed)?;
+        unread.extend(found.unread);
         for seq in unread {
             set_aside(connection, seq, &request.consumer, now)?;
         }
-        for row in rows {
+        for row in found.rows {
             claims.push(take(&mut update, row, &request.consumer, now)?);
         }
     }
     Ok(claims)
 }
 
-fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<()> {
+/// Has the scheduled tasks whose time has come go on. Returns those that cannot be read.
+fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<Vec<i64>> {
     let limit = limit(want.count.max(DUE_MAX));
-    let due = connection
-        .prepare_cached(DUE)?
-        .query_and_then(params![want.queue, now.as_micros(), limit], |row| {
-            TaskRow::read(row, Bytes::Left)
-        })?
-        .collect::<Result<Vec<_>>>()?;
+    let mut select = connection.prepare_cached(DUE)?;
+    let mut due = Candidates::default();
+    due.add(
+        select.query(params![want.queue, now.as_micros(), limit])?,
+        Bytes::Left,
+    )?;
     let mut tables = connection;
-    for mut row in due {
+    for mut row in due.rows {
         let group_busy = groups::is_busy(connection, &row.record)?;
         lifecycle::due(&mut row.record, group_busy, now)?;
         rules::keep(&mut tables, State::Scheduled, &row, Fate::Stays, now)?;
     }
-    Ok(())
+    Ok(due.unread)
 }
 
-/// What may be claimed.
+/// What may be claimed, or made ready.
 #[derive(Default)]
 struct Candidates {
     rows: Vec<TaskRow>,
@@ -158,9 +161,9 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn add(&mut self, mut found: Rows<'_>) -> Result<()> {
+    fn add(&mut self, mut found: Rows<'_>, bytes: Bytes) -> Result<()> {
         while let Some(row) = found.next()? {
-            match TaskRow::read(row, Bytes::Read) {
+            match TaskRow::read(row, bytes) {
                 Ok(row) => self.rows.push(row),
                 Err(fault) if fault.is_unreadable() => {
                     tracing::error!(?fault, "a task that cannot be read was claimed");
@@ -181,25 +184,30 @@ fn candidates(
 ) -> Result<Candidates> {
     let mut found = Candidates::default();
     let mut ready = connection.prepare_cached(READY)?;
-    found.add(ready.query(params![want.queue, limit(want.count)])?)?;
+    found.add(
+        ready.query(params![want.queue, limit(want.count)])?,
+        Bytes::Read,
+    )?;
     for holder in departed {
         let mut held = connection.prepare_cached(HELD)?;
-        found.add(held.query(params![Sql(*holder), want.queue, limit(want.count)])?)?;
+        let values = params![Sql(*holder), want.queue, limit(want.count)];
+        found.add(held.query(values)?, Bytes::Read)?;
     }
     found.rows.sort_by_key(|row| (row.rank, row.seq));
     found.rows.truncate(want.count);
     Ok(found)
 }
 
-/// Claims a task that cannot be read, so that it does not keep those behind it from being run. Nobody runs it: it
-/// stays claimed, which is known of it.
+/// Claims a task that cannot be read, so that it does not keep those behind it from being run, nor those of its key and
+/// its group. Nobody runs it: it stays claimed, which is known of it.
 fn set_aside(
-    connection: &Connection,
+    mut connection: &Statements<'_>,
     seq: i64,
     consumer: &ConsumerId,
     now: Timestamp,
 ) -> Result<()> {
     let token = Token::next(consumer.incarnation);
+    let group = groups::name_of_member(connection, seq)?;
     connection.prepare_cached(SET_ASIDE)?.execute(params![
         seq,
         Sql(token.incarnation),
@@ -207,7 +215,10 @@ fn set_aside(
         consumer.name,
         now.as_micros(),
     ])?;
-    Ok(())
+    match group {
+        Some(group) => rules::pass_on(&mut connection, &group, now),
+        None => Ok(()),
+    }
 }
 
 fn take(

@@ -40,7 +40,8 @@ pub(super) fn is_busy(connection: &Connection, record: &Record) -> Result<bool> 
     Ok(select.query_row(values, |row| row.get(0))?)
 }
 
-/// Returns the first that waits for nothing but the group.
+/// Returns the first that waits for nothing but the group. One before it that cannot be read is to be claimed, and
+/// [set aside](super::claim), without its group.
 pub(super) fn first_waiting(connection: &Connection, group: &str) -> Result<Option<TaskRow>> {
     let mut select = connection.prepare_cached(concat!(
         "SELECT ",
@@ -48,9 +49,32 @@ pub(super) fn first_waiting(connection: &Connection, group: &str) -> Result<Opti
         waiting!(),
         " ORDER BY rank, seq LIMIT 1"
     ))?;
-    let mut rows = select.query([group])?;
-    let first = rows.next()?;
-    first.map(|row| TaskRow::read(row, Bytes::Left)).transpose()
+    loop {
+        let mut rows = select.query([group])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        match TaskRow::read(row, Bytes::Left) {
+            Err(fault) if fault.is_unreadable() => {
+                tracing::error!(?fault, group, "a task that cannot be read leaves its group");
+                let leave = "UPDATE votive_task SET state = 3, group_id = NULL WHERE seq = ?1";
+                connection.execute(leave, [row.get::<_, i64>(0)?])?;
+            }
+            read => return read.map(Some),
+        }
+    }
+}
+
+/// The group that a task is in.
+pub(super) fn name_of_member(connection: &Connection, seq: i64) -> Result<Option<String>> {
+    let mut select =
+        connection.prepare_cached("SELECT group_name FROM votive_member WHERE seq = ?1")?;
+    Ok(select.query_row([seq], |row| row.get(0)).optional()?)
+}
+
+fn name(connection: &Connection, group: [u8; 16]) -> Result<Option<String>> {
+    let mut select = connection.prepare_cached("SELECT name FROM votive_group WHERE id = ?1")?;
+    Ok(select.query_row([group], |row| row.get(0)).optional()?)
 }
 
 /// Counts the tasks of a group that are Ready or Claimed, up to a limit.
@@ -140,7 +164,10 @@ pub(super) fn go_on(
     group: [u8; 16],
     now: Timestamp,
 ) -> Result<Option<String>> {
-    let waiting = next_two(connection, group, now)?;
+    let waiting = match next_two(connection, group, now) {
+        Err(fault) if fault.is_unreadable() => return name(connection, group),
+        found => found?,
+    };
     let Some(first) = waiting.first() else {
         return Ok(None);
     };

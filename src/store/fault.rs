@@ -91,6 +91,12 @@ impl<B: Backend> Fault<B> {
         matches!(self.kind, Kind::Corrupt(_) | Kind::NewerVersion { .. })
     }
 
+    /// Whether what is kept is damaged, so that no later version reads it either.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn is_damaged(&self) -> bool {
+        matches!(self.kind, Kind::Corrupt(_))
+    }
+
     /// Names the operation.
     pub(crate) fn during(self, operation: &'static str) -> Error {
         let error = Error::new(self.kind, B::NAME, operation);

@@ -122,10 +122,15 @@ fn a_task_that_cannot_be_read_holds_up_nobody() {
     assert_eq!(client.claim().len(), 1);
 }
 
+/// What a task says of itself, cut off, and as a newer version would write it.
+const DAMAGED: &[u8] = &[1];
+const NEWER: &[u8] = &[0xff];
+
 /// Makes what a task says of itself unreadable.
-fn damage(place: &Place, task: TaskId) {
-    let damage = "UPDATE votive_task SET options = x'ff' WHERE id = ?1";
-    let changed = place.connection().execute(damage, [task.to_bytes()]);
+fn replace(place: &Place, task: TaskId, options: &[u8]) {
+    let replace = "UPDATE votive_task SET options = ?2 WHERE id = ?1";
+    let connection = place.connection();
+    let changed = connection.execute(replace, (task.to_bytes(), options));
     assert_eq!(changed.unwrap(), 1);
 }
 
@@ -134,7 +139,7 @@ fn ids(claims: &[Claim]) -> Vec<TaskId> {
 }
 
 #[test]
-fn a_task_that_cannot_be_read_gives_up_its_key_and_its_place_in_a_group() {
+fn a_task_that_is_damaged_gives_up_its_key_and_its_place_in_a_group() {
     let place = place();
     let client = Client::open(&place.path);
     let grouped = || task::Options {
@@ -147,9 +152,9 @@ fn a_task_that_cannot_be_read_gives_up_its_key_and_its_place_in_a_group() {
     });
     let waiting = [(); 3].map(|()| client.enqueue_with(grouped()));
     for task in [first, waiting[0], waiting[2]] {
-        damage(&place, task);
+        replace(&place, task, DAMAGED);
     }
-    // The first holds the place until it is claimed, and so set aside; the next cannot be read either.
+    // The first holds the place until it is claimed, and so set aside; the next is damaged, too.
     assert_eq!(ids(&client.claim()), []);
     let claims = client.claim();
     assert_eq!(ids(&claims), [waiting[1]]);
@@ -162,14 +167,32 @@ fn a_task_that_cannot_be_read_gives_up_its_key_and_its_place_in_a_group() {
 }
 
 #[test]
-fn a_scheduled_task_that_cannot_be_read_holds_up_nobody() {
+fn a_task_of_a_newer_version_keeps_its_place_in_a_group_for_that() {
     let place = place();
     let client = Client::open(&place.path);
-    let minute = Duration::from_secs(60);
-    let scheduled = [(); 2].map(|()| client.enqueue_with(task::Options::default().delay(minute)));
-    damage(&place, scheduled[0]);
-    let claims = client.claim_at(NOW.saturating_add(2 * minute));
-    assert_eq!(ids(&claims), [scheduled[1]]);
+    let grouped = || task::Options {
+        group: Some("vat".to_owned()),
+        ..task::Options::default()
+    };
+    let first = client.enqueue_with(grouped());
+    client.enqueue_with(grouped());
+    replace(&place, first, NEWER);
+    assert_eq!(ids(&client.claim()), []);
+    assert_eq!(ids(&client.claim()), []);
+}
+
+#[test]
+fn a_scheduled_task_that_cannot_be_read_holds_up_nobody() {
+    for unreadable in [DAMAGED, NEWER] {
+        let place = place();
+        let client = Client::open(&place.path);
+        let minute = Duration::from_secs(60);
+        let delayed = || client.enqueue_with(task::Options::default().delay(minute));
+        let scheduled = [delayed(), delayed()];
+        replace(&place, scheduled[0], unreadable);
+        let claims = client.claim_at(NOW.saturating_add(2 * minute));
+        assert_eq!(ids(&claims), [scheduled[1]]);
+    }
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl FileStore {
     /// Opens the store in the folder at `path`, and makes it if there is none.
     ///
     /// # Errors
+    /// [`Kind::NoStore`] if there is none and the options say that none is to be made.
     /// [`Kind::Foreign`], [`Kind::Corrupt`] and [`Kind::NewerVersion`]: the folder is as it was.
     /// [`Kind::ReadOnly`], [`Kind::Full`], [`Kind::Unavailable`] as they say.
     ///

@@ -142,6 +142,7 @@ impl PostgresStore {
     /// parameters about TLS, and makes its tables if there are none.
     ///
     /// # Errors
+    /// [`Kind::NoStore`] if there is none and the options say that none is to be made.
     /// [`Kind::Foreign`], [`Kind::Corrupt`] and [`Kind::NewerVersion`]: the schema is as it was.
     /// [`Kind::Invalid`], [`Kind::ReadOnly`], [`Kind::Full`], [`Kind::Unavailable`] as they say.
     ///

@@ -50,7 +50,9 @@ const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, 
 
 const SET_ASIDE: &str =
     "UPDATE votive_task SET state = 4, holder = ?2, token = ?3, holder_name = ?4,
-    claimed_at = ?5, held_key = 0, group_id = NULL WHERE seq = ?1";
+    claimed_at = ?5 WHERE seq = ?1";
+
+const GIVE_UP: &str = "UPDATE votive_task SET held_key = 0, group_id = NULL WHERE seq = ?1";
 
 /// Whether a claim on a queue would find something, but for what the departed hold.
 pub(super) fn is_ready(connection: &Connection, queue: &str, now: Timestamp) -> Result<bool> {
@@ -124,8 +126,8 @@ pub(super) fn claim(
         let mut unread = make_due_ready(connection, want, now)?;
         let found = candidates(connection, want, departed)?;
         unread.extend(found.unread);
-        for seq in unread {
-            set_aside(connection, seq, &request.consumer, now)?;
+        for task in unread {
+            set_aside(connection, &task, &request.consumer, now)?;
         }
         for row in found.rows {
             claims.push(take(&mut update, row, &request.consumer, now)?);
@@ -134,8 +136,9 @@ pub(super) fn claim(
     Ok(claims)
 }
 
-/// Has the scheduled tasks whose time has come go on. Returns those that cannot be read.
-fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<Vec<i64>> {
+/// Has the scheduled tasks whose time has come go on. Returns those that are damaged; what a newer version wrote stays for
+/// that, which knows of its group.
+fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<Vec<Unread>> {
     let limit = limit(want.count.max(DUE_MAX));
     let mut select = connection.prepare_cached(DUE)?;
     let mut due = Candidates::default();
@@ -149,15 +152,21 @@ fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> R
         lifecycle::due(&mut row.record, group_busy, now)?;
         rules::keep(&mut tables, State::Scheduled, &row, Fate::Stays, now)?;
     }
+    due.unread.retain(|task| task.is_damaged);
     Ok(due.unread)
+}
+
+/// A task that cannot be read.
+struct Unread {
+    seq: i64,
+    is_damaged: bool,
 }
 
 /// What may be claimed, or made ready.
 #[derive(Default)]
 struct Candidates {
     rows: Vec<TaskRow>,
-    /// The sequences of tasks that cannot be read.
-    unread: Vec<i64>,
+    unread: Vec<Unread>,
 }
 
 impl Candidates {
@@ -166,8 +175,11 @@ impl Candidates {
             match TaskRow::read(row, bytes) {
                 Ok(row) => self.rows.push(row),
                 Err(fault) if fault.is_unreadable() => {
-                    tracing::error!(?fault, "a task that cannot be read was claimed");
-                    self.unread.push(row.get(0)?);
+                    tracing::error!(?fault, "a task cannot be read");
+                    self.unread.push(Unread {
+                        seq: row.get(0)?,
+                        is_damaged: fault.is_damaged(),
+                    });
                 }
                 Err(fault) => return Err(fault),
             }
@@ -198,23 +210,28 @@ fn candidates(
     Ok(found)
 }
 
-/// Claims a task that cannot be read, so that it does not keep those behind it from being run, nor those of its key and
-/// its group. Nobody runs it: it stays claimed, which is known of it.
+/// Claims a task that cannot be read, so that it does not keep those behind it from being run. It stays claimed, which is
+/// known of it, until its consumer has departed and a newer one can read it; if it is damaged nobody ever can, and others get
+/// its key and its place in a group.
 fn set_aside(
     mut connection: &Statements<'_>,
-    seq: i64,
+    task: &Unread,
     consumer: &ConsumerId,
     now: Timestamp,
 ) -> Result<()> {
     let token = Token::next(consumer.incarnation);
-    let group = groups::name_of_member(connection, seq)?;
     connection.prepare_cached(SET_ASIDE)?.execute(params![
-        seq,
+        task.seq,
         Sql(token.incarnation),
         token.count.cast_signed(),
         consumer.name,
         now.as_micros(),
     ])?;
+    if !task.is_damaged {
+        return Ok(());
+    }
+    let group = groups::name_of_member(connection, task.seq)?;
+    connection.prepare_cached(GIVE_UP)?.execute([task.seq])?;
     match group {
         Some(group) => rules::pass_on(&mut connection, &group, now),
         None => Ok(()),

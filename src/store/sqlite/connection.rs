@@ -24,7 +24,7 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection> 
     } else {
         OpenFlags::empty()
     };
-    if !options.create && !path.exists() {
+    if !options.create && !path.try_exists()? {
         let what = format!("there is no file {}", path.display());
         return Err(Kind::NoStore(what).into());
     }

@@ -40,7 +40,7 @@ pub(super) fn is_busy(connection: &Connection, record: &Record) -> Result<bool> 
     Ok(select.query_row(values, |row| row.get(0))?)
 }
 
-/// Returns the first that waits for nothing but the group. One before it that cannot be read is to be claimed, and
+/// Returns the first that waits for nothing but the group. One before it that is damaged is to be claimed, and
 /// [set aside](super::claim), without its group.
 pub(super) fn first_waiting(connection: &Connection, group: &str) -> Result<Option<TaskRow>> {
     let mut select = connection.prepare_cached(concat!(
@@ -55,8 +55,8 @@ pub(super) fn first_waiting(connection: &Connection, group: &str) -> Result<Opti
             return Ok(None);
         };
         match TaskRow::read(row, Bytes::Left) {
-            Err(fault) if fault.is_unreadable() => {
-                tracing::error!(?fault, group, "a task that cannot be read leaves its group");
+            Err(fault) if fault.is_damaged() => {
+                tracing::error!(?fault, group, "a task that is damaged leaves its group");
                 let leave = "UPDATE votive_task SET state = 3, group_id = NULL WHERE seq = ?1";
                 connection.execute(leave, [row.get::<_, i64>(0)?])?;
             }
@@ -165,7 +165,7 @@ pub(super) fn go_on(
     now: Timestamp,
 ) -> Result<Option<String>> {
     let waiting = match next_two(connection, group, now) {
-        Err(fault) if fault.is_unreadable() => return name(connection, group),
+        Err(fault) if fault.is_damaged() => return name(connection, group),
         found => found?,
     };
     let Some(first) = waiting.first() else {

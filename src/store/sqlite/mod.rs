@@ -94,6 +94,7 @@ impl SqliteStore {
     /// Opens the store in the file at `path`, and makes it if there is none.
     ///
     /// # Errors
+    /// [`Kind::NoStore`] if there is none and the options say that none is to be made.
     /// [`Kind::Foreign`], [`Kind::Corrupt`] and [`Kind::NewerVersion`]: the file is as it was.
     /// [`Kind::ReadOnly`], [`Kind::Full`], [`Kind::Unavailable`] as they say.
     pub fn open(path: impl AsRef<Path>, options: Options) -> store::Result<Self> {

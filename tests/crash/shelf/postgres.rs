@@ -73,7 +73,7 @@ impl PostgresShelf {
         }
     }
 
-    /// Lends the application's own connection: a server has a process for each, which is what most of a child's time would go to.
+    /// Lends the application's own connection, one for all that it does: a server has a process for each.
     fn with_client<T>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
         let mut slot = self.client.lock();
         let mut client = match slot.take() {

@@ -33,7 +33,7 @@ impl Folder {
                 Ok(()) => sync_parent(path)?,
             }
         }
-        if !create && !path.exists() {
+        if !create && !path.try_exists()? {
             let what = format!("there is no folder {}", path.display());
             return Err(Kind::NoStore(what).into());
         }

@@ -278,7 +278,7 @@ impl FromStr for TxnId {
 pub struct Token {
     /// The incarnation that claimed.
     pub incarnation: Incarnation,
-    /// Counts the claims made by this process, from 1.
+    /// Counts the claims made by this process, from 1; numbers may be left out.
     pub count: u64,
 }
 
@@ -295,11 +295,11 @@ impl Token {
     }
 
     /// Mints tokens for so many claims, whose counts follow each other, and returns the first.
-    #[cfg(any(feature = "postgres", feature = "redis"))]
-    pub(crate) fn next_of(incarnation: Incarnation, claims: usize) -> Self {
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+    pub(crate) fn next_of(incarnation: Incarnation, claims: u64) -> Self {
         Self {
             incarnation,
-            count: TOKEN_COUNT.fetch_add(claims as u64, Ordering::Relaxed),
+            count: TOKEN_COUNT.fetch_add(claims, Ordering::Relaxed),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::postgres::types::{ToSql, Type};
+use ::postgres::{Client, Transaction};
 use votive::id::{ConsumerId, Incarnation, TaskId, TxnId};
 use votive::queue::{EnlistError, Queue, RenderedTask};
 use votive::store::memory::MemoryStore;
@@ -126,17 +127,23 @@ impl Application for Pg {
 
     fn run(&self, rendered: &Rendered, commit: bool) -> Result<bool, Refusal> {
         let mut client = self.server.client().unwrap();
-        let mut transaction = client.transaction().unwrap();
-        for statement in &rendered.statements {
-            let values: Vec<_> = statement.parameters.iter().map(typed).collect();
-            let rows = transaction.query_typed(&statement.sql, &values).unwrap();
-            statement.judge(rows.len() as u64)?;
-        }
+        let transaction = written(&mut client, rendered)?;
         if commit {
             transaction.commit().unwrap();
         }
         Ok(commit)
     }
+}
+
+/// Executes statements in a transaction, which stays open.
+fn written<'c>(client: &'c mut Client, rendered: &Rendered) -> Result<Transaction<'c>, Refusal> {
+    let mut transaction = client.transaction().unwrap();
+    for statement in &rendered.statements {
+        let values: Vec<_> = statement.parameters.iter().map(typed).collect();
+        let rows = transaction.query_typed(&statement.sql, &values).unwrap();
+        statement.judge(rows.len() as u64)?;
+    }
+    Ok(transaction)
 }
 
 fn record(application: &dyn Application, options: Options) -> Record {
@@ -399,6 +406,39 @@ fn what_is_no_new_task_is_refused(app: &dyn Application) {
     };
     let refused = app.render(&Batch::new(vec![mark])).unwrap_err();
     assert_eq!(refused.kind, Kind::Unsupported);
+}
+
+#[test]
+fn a_task_that_a_rendered_one_merges_into_does_not_become_due_meanwhile() {
+    let Some(app) = Pg::new() else { return };
+    let minute = Duration::from_secs(60);
+    let (holder, rendered) = insert(&app, unique("it's", OnDuplicate::Merge).delay(minute));
+    assert!(app.execute(&rendered, true));
+    let later = app.store.now().unwrap().saturating_add(2 * minute);
+    let (merged, rendered) = insert(&app, unique("it's", OnDuplicate::Merge));
+    let mut client = app.server.client().unwrap();
+    let transaction = written(&mut client, &rendered).unwrap();
+    let incarnation = Incarnation::random();
+    let _presence = app.store.attend(incarnation, minute).unwrap();
+    let request = ClaimRequest {
+        consumer: ConsumerId {
+            incarnation,
+            name: "web-1".to_owned(),
+        },
+        wants: vec![Want {
+            queue: "it's a \"queue\"; --".to_owned(),
+            count: 10,
+        }],
+        lease: minute,
+    };
+    let claims = app.store.claim(&request, later).unwrap();
+    assert!(claims.is_empty());
+    transaction.commit().unwrap();
+    let claims = app.store.claim(&request, later).unwrap();
+    let ids: Vec<_> = claims.iter().map(|claim| claim.record.id).collect();
+    assert_eq!(ids, [holder]);
+    let found = app.store.get(merged).unwrap();
+    assert_eq!(found.map(|listed| listed.record.id), Some(holder));
 }
 
 /// Makes a test for each store of each claim, and lets the store check itself afterwards.

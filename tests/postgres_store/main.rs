@@ -6,6 +6,7 @@ mod encryption;
 mod faults;
 mod fixture;
 mod forks;
+mod keys;
 mod limits;
 mod listening;
 mod opening;

@@ -1,9 +1,11 @@
 //! Two sessions at the same task at the same moment, one of which keeps it for a staged transaction.
 #![cfg(test)]
 
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use votive::id::TxnId;
+use votive::resource::postgres::EnlistingClient;
 use votive::store::postgres::PostgresStore;
 use votive::store::{
     Amendment, Batch, Change, Claim, Dispatch, Error, Inspect, Kind, Published, Stage,
@@ -12,6 +14,7 @@ use votive::task::{Options, Record, State, StateSet};
 use votive_testbed::Postgres;
 
 use crate::fixture::{Process, SERVER, claim, done, insert, record, request, schema};
+use crate::keys::{enlist, has_key, keyed};
 
 /// The number of the lock that holds a statement back.
 const GATE: i64 = 7;
@@ -323,4 +326,52 @@ fn a_record_is_dropped_in_its_time_after_its_change_was_discarded() {
     store.discard(txn).unwrap();
     apply_later(&mut process);
     assert_eq!(visible(&store), 0);
+}
+
+#[test]
+fn who_merges_keeps_the_holder_although_another_of_its_run_was_being_claimed() {
+    let Some(server) = &*SERVER else { return };
+    let (store, mut gate) = open(server);
+    let store = Arc::new(store);
+    let mut process = Process::new(&store);
+    let all = (0..10).map(|key| insert(keyed(&store, key)));
+    process.apply(all.collect()).unwrap();
+    let (consumer, _presence) = process.consumer("web");
+    let url = server.url_of(&gate.schema);
+    let connect = || postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    let (mut client, mut watch) = (EnlistingClient::new(connect()), connect());
+    let (merged, is_merged) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    std::thread::scope(|threads| {
+        let merging = || {
+            let store = &store;
+            threads.spawn(move || {
+                let mut txn = client.transaction().unwrap();
+                enlist(store, &mut txn, 5);
+                merged.send(()).unwrap();
+                may_go_on.recv().unwrap();
+                txn.commit().unwrap();
+            });
+            await_row(&mut watch);
+        };
+        let first = gate.hold("FROM given g", || claim(&store, &consumer, 1), merging);
+        is_merged.recv().unwrap();
+        let others = claim(&store, &consumer, 10);
+        go_on.send(()).unwrap();
+        assert!(has_key(&first, 0) && !has_key(&others, 5));
+    });
+    assert!(has_key(&claim(&store, &consumer, 10), 5));
+}
+
+/// Waits until a session of the database waits for a row that another has changed.
+fn await_row(client: &mut postgres::Client) {
+    let sql = "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+               WHERE a.datname = current_database() AND NOT l.granted AND l.locktype = 'transactionid' LIMIT 1";
+    for _ in 0..10_000 {
+        if client.query_opt(sql, &[]).unwrap().is_some() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    panic!("nobody waits");
 }

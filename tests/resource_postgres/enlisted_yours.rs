@@ -4,14 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::postgres::IsolationLevel;
+use ::postgres::{Client, IsolationLevel, Transaction};
+use votive::id::{ConsumerId, Incarnation};
 use votive::queue::{Chain, EnlistError, Group, Queue};
 use votive::store::memory::MemoryStore;
 use votive::store::postgres::{self, PostgresStore};
-use votive::store::{Dispatch, Filter, Interest, Kind};
+use votive::store::{
+    Batch, Change, ClaimRequest, Dispatch, Filter, Inspect, Interest, Kind, Settlement, Stage,
+    Verdict, Want,
+};
 use votive::task::{OnDuplicate, Options, State, Unique};
 
-use crate::fixture::{Fixture, Remind, connect, fixture, make_database, remind};
+use crate::fixture::{Fixture, Remind, Tasks, batch, connect, fixture, make_database, remind};
 
 fn unique(key: &str) -> Options {
     Options {
@@ -156,24 +160,92 @@ fn a_refused_task_leaves_the_transaction_as_it_was() {
     assert_eq!(tasks.texts(), ["first", "third"]);
 }
 
-#[test]
-fn a_key_that_was_taken_since_is_not_taken_again_by_who_does_not_see_that() {
-    let Some(fixture) = fixture() else { return };
-    let (tasks, mut raw, mut other) = (fixture.tasks_inside(), fixture.raw(), fixture.raw());
+/// Begins a transaction that goes on seeing what is committed now.
+fn begin_settled(raw: &mut Client) -> Transaction<'_> {
     let begin = raw.build_transaction();
     let begin = begin.isolation_level(IsolationLevel::RepeatableRead);
     let mut txn = begin.start().unwrap();
     let insert = "INSERT INTO note (text) VALUES ('what it sees is settled by this')";
     txn.execute(insert, &[]).unwrap();
+    txn
+}
+
+/// Enqueues a task of this key, which the server refuses to a transaction that does not see who else took it.
+fn refuse(tasks: &Tasks<PostgresStore>, mut txn: Transaction<'_>, key: &str) {
+    let mut queue = tasks.queue.enlist(&mut txn).unwrap();
+    let refused = queue.enqueue_with(&remind("late"), unique(key));
+    assert!(refused.is_err());
+}
+
+#[test]
+fn a_key_that_was_taken_since_is_not_taken_again_by_who_does_not_see_that() {
+    let Some(fixture) = fixture() else { return };
+    let (tasks, mut raw, mut other) = (fixture.tasks_inside(), fixture.raw(), fixture.raw());
+    let txn = begin_settled(&mut raw);
     let mut sooner = other.transaction().unwrap();
     let mut queue = tasks.queue.enlist(&mut sooner).unwrap();
     queue.enqueue_with(&remind("first"), unique("key")).unwrap();
     sooner.commit().unwrap();
-    let mut queue = tasks.queue.enlist(&mut txn).unwrap();
-    queue
-        .enqueue_with(&remind("second"), unique("key"))
-        .unwrap_err();
-    drop(txn);
+    refuse(&tasks, txn, "key");
+    assert_eq!(tasks.texts(), ["first"]);
+}
+
+#[test]
+fn a_key_that_was_reserved_since_is_not_taken_by_who_does_not_see_that() {
+    let Some(fixture) = fixture() else { return };
+    let (tasks, mut raw) = (fixture.tasks_inside(), fixture.raw());
+    let now = tasks.store.now().unwrap();
+    let txn = begin_settled(&mut raw);
+    let mut staged = batch("staged", now);
+    for change in &mut staged.changes {
+        if let Change::Insert(record) = change {
+            record.options = unique("key").shared();
+        }
+    }
+    let id = fixture.manager.mint().unwrap();
+    let register = tasks.store.id();
+    tasks.store.stage(id, register, &staged, now).unwrap();
+    refuse(&tasks, txn, "key");
+    tasks.store.publish(id, now).unwrap();
+    assert_eq!(tasks.texts(), ["staged"]);
+}
+
+#[test]
+fn a_key_of_a_task_that_came_back_since_is_not_taken_by_who_does_not_see_that() {
+    let Some(fixture) = fixture() else { return };
+    let (tasks, mut raw) = (fixture.tasks_inside(), fixture.raw());
+    let mut txn = fixture.manager.begin().unwrap();
+    tasks
+        .queue
+        .enqueue_with(&mut txn, &remind("first"), unique("key"))
+        .unwrap();
+    txn.commit().unwrap();
+    let incarnation = Incarnation::random();
+    let lease = Duration::from_secs(60);
+    let _presence = tasks.store.attend(incarnation, lease).unwrap();
+    let request = ClaimRequest {
+        consumer: ConsumerId {
+            incarnation,
+            name: "web".to_owned(),
+        },
+        wants: vec![Want {
+            queue: "default".to_owned(),
+            count: 1,
+        }],
+        lease,
+    };
+    let now = tasks.store.now().unwrap();
+    let claim = tasks.store.claim(&request, now).unwrap().remove(0);
+    let txn = begin_settled(&mut raw);
+    let back = Batch::new(vec![Change::Settle(Settlement {
+        task: claim.record.id,
+        token: claim.token,
+        verdict: Verdict::Release { at: None },
+        counts: claim.record.counts,
+        account: None,
+    })]);
+    votive::queue::apply(&tasks.shared(), &fixture.manager, &back).unwrap();
+    refuse(&tasks, txn, "key");
     assert_eq!(tasks.texts(), ["first"]);
 }
 

@@ -5,8 +5,10 @@
 
 use super::PostgresStore;
 use super::batch;
+use super::ending;
 use super::error::{Fault, Result};
 use super::notify::EVERYBODY;
+use super::outcome::Alone;
 use super::passing;
 use super::pool::{Durability, Write, again};
 use super::prompt;
@@ -53,19 +55,8 @@ impl PostgresStore {
 
     /// In one piece if the batch looks as if it could be; if it could not, or else, step by step.
     fn apply_either(&self, decided: Decided<'_>, batch: &Batch, now: Timestamp) -> Result<Applied> {
-        if prompt::is_common(batch) && self.steps.may_skip() {
-            match self.apply_at_once(decided, batch, now) {
-                Err(fault) if fault.fell_short() || fault.is_duplicate() => self.steps.fell_short(),
-                applied => return applied.map(|()| Applied::default()),
-            }
-        }
-        if batch::only_ends(batch) && self.passing.may_skip() {
-            match self.end_and_pass_on(decided, batch, now) {
-                Err(fault) if fault.fell_short() || fault.is_duplicate() => {
-                    self.passing.fell_short();
-                }
-                applied => return applied.map(|()| Applied::default()),
-            }
+        if let Some(applied) = self.apply_in_one_piece(decided, batch, now) {
+            return applied.map(|()| Applied::default());
         }
         again(|| {
             self.with_spent(APPLY, |session| {
@@ -73,6 +64,31 @@ impl PostgresStore {
                 batch::perform(Performer::at_once(session, now), batch.clone())
             })
         })
+    }
+
+    /// By what does the least first; `None` if nothing of that does it.
+    fn apply_in_one_piece(
+        &self,
+        decided: Decided<'_>,
+        batch: &Batch,
+        now: Timestamp,
+    ) -> Option<Result<()>> {
+        let at_once = || self.apply_at_once(decided, batch, now);
+        if prompt::is_common(batch)
+            && let Some(applied) = self.steps.attempt(at_once)
+        {
+            return Some(applied);
+        }
+        if !batch::only_ends(batch) {
+            return None;
+        }
+        let sweeps = self.sweeps.is_due(now);
+        let with_keys = || self.end_with_keys(decided, batch);
+        if !sweeps && let Some(applied) = self.keyed.attempt(with_keys) {
+            return Some(applied);
+        }
+        self.passing
+            .attempt(|| self.end_and_pass_on(decided, batch, (now, sweeps)))
     }
 
     /// Sends all that a batch does together with the COMMIT: as one statement, if there is one that does it.
@@ -84,13 +100,7 @@ impl PostgresStore {
         };
         let alone = prompt::alone(batch, now)?.filter(|_| !sweeps);
         if let Some((alone, values)) = alone {
-            let spent = self.spent.take(decided.0.incarnation);
-            let (sql, values) = alone.statement(values, decided, spent);
-            let applied = self.pool.write_alone(write, sql, values);
-            if applied.is_err() {
-                self.spent.add(spent);
-            }
-            return applied.map(drop);
+            return self.write_alone(write, (alone, values), decided);
         }
         self.with_spent(write, |session| {
             prompt::commit(session, commit_record(decided))?;
@@ -102,13 +112,25 @@ impl PostgresStore {
         })
     }
 
+    /// Ends claims of tasks that may have keys: one statement.
+    fn end_with_keys(&self, decided: Decided<'_>, batch: &Batch) -> Result<()> {
+        let settlements: Vec<_> = batch.settlements().cloned().collect();
+        let end = (ending::END_KEYED, ending::asked_with_keys(&settlements));
+        self.write_alone(APPLY, end, decided)
+    }
+
     /// Ends claims of tasks that may have keys and groups: two statements, sent together with the COMMIT.
-    fn end_and_pass_on(&self, decided: Decided<'_>, batch: &Batch, now: Timestamp) -> Result<()> {
+    fn end_and_pass_on(
+        &self,
+        decided: Decided<'_>,
+        batch: &Batch,
+        (now, sweeps): (Timestamp, bool),
+    ) -> Result<()> {
         let settlements: Vec<_> = batch.settlements().cloned().collect();
         let spent = self.spent.take(decided.0.incarnation);
         let applied = self.write(APPLY, |session| {
             passing::end(session, &settlements, (decided, spent), now)?;
-            if self.sweeps.is_due(now) {
+            if sweeps {
                 sweep::drop_expired(session, now)?;
             }
             Ok(())
@@ -117,6 +139,22 @@ impl PostgresStore {
             self.spent.add(spent);
         }
         applied
+    }
+
+    /// Writes by a statement that is a transaction by itself, with its own parameters.
+    fn write_alone(
+        &self,
+        write: Write<'_>,
+        (alone, values): (Alone, Vec<Value>),
+        decided: Decided<'_>,
+    ) -> Result<()> {
+        let spent = self.spent.take(decided.0.incarnation);
+        let (sql, values) = alone.statement(values, decided, spent);
+        let applied = self.pool.write_alone(write, sql, values);
+        if applied.is_err() {
+            self.spent.add(spent);
+        }
+        applied.map(drop)
     }
 
     /// Writes, and deletes the records that are spent.

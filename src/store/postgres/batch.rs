@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, VecDeque};
 use super::ending;
 use super::error::Result;
 use super::insert;
+use super::keys;
 use super::names::Names;
 use super::row::column;
-use super::series::{done, plain_insert, take_while};
+use super::series::{done, keyed_insert, plain_insert, take_while};
 use super::session::Session;
 use super::sweep;
 use super::tables::Tables;
@@ -53,6 +54,10 @@ fn make(performer: &mut Performer<Tables<'_>>, batch: Batch) -> Result<()> {
                 let more = take_while(&mut changes, plain_insert);
                 insert_plain(performer, [*record].into_iter().chain(more).collect())?;
             }
+            Change::Insert(record) if insert::has_only_key(&record) => {
+                let more = take_while(&mut changes, keyed_insert);
+                insert_keyed(performer, [*record].into_iter().chain(more).collect())?;
+            }
             Change::Settle(settlement) if settlement.verdict == Verdict::Done => {
                 let more = take_while(&mut changes, done);
                 let settlements: Vec<_> = [settlement].into_iter().chain(more).collect();
@@ -64,7 +69,22 @@ fn make(performer: &mut Performer<Tables<'_>>, batch: Batch) -> Result<()> {
     Ok(())
 }
 
-/// Inserts tasks on which nothing hangs.
+/// Inserts tasks on which nothing hangs but their unique keys: all those at once whose keys are free.
+fn insert_keyed(performer: &mut Performer<Tables<'_>>, records: Vec<Record>) -> Result<()> {
+    let key = |record: &Record| Some(record.options.unique.as_ref()?.key.clone());
+    let keys = records.iter().map(key).collect();
+    let mut taken = keys::not_free(performer.tables, keys, performer.now)?;
+    // Of those that have the same key the first takes it.
+    let is_free = |record: &Record| key(record).is_some_and(|key| taken.insert(key));
+    let (free, judged): (Vec<_>, Vec<_>) = records.into_iter().partition(is_free);
+    if !free.is_empty() {
+        insert_plain(performer, free)?;
+    }
+    let mut judged = judged.into_iter().map(Box::new);
+    judged.try_for_each(|record| performer.change(Change::Insert(record)))
+}
+
+/// Inserts tasks of which nothing has to be judged.
 fn insert_plain(performer: &mut Performer<Tables<'_>>, mut records: Vec<Record>) -> Result<()> {
     let is_judged = performer.is_judged();
     if is_judged {

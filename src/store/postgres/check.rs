@@ -3,6 +3,7 @@
 use super::claim::{claim_of_task, holds_task};
 use super::error::Result;
 use super::groups;
+use super::keys::holds_own_key;
 use super::line::run_of_task;
 use super::row::column;
 use super::session::Session;
@@ -28,7 +29,7 @@ const COMPLAINTS: [(&str, &str); 11] = [
         concat!(
             "SELECT s.seq::text FROM @.ready r, pg_catalog.generate_series(r.first, r.last) AS s (seq)
              WHERE (SELECT 1 FROM @.task t WHERE t.seq = s.seq AND t.state = 3 AND t.queue = r.queue
-                 AND t.rank = r.rank AND t.pinned IS NULL AND (t.hangs = 0 OR r.first = r.last)
+                 AND t.rank = r.rank AND t.pinned IS NULL AND (t.hangs IN (0, 1) OR r.first = r.last)
                  AND (SELECT c.number FROM ",
             claim_of_task!(),
             ") IS NULL) IS NULL"
@@ -56,9 +57,12 @@ const COMPLAINTS: [(&str, &str); 11] = [
          AND NOT EXISTS (SELECT 1 FROM @.staged s WHERE s.txn = t.pinned AND s.state = 0)",
     ),
     (
-        "is a unique key held by a task that is gone or has ended",
-        "SELECT u.key FROM @.unique_key u
-         WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = u.id AND t.state IN (1, 2, 3))",
+        "is a unique key that several tasks hold",
+        concat!(
+            "SELECT t.unique_key FROM @.task t WHERE t.unique_key IS NOT NULL AND ",
+            holds_own_key!(),
+            " GROUP BY t.unique_key HAVING count(*) > 1"
+        ),
     ),
     (
         "is reserved by a transaction that is not in doubt",
@@ -189,6 +193,10 @@ mod tests {
                 "in another queue",
             ),
             ("DELETE FROM @.lease", "holds claims and has no lease"),
+            (
+                "UPDATE @.task SET unique_key = 'key', hangs = 1 WHERE seq IN (20, 21)",
+                "several tasks hold",
+            ),
         ];
         for (damage, complaint) in damages {
             let mut complaints = Vec::new();

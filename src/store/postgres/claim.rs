@@ -11,17 +11,15 @@ use std::collections::BTreeMap;
 
 use super::error::{Fault, Result};
 use super::insert;
-use super::keys;
+use super::line;
 use super::notify::Fronts;
-use super::prompt::Steps;
 use super::reclaim;
 use super::row::{TaskRow, column};
 use super::runs::Runs;
 use super::session::Session;
-use super::take::{TAKE, TAKE_ALONE, TAKE_FREEING, Take, Taken};
+use super::take::{TAKE, TAKE_ALONE, Take, Taken};
 use super::value::Value;
 use crate::id::{ConsumerId, Incarnation, Token};
-use crate::store::lifecycle;
 use crate::store::{Arrival, Claim, Kind, Want};
 use crate::time::Timestamp;
 
@@ -62,10 +60,24 @@ macro_rules! tasks_of_claim {
 }
 pub(super) use {claim_of_task, holds_task, tasks_of_claim};
 
-/// Waits until nobody else has the first run that several tasks share.
-const LEFT: &str = "\
-SELECT 1 FROM @.ready r WHERE r.queue = $1 AND r.first < r.last
-ORDER BY r.rank, r.first LIMIT 1 FOR UPDATE";
+/// The place of a run of the queue `$1` that tasks share on which nothing hangs, one of the first; null if none of them is.
+/// A run of tasks with keys may be kept for long by an application's transaction that merges into one of them.
+macro_rules! shared_run {
+    () => {
+        "(SELECT s.place FROM (
+              SELECT r.ctid AS place, r.first FROM @.ready r WHERE r.queue = $1 AND r.first < r.last
+              ORDER BY r.rank, r.first LIMIT 8) AS s
+          WHERE (SELECT t.hangs FROM @.task t WHERE t.seq = s.first) = 0 LIMIT 1)"
+    };
+}
+pub(super) use shared_run;
+
+/// Waits until nobody else has such a run.
+const LEFT: &str = concat!(
+    "SELECT 1 FROM @.ready r WHERE r.ctid = ",
+    shared_run!(),
+    " FOR UPDATE"
+);
 
 /// How often one waits who finds again and again that others were faster.
 const WAITS_MAX: usize = 8;
@@ -75,8 +87,6 @@ const WAITS_MAX: usize = 8;
 pub(super) struct Lines {
     pub(super) fronts: Fronts,
     runs: Runs,
-    /// Whether claims may be made by a statement that looks for no unique keys.
-    keyless: Steps,
 }
 
 /// Who claims, when, and what is known of the lines.
@@ -130,7 +140,7 @@ impl Claimer<'_> {
         let fronts = &self.lines.fronts;
         let looking = fronts.look(&want.queue);
         let mut found = Vec::new();
-        let taken = self.take_alone(session, head(want, looking.rank), &mut found);
+        let taken = self.take_runs(session, TAKE_ALONE, head(want, looking.rank), &mut found);
         let is_all = taken.is_ok();
         if let Err(fault) = taken {
             or_less(fault, &found)?;
@@ -145,23 +155,6 @@ impl Claimer<'_> {
             (true, true) if is_over => Alone::Nothing,
             (true, _) => Alone::Impossible,
         })
-    }
-
-    /// Takes by statements that are transactions by themselves: by one that frees keys only where there are any.
-    fn take_alone(
-        self,
-        session: &mut dyn Session,
-        head: Head<'_>,
-        taken: &mut Vec<(TaskRow, Token)>,
-    ) -> Result<()> {
-        let keyless = &self.lines.keyless;
-        if keyless.may_skip() {
-            match self.take_runs(session, TAKE_ALONE, head, taken) {
-                Err(fault) if fault.fell_short() => keyless.fell_short(),
-                took => return took,
-            }
-        }
-        self.take_runs(session, TAKE_FREEING, head, taken)
     }
 
     /// Claims in a transaction, taking back what the departed hold. The line itself is passed over if it `is_tried`.
@@ -180,12 +173,13 @@ impl Claimer<'_> {
             if taken.is_empty() {
                 let trouble = reclaim::trouble(session, want, self)?;
                 // Who holds locks already must not wait for more.
-                if trouble.shares_runs && claims.is_empty() {
-                    taken = self.take_what_is_left(session, want)?;
-                }
-                if taken.is_empty() {
-                    taken = reclaim::claim_with_trouble(session, want, trouble, self)?;
-                }
+                taken = if trouble.is_there() {
+                    reclaim::claim_with_trouble(session, want, trouble, self)?
+                } else if trouble.shares_runs && claims.is_empty() {
+                    self.take_what_is_left(session, want)?
+                } else {
+                    Vec::new()
+                };
             }
             self.lines.fronts.note(&taken);
             claims.append(&mut taken);
@@ -220,8 +214,8 @@ impl Claimer<'_> {
             let needed = runs.needed(head.queue, count);
             let Taken { tasks, left } = how.take(session, Head { count, ..head }, needed, self)?;
             let places = tasks.iter().map(|(task, _)| {
-                let shares = insert::is_plain(&task.record);
-                ((task.rank, task.seq), shares)
+                let goes_on = line::may_go_on(insert::hangs(&task.record), task.seq);
+                ((task.rank, task.seq), goes_on)
             });
             runs.found(head.queue, places, left);
             let is_all = tasks.is_empty() || tasks.len() >= count || needed >= count;
@@ -276,16 +270,6 @@ pub(super) fn arrive(row: TaskRow, token: Token, reclaimed: bool, now: Timestamp
         record: row.record,
         token,
     }
-}
-
-/// A claimed task holds its key no more, unless it asked for that.
-pub(super) fn free_keys(session: &mut dyn Session, claims: &[Claim]) -> Result<()> {
-    let records = claims.iter().map(|claim| &claim.record);
-    let freed: Vec<_> = records
-        .filter(|record| !lifecycle::holds_key(record))
-        .filter(|record| record.options.unique.is_some())
-        .collect();
-    keys::free_all(session, &freed)
 }
 
 /// Returns the present claims of these tasks.

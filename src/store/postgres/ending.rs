@@ -68,10 +68,15 @@ macro_rules! ending {
     };
 }
 
-/// Removes what else led to those of the ended tasks that had a unique key, which was free since they were claimed.
+/// Removes what else led to those of the ended tasks that had a unique key, which was free since they were claimed. Ids
+/// that were made one after the other are close together, so that one look tells that nothing led to any of them. The
+/// parameters are [`asked_with_keys`].
 macro_rules! aliases {
     () => {
-        "alias AS (DELETE FROM @.alias a USING ended e WHERE e.hangs & 1 = 1 AND a.task = e.id)"
+        "alias AS (
+             DELETE FROM @.alias a USING ended e
+             WHERE (SELECT 1 FROM @.alias s WHERE s.task BETWEEN $6::bytea AND $7::bytea LIMIT 1) IS NOT NULL
+                 AND e.hangs & 1 = 1 AND a.task = e.id)"
     };
 }
 
@@ -93,8 +98,8 @@ macro_rules! with_keys {
 /// Ends claims and returns of which tasks.
 const END: &str = with_keys!("IS NULL");
 
-/// Does the same for claims whose tasks the transaction `$6` has pinned.
-const END_PINNED: &str = with_keys!("= $6::bytea");
+/// Does the same for claims whose tasks the transaction `$8` has pinned.
+const END_PINNED: &str = with_keys!("= $8::bytea");
 
 /// Ends all of the claims, of tasks on which nothing hangs, or fails by a division.
 const END_ALL: &str = concat!(
@@ -112,6 +117,17 @@ pub(super) const END_ALONE: Alone = alone!(
     all_ended!()
 );
 
+/// Does the same for tasks that may have a unique key, too.
+pub(super) const END_KEYED: Alone = alone!(
+    ["$8", "$9", "$10", "$11"],
+    concat!(
+        ending!("<= 1", "IS NULL", "t.id, t.hangs", "true"),
+        ", ",
+        aliases!()
+    ),
+    all_ended!()
+);
+
 /// Ends the claims of tasks that are done, of those on which nothing hangs that is not over with the claim;
 /// `txn` says whose pins are no hindrance. Returns which they were.
 pub(super) fn end(
@@ -119,7 +135,7 @@ pub(super) fn end(
     settlements: &[Settlement],
     txn: Option<TxnId>,
 ) -> Result<Vec<TaskId>> {
-    let mut values = asked(settlements);
+    let mut values = asked_with_keys(settlements);
     let ended = match txn {
         Some(txn) => {
             values.push(txn.into());
@@ -163,6 +179,14 @@ pub(super) fn asked(settlements: &[Settlement]) -> Vec<Value> {
         column(|each| each.place),
         ids.collect::<Vec<u8>>().into(),
     ]
+}
+
+/// The same, then the first and the last of the ids.
+pub(super) fn asked_with_keys(settlements: &[Settlement]) -> Vec<Value> {
+    let mut values = asked(settlements);
+    let ids = settlements.iter().map(|each| each.task.to_bytes());
+    values.extend([ids.clone().min(), ids.max()].map(|id| Value::Bytes(id.map(Vec::from))));
+    values
 }
 
 fn series(ordered: &[&Settlement]) -> Vec<Series> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::error::{Fault, Result};
-use super::keys;
 use super::line::entering;
 use super::names;
 use super::outcome::{Alone, alone};
@@ -186,6 +185,11 @@ pub(super) fn has_history(record: &Record) -> bool {
 /// it.
 pub(super) fn is_plain(record: &Record) -> bool {
     hangs(record) == 0
+}
+
+/// Whether nothing hangs on a task but a unique key that is free when it is claimed.
+pub(super) fn has_only_key(record: &Record) -> bool {
+    hangs(record) == 1
 }
 
 /// What hangs on a task, as the bits of its column have it: a unique key that its claim frees, a group, or more.
@@ -384,7 +388,7 @@ fn columns(records: &[Record]) -> Result<Vec<Value>> {
     ])
 }
 
-/// Inserts what hangs on a task: its objects, what it waits for, its key if it may hold it, and its history.
+/// Inserts what hangs on a task: its objects, what it waits for, and its history.
 pub(super) fn insert_rest(session: &mut dyn Session, record: &Record) -> Result<()> {
     let options = &record.options;
     if !options.about.is_empty() {
@@ -407,7 +411,6 @@ pub(super) fn insert_rest(session: &mut dyn Session, record: &Record) -> Result<
             vec![record.id.into(), Value::Ids(done)],
         )?;
     }
-    keys::take_key(session, record)?;
     if !has_history(record) {
         return Ok(());
     }

@@ -1,12 +1,16 @@
 //! Unique keys, and the names that staged transactions have reserved.
 //!
-//! A key is held by at most one task, which is pending. Who changes that holds the lock of its name, but for
-//! a claim, which only frees keys.
+//! A key is held by at most one task. Whether a task holds its key its own row says, and of one that may be claimed the
+//! claims. There is no other record of it, so who claims a task or ends it has nothing to do about its key. Whoever takes
+//! a key, for a new task or one that comes back, holds the [lock of its name](super::names) until that is committed, and takes its
+//! turn: nobody else does so meanwhile, and what a claim may do meanwhile is to make the key free.
+
+use std::collections::BTreeSet;
 
 use super::error::Result;
-use super::row::{TaskRow, id};
+use super::row::{TaskRow, column, id, optional_id};
 use super::session::Session;
-use super::tasks::{find, lock};
+use super::tasks::{self, find, keep_in_line};
 use super::value::Value;
 use crate::id::{TaskId, TxnId};
 use crate::store::lifecycle;
@@ -14,75 +18,105 @@ use crate::store::rules::Reservation;
 use crate::task::Record;
 use crate::time::Timestamp;
 
-/// Returns the pending task that holds a unique key, and keeps it from being claimed meanwhile.
+/// Whether a task `t` that has a unique key holds it: it has not come back without, and it is pending, or claimed
+/// and has asked to hold its key until it has ended.
+macro_rules! holds_own_key {
+    () => {
+        concat!(
+            "t.state IN (1, 2, 3) AND t.hangs & 8 = 0 AND (t.state <> 3 OR t.hangs & 1 = 0
+                 OR (SELECT 1 FROM @.claim c WHERE ",
+            $crate::store::postgres::claim::holds_task!(),
+            " LIMIT 1) IS NULL)"
+        )
+    };
+}
+pub(super) use holds_own_key;
+
+/// Returns the task that holds a unique key, and keeps it from being claimed meanwhile.
 pub(super) fn key_holder(session: &mut dyn Session, key: &str) -> Result<Option<TaskRow>> {
+    let row = session.first(
+        concat!(
+            "SELECT t.id FROM @.task t WHERE t.unique_key = $1 AND ",
+            holds_own_key!(),
+            " LIMIT 1"
+        ),
+        vec![key.into()],
+    )?;
+    let Some(row) = row else { return Ok(None) };
+    let holder = TaskId::from_bytes(id(&row, 0)?);
     loop {
-        let Some(holder) = holder(session, key)? else {
-            return Ok(None);
-        };
-        lock(session, &[holder])?;
-        let row = find(session, holder)?;
+        let is_kept = keep_in_line(session, holder)?;
         // It may have been claimed while it was waited for, and then the key is free.
-        if self::holder(session, key)? == Some(holder) {
+        let row = find(session, holder)?;
+        let row = row.filter(|row| lifecycle::holds_key(&row.record));
+        // Or another of its run, and then what is left of that is a run that is not kept.
+        if is_kept || row.as_ref().is_none_or(|row| !row.kept.is_ready) {
             return Ok(row);
         }
     }
 }
 
-fn holder(session: &mut dyn Session, key: &str) -> Result<Option<TaskId>> {
-    let row = session.first(
-        "SELECT id FROM @.unique_key WHERE key = $1",
-        vec![key.into()],
+/// Returns those of the keys that cannot be taken just so: another task holds them, or a staged transaction has reserved
+/// them, or they rest. Keeps the holders from being claimed meanwhile, all in one order: keys share runs.
+pub(super) fn not_free(
+    session: &mut dyn Session,
+    keys: Vec<Option<String>>,
+    now: Timestamp,
+) -> Result<BTreeSet<String>> {
+    let rows = session.query(
+        concat!(
+            "SELECT k.key, k.holder FROM (
+                 SELECT k AS key, (SELECT t.id FROM @.task t WHERE t.unique_key = k AND ",
+            holds_own_key!(),
+            " LIMIT 1) AS holder FROM unnest($1::text[]) k) AS k
+             WHERE k.holder IS NOT NULL
+                 OR (SELECT 1 FROM @.resting s WHERE s.key = k.key AND s.until > $2 LIMIT 1) IS NOT NULL
+                 OR (SELECT 1 FROM @.reservation r WHERE r.kind = 0 AND r.name = k.key LIMIT 1) IS NOT NULL"
+        ),
+        vec![Value::Texts(keys), now.into()],
     )?;
-    row.map(|row| Ok(TaskId::from_bytes(id(&row, 0)?)))
-        .transpose()
+    let (mut taken, mut holders) = (BTreeSet::new(), Vec::new());
+    for row in &rows {
+        taken.insert(column(row, 0)?);
+        holders.extend(optional_id(row, 1)?.map(TaskId::from_bytes));
+    }
+    tasks::lock(session, &holders)?;
+    Ok(taken)
 }
 
 /// Whether this task holds the key: one that came back may go on without.
 pub(super) fn holds_key(session: &mut dyn Session, task: TaskId, key: &str) -> Result<bool> {
-    Ok(holder(session, key)? == Some(task))
-}
-
-/// Takes the key of a task that may hold it, if nobody else holds it.
-pub(super) fn take_key(session: &mut dyn Session, record: &Record) -> Result<()> {
-    let Some(unique) = record
-        .options
-        .unique
-        .as_ref()
-        .filter(|_| lifecycle::holds_key(record))
-    else {
-        return Ok(());
-    };
-    session.later(
-        "INSERT INTO @.unique_key (key, seq, id)
-         SELECT $1, t.seq, t.id FROM @.task t WHERE t.id = $2 ON CONFLICT DO NOTHING",
-        vec![unique.key.clone().into(), record.id.into()],
+    session.exists(
+        concat!(
+            "SELECT 1 FROM @.task t WHERE t.id = $1 AND t.unique_key = $2 AND ",
+            holds_own_key!()
+        ),
+        vec![task.into(), key.into()],
     )
 }
 
-/// Frees the task's key, if the task holds it.
-pub(super) fn free_key(session: &mut dyn Session, record: &Record) -> Result<()> {
+/// Has a task that comes back hold its key again, unless another does.
+pub(super) fn take_key(session: &mut dyn Session, record: &Record) -> Result<()> {
     let Some(unique) = &record.options.unique else {
         return Ok(());
     };
     session.later(
-        "DELETE FROM @.unique_key WHERE key = $1 AND id = $2",
-        vec![unique.key.clone().into(), record.id.into()],
+        concat!(
+            "UPDATE @.task own SET hangs = own.hangs # 8
+             WHERE own.id = $1 AND (own.hangs & 8 = 0) = EXISTS (
+                 SELECT 1 FROM @.task t WHERE t.unique_key = $2 AND t.id <> $1 AND ",
+            holds_own_key!(),
+            ")"
+        ),
+        vec![record.id.into(), unique.key.clone().into()],
     )
 }
 
-/// Frees the keys of tasks, of those that hold one.
-pub(super) fn free_all(session: &mut dyn Session, records: &[&Record]) -> Result<()> {
-    let key = |record: &&Record| Some(record.options.unique.as_ref()?.key.clone());
-    let keys: Vec<_> = records.iter().map(key).collect();
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let ids = records.iter().map(|record| record.id.to_bytes()).collect();
+/// Has a task that comes back go on without its key.
+pub(super) fn lose_key(session: &mut dyn Session, record: &Record) -> Result<()> {
     session.later(
-        "DELETE FROM @.unique_key k USING unnest($1::text[], $2::bytea[]) AS f (key, id)
-         WHERE k.key = f.key AND k.id = f.id",
-        vec![Value::Texts(keys), Value::Ids(ids)],
+        "UPDATE @.task SET hangs = hangs | 8 WHERE id = $1 AND hangs & 8 = 0",
+        vec![record.id.into()],
     )
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Owns one invariant: each task that may be claimed is in one run of the line. A row of `ready` is a run: tasks
 //! whose sequences follow each other and whose ranks are the same, as those of one batch are, at most
-//! [`RUN_MAX`] of them. So a hundred tasks that came together enter and leave the line by one row. Only tasks on
-//! which nothing hangs share a run: who keeps another from being claimed keeps its run.
+//! [`RUN_MAX`] of them. So a hundred tasks that came together enter and leave the line by one row. Who keeps a task from
+//! being claimed keeps its run: so those with a unique key share short ones, which an application's open transaction may
+//! keep for long, and those on which more hangs share none.
 //!
 //! A run is never changed, only deleted, and what is left of it is inserted anew. Who has locked a run may
 //! delete it by its place; who waited for one finds it gone, and what is left of it not before the next
@@ -15,6 +16,18 @@ use super::session::Session;
 
 /// How many tasks a run has at most: so many are out of reach while one of them is being claimed.
 pub(super) const RUN_MAX: usize = 128;
+
+/// How many tasks a run has at most that have a unique key: they end where the sequence is a multiple of it.
+const KEYED_RUN_MAX: i64 = 16;
+
+/// Whether a task of this sequence may be in one run with the one behind it, by what [hangs](super::insert::hangs) on it.
+pub(super) fn may_go_on(hangs: i64, seq: i64) -> bool {
+    match hangs {
+        0 => true,
+        1 => (seq + 1) % KEYED_RUN_MAX != 0,
+        _ => false,
+    }
+}
 
 /// The run that a task `t` is in, called `r`, if it is in the line.
 macro_rules! run_of_task {
@@ -32,10 +45,10 @@ macro_rules! entering {
              INSERT INTO @.ready (queue, rank, first, last)
              SELECT queue, rank, min(seq), max(seq) FROM (
                  SELECT queue, rank, seq, hangs,
-                     row_number() OVER (PARTITION BY queue, rank ORDER BY seq) AS place
+                     row_number() OVER (PARTITION BY queue, rank, hangs ORDER BY seq) AS place
                  FROM task WHERE state = 3) AS placed
-             GROUP BY queue, rank, seq - place,
-                 CASE WHEN hangs = 0 THEN (place - 1) / 128 ELSE -seq END) "
+             GROUP BY queue, rank, hangs, seq - place,
+                 CASE hangs WHEN 0 THEN (place - 1) / 128 WHEN 1 THEN seq / 16 ELSE -seq END) "
     };
 }
 pub(super) use entering;
@@ -85,6 +98,7 @@ mod tests {
 
     #[test]
     fn the_statements_know_how_long_a_run_is() {
+        assert!(entering!().contains(&format!("seq / {KEYED_RUN_MAX} ")));
         let length = RUN_MAX.to_string();
         for text in [
             run_of_task!(),

@@ -119,8 +119,9 @@ pub struct PostgresStore {
     enrolled: Mutex<Vec<Guard>>,
     spent: Spent,
     sweeps: sweep::Sweeps,
-    /// Whether batches may be made in one piece, and ends of claims with their groups.
+    /// Whether batches may be made in one piece, and ends of claims with their keys, and with their groups.
     steps: prompt::Steps,
+    keyed: prompt::Steps,
     passing: prompt::Steps,
     bell: Arc<Bell>,
     waiting: Arc<Waiting>,
@@ -190,6 +191,7 @@ impl PostgresStore {
             spent: Spent::default(),
             sweeps: sweep::Sweeps::default(),
             steps: prompt::Steps::default(),
+            keyed: prompt::Steps::default(),
             passing: prompt::Steps::default(),
             bell,
             waiting,

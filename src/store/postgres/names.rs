@@ -6,6 +6,10 @@
 //! wait for each other. They are advisory locks of the server, which end with the transaction. Names share
 //! a bounded number of locks, because the server's table of locks is bounded too; two names on one lock
 //! only wait for each other more than they need.
+//!
+//! Whoever holds the lock of a unique key also takes a *turn*: a row for each lock, which is written anew. A transaction of
+//! an application in REPEATABLE READ looks as of its beginning, so behind the lock it does not see who has taken the key since;
+//! but the server refuses it to write a row that has been written since.
 
 use std::collections::BTreeSet;
 
@@ -17,47 +21,74 @@ use crate::id::TaskId;
 /// How many locks the names of one store share.
 const LOCKS: u64 = 4_096;
 
+/// What becomes of the turn of a lock that had one before.
+macro_rules! again {
+    () => {
+        " ON CONFLICT (lock) DO UPDATE SET turn = t.turn + 1"
+    };
+}
+
 /// The names that a batch is about.
 #[derive(Default)]
-pub(super) struct Names(BTreeSet<i64>);
+pub(super) struct Names {
+    locks: BTreeSet<i64>,
+    /// Those of unique keys.
+    turns: BTreeSet<i64>,
+}
 
 impl Names {
     pub(super) fn unique_key(&mut self, key: &str) {
-        self.0.insert(unique_key(key));
+        let lock = unique_key(key);
+        self.locks.insert(lock);
+        self.turns.insert(lock);
     }
 
     pub(super) fn group(&mut self, name: &str) {
-        self.0.insert(group(name));
+        self.locks.insert(group(name));
     }
 
     pub(super) fn mark(&mut self, key: &str) {
-        self.0.insert(lock(b"mark", key.as_bytes()));
+        self.locks.insert(lock(b"mark", key.as_bytes()));
     }
 
     pub(super) fn queue(&mut self, name: &str) {
-        self.0.insert(lock(b"queue", name.as_bytes()));
+        self.locks.insert(lock(b"queue", name.as_bytes()));
+    }
+
+    pub(super) fn task(&mut self, task: TaskId) {
+        self.locks.insert(lock(b"task", &task.to_bytes()));
     }
 
     /// The locks, in the order in which they are taken.
     pub(super) fn locks(&self) -> impl Iterator<Item = i64> {
-        self.0.iter().copied()
+        self.locks.iter().copied()
     }
 
-    pub(super) fn task(&mut self, task: TaskId) {
-        self.0.insert(lock(b"task", &task.to_bytes()));
+    /// The turns, which are taken behind all locks.
+    pub(super) fn turns(&self) -> impl Iterator<Item = i64> {
+        self.turns.iter().copied()
     }
 
     /// Waits for all of them.
     pub(super) fn lock(&self, session: &mut dyn Session) -> Result<()> {
-        if self.0.is_empty() {
+        if self.locks.is_empty() {
             return Ok(());
         }
-        let keys = self.0.iter().copied().map(Some).collect();
         session.later(
             "SELECT pg_catalog.pg_advisory_xact_lock(
                  '@.task'::pg_catalog.regclass::oid::integer, k::integer)
              FROM unnest($1) k",
-            vec![Value::Integers(keys)],
+            vec![Value::Integers(self.locks().map(Some).collect())],
+        )?;
+        if self.turns.is_empty() {
+            return Ok(());
+        }
+        session.later(
+            concat!(
+                "INSERT INTO @.turn AS t (lock, turn) SELECT k, 0 FROM unnest($1) k",
+                again!()
+            ),
+            vec![Value::Integers(self.turns().map(Some).collect())],
         )
     }
 }
@@ -79,6 +110,12 @@ pub(super) fn try_lock_group(session: &mut dyn Session, group: &str) -> Result<b
 pub(super) const LOCK: &str = "\
 SELECT 1 AS locked FROM pg_catalog.pg_advisory_xact_lock(
     '@.task'::pg_catalog.regclass::oid::integer, $1::bigint::integer)";
+
+/// Takes one turn.
+pub(super) const TURN: &str = concat!(
+    "INSERT INTO @.turn AS t (lock, turn) VALUES ($1::bigint, 0)",
+    again!()
+);
 
 /// The lock of a unique key.
 pub(super) fn unique_key(key: &str) -> i64 {

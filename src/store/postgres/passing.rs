@@ -73,13 +73,13 @@ macro_rules! all_gone_on {
 
 /// Ends all of the claims, of tasks that have no more than a key or a group, in one piece with the outcome.
 const END: Alone = alone!(
-    ["$7", "$8", "$9", "$10"],
+    ["$9", "$10", "$11", "$12"],
     concat!(
         ending!("< 4", "IS NULL", "t.id, t.hangs, t.group_key", "true"),
         ", ",
         aliases!(),
         ", ",
-        going_on!("$6::bigint")
+        going_on!("$8::bigint")
     ),
     concat!(all_ended!(), " AND ", all_gone_on!())
 );
@@ -92,7 +92,7 @@ pub(super) fn end(
     (decided, spent): ((TxnId, &[ResourceId]), Option<TxnId>),
     now: Timestamp,
 ) -> Result<()> {
-    let mut values = ending::asked(settlements);
+    let mut values = ending::asked_with_keys(settlements);
     let runs: Vec<Value> = values.iter().take(4).cloned().collect();
     session.later(LOCK, runs)?;
     values.push(now.into());

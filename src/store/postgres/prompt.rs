@@ -48,15 +48,29 @@ impl Steps {
     const PAUSE: u32 = 32;
 
     /// Whether a batch may be sent in one piece.
-    pub(super) fn may_skip(&self) -> bool {
+    fn may_skip(&self) -> bool {
         let less = |left: u32| left.checked_sub(1);
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .is_err()
     }
 
-    /// Notes that a batch had to be done again.
-    pub(super) fn fell_short(&self) {
+    /// Does a batch in one piece; `None` if nobody tries, or if it has to be done again in another way.
+    pub(super) fn attempt(&self, write: impl FnOnce() -> Result<()>) -> Option<Result<()>> {
+        if !self.may_skip() {
+            return None;
+        }
+        match write() {
+            Err(fault) if fault.fell_short() || fault.is_duplicate() => {
+                self.fell_short();
+                None
+            }
+            written => Some(written),
+        }
+    }
+
+    /// Notes that a batch has to be done again.
+    fn fell_short(&self) {
         self.0.store(Self::PAUSE, Ordering::Relaxed);
     }
 }

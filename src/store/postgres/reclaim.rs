@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::claim::{Claimer, arrive, free_keys, tasks_of_claim};
+use super::claim::{Claimer, arrive, shared_run, tasks_of_claim};
 use super::error::Result;
 use super::groups;
 use super::line;
@@ -38,13 +38,15 @@ macro_rules! departed {
 }
 pub(super) use departed;
 
-/// Whether something has to be done before tasks of a queue can be given out, and whether there are runs that
+/// Whether something has to be done before tasks of a queue can be given out, and whether there is a run that
 /// several tasks share.
 const TROUBLE: &str = concat!(
     "SELECT EXISTS (SELECT 1 FROM @.task d WHERE d.queue = $1 AND d.state = 2 AND d.not_before <= $2),
          EXISTS ",
     departed!("$2", "$3"),
-    ", EXISTS (SELECT 1 FROM @.ready r WHERE r.queue = $1 AND r.first < r.last)"
+    ", ",
+    shared_run!(),
+    " IS NOT NULL"
 );
 
 /// Why a claim may have found nothing.
@@ -54,6 +56,13 @@ pub(super) struct Trouble {
     has_departed: bool,
     /// Somebody may have locked tasks of which he leaves some.
     pub(super) shares_runs: bool,
+}
+
+impl Trouble {
+    /// Whether something has to be done before.
+    pub(super) fn is_there(self) -> bool {
+        self.is_due || self.has_departed
+    }
 }
 
 /// Looks why a claim may have found nothing.
@@ -139,9 +148,6 @@ pub(super) fn claim_with_trouble(
     trouble: Trouble,
     claimer: Claimer<'_>,
 ) -> Result<Vec<Claim>> {
-    if !trouble.is_due && !trouble.has_departed {
-        return Ok(Vec::new());
-    }
     if trouble.is_due {
         make_due_ready(session, want, claimer.now)?;
     }
@@ -151,7 +157,6 @@ pub(super) fn claim_with_trouble(
         departed.extend(row.claim.as_ref().map(|claim| claim.token.incarnation));
         claims.push(take_one(session, row, claimer)?);
     }
-    free_keys(session, &claims)?;
     let departed: Vec<_> = departed.into_iter().collect();
     clean(session, Some(&departed))?;
     Ok(claims)

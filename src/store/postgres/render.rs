@@ -81,7 +81,12 @@ fn locks(schema: &Schema, batch: &Batch) -> Vec<Statement> {
         }
     }
     let lock = |number| Statement::query(schema.fill(names::LOCK), vec![integer(number)]);
-    names.locks().map(lock).collect()
+    let turn = |number| Statement::change(schema.fill(names::TURN), vec![integer(number)]);
+    names
+        .locks()
+        .map(lock)
+        .chain(names.turns().map(turn))
+        .collect()
 }
 
 /// What holds a key is kept from being claimed: what follows is judged by it.
@@ -89,9 +94,10 @@ fn hold(schema: &Schema, record: &Record) -> Option<Statement> {
     let key = record.options.unique.as_ref()?.key.clone();
     let sql = schema.fill(
         "SELECT count(*) FROM (
-             SELECT 1 FROM @.unique_key u JOIN @.task t ON t.seq = u.seq
-             JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
-             WHERE u.key = $1 FOR UPDATE OF r) AS holder",
+             SELECT 1 FROM @.task t
+             JOIN @.ready r ON r.queue = t.queue AND r.rank = t.rank
+                 AND r.first > t.seq - 128 AND r.first <= t.seq AND r.last >= t.seq
+             WHERE t.unique_key = $1 AND t.state IN (1, 2, 3) AND t.hangs & 8 = 0 FOR UPDATE OF r) AS holder",
     );
     Some(Statement::query(sql, vec![Value::Text(Some(key))]))
 }
@@ -177,12 +183,11 @@ fn parameters(record: &Record) -> Result<Parameters> {
 fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
     let mut parameters = parameters(record)?;
     let mut parts = vec![TASK.to_owned(), LINE.to_owned()];
-    if record.options.unique.is_some() {
-        parts.push(KEY.to_owned());
-        if let Some(until) = lifecycle::rests_until(record) {
-            let number = parameters.add(Value::Integer(Some(until.as_micros())));
-            parts.push(rest(number));
-        }
+    if record.options.unique.is_some()
+        && let Some(until) = lifecycle::rests_until(record)
+    {
+        let number = parameters.add(Value::Integer(Some(until.as_micros())));
+        parts.push(rest(number));
     }
     parts.extend(objects(record, &mut parameters));
     parts.extend(prerequisites(record, &mut parameters));
@@ -207,9 +212,22 @@ fn insert(schema: &Schema, record: &Record) -> Result<Statement> {
     Ok(Statement::query(schema.fill(&sql), parameters.0).or(refusal))
 }
 
+/// The task that holds the key of this parameter.
+macro_rules! key_held {
+    ($key:literal) => {
+        concat!(
+            "(SELECT t.* FROM @.task t WHERE t.unique_key = ",
+            $key,
+            "::text AND ",
+            $crate::store::postgres::keys::holds_own_key!(),
+            ")"
+        )
+    };
+}
+
 /// The new task would be the first of those that wait, and there are as many in its group as may run.
-const GIVE_WAY: &str = "\
-WITH last AS MATERIALIZED (
+const GIVE_WAY: &str = concat!(
+    "WITH last AS MATERIALIZED (
     SELECT t.seq, r.place FROM @.task t CROSS JOIN LATERAL (
         SELECT r.ctid AS place FROM @.ready r
         WHERE r.queue = t.queue AND r.rank = t.rank AND r.first = t.seq
@@ -220,15 +238,18 @@ WITH last AS MATERIALIZED (
             SELECT 1 FROM @.task w WHERE w.group_key = $1::text AND w.state = 1 AND w.rank <= $2::bigint
                 AND w.pinned IS NULL
                 AND NOT EXISTS (SELECT 1 FROM @.prerequisite q WHERE q.task = w.id))
-        AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $4::text)
+        AND NOT EXISTS ",
+    key_held!("$4"),
+    "
         AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $4::text AND s.until > $5::bigint)
     ORDER BY t.rank DESC, t.seq DESC LIMIT 1),
 gone AS (DELETE FROM @.ready WHERE ctid = ANY (ARRAY(SELECT place FROM last)) RETURNING first)
-UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT first FROM gone))";
+UPDATE @.task SET state = 1 WHERE seq = ANY (ARRAY(SELECT first FROM gone))"
+);
 
 /// The new task; it waits if the places of its group are taken, or somebody is before it.
-const TASK: &str = "\
-new AS (
+const TASK: &str = concat!(
+    "new AS (
     INSERT INTO @.task (seq, id, queue, kind, state, rank, not_before, enqueued_at, published_at,
         group_key, unique_key, options, format, version, payload, hangs, places, group_lock,
         attempts, conflicts, reclaims)
@@ -244,21 +265,21 @@ new AS (
         $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::text, $10::text, $11::bytea, $12::bigint,
         $13::bigint, $14::bytea, $15::bigint,
         CASE WHEN $9::text IS NOT NULL THEN $16::bigint END, $17::bigint, 0, 0, 0
-    WHERE NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)
+    WHERE NOT EXISTS ",
+    key_held!("$10"),
+    "
         AND NOT EXISTS (SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint)
         AND NOT EXISTS (SELECT 1 FROM @.reservation r WHERE r.kind = 0 AND r.name = $10::text)
         AND NOT EXISTS (SELECT 1 FROM @.alias a WHERE a.id = $1::bytea)
         AND NOT EXISTS (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea)
     ON CONFLICT (id) DO NOTHING
-    RETURNING seq, id, rank, queue, state)";
+    RETURNING seq, id, rank, queue, state)"
+);
 
 const LINE: &str = "\
 line AS (
     INSERT INTO @.ready (queue, rank, first, last)
     SELECT queue, rank, seq, seq FROM new WHERE state = 3)";
-
-const KEY: &str = "\
-held AS (INSERT INTO @.unique_key (key, seq, id) SELECT $10::text, seq, id FROM new)";
 
 /// Has the key of a task rest until the instant that is the parameter of this number.
 fn rest(number: usize) -> String {
@@ -271,26 +292,37 @@ fn rest(number: usize) -> String {
 }
 
 /// Whether a task merges into one that is gone.
-const GONE: &str = "\
-SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint
-    AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)
-    AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = s.id)";
+const GONE: &str = concat!(
+    "SELECT 1 FROM @.resting s WHERE s.key = $10::text AND s.until > $8::bigint
+         AND NOT EXISTS ",
+    key_held!("$10"),
+    " AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = s.id)"
+);
 
 /// The alias of a task that merges into the holder of its key, unless that may be about to leave, or into the
-/// task for whose sake the key rests.
-const MERGED: &str = "\
-merged AS (
+/// task for whose sake the key rests. The holder is kept as it is, so that it does not become due meanwhile, and if it may be
+/// claimed it is kept from that here: the run that was kept before may have been another's by then, who left one that was not.
+const MERGED: &str = concat!(
+    "merged AS (
     INSERT INTO @.alias (id, task)
     SELECT $1::bytea, h.id FROM (
-        SELECT u.id FROM @.unique_key u WHERE u.key = $10::text
-            AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.seq = u.seq AND t.pinned IS NOT NULL)
+        SELECT u.id FROM ",
+    key_held!("$10"),
+    " u WHERE u.pinned IS NULL
+            AND (SELECT 1 FROM @.task l WHERE l.seq = u.seq AND l.state = u.state LIMIT 1 FOR UPDATE) IS NOT NULL
+            AND (u.state <> 3 OR u.hangs & 1 = 0 OR (
+            SELECT 1 FROM @.ready r WHERE r.queue = u.queue AND r.rank = u.rank
+                AND r.first > u.seq - 128 AND r.first <= u.seq AND r.last >= u.seq
+            LIMIT 1 FOR UPDATE OF r) IS NOT NULL)
         UNION ALL SELECT s.id FROM @.resting s JOIN @.task t ON t.id = s.id
-            WHERE s.key = $10::text AND s.until > $8::bigint
-                AND NOT EXISTS (SELECT 1 FROM @.unique_key u WHERE u.key = $10::text)) h
+            WHERE s.key = $10::text AND s.until > $8::bigint AND NOT EXISTS ",
+    key_held!("$10"),
+    ") h
     WHERE NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = $1::bytea)
         AND NOT EXISTS (SELECT 1 FROM @.staged_task s WHERE s.id = $1::bytea)
     ON CONFLICT DO NOTHING
-    RETURNING 1)";
+    RETURNING 1)"
+);
 
 fn objects(record: &Record, parameters: &mut Parameters) -> Option<String> {
     let about = &record.options.about;

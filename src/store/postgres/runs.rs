@@ -30,7 +30,7 @@ impl Default for Front {
     }
 }
 
-/// The place of a task in its line, by rank and sequence, and whether it may share a run.
+/// The place of a task in its line, by rank and sequence, and whether the one behind it may be in the same run.
 pub(super) type Place = ((i64, i64), bool);
 
 impl Runs {

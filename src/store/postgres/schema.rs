@@ -31,8 +31,9 @@ const IDENTIFIER_MAX: usize = 63;
 /// are. A row of either is a run of tasks, from the sequence `first` to `last`. A task whose state is 3 is
 /// Claimed if a run of `claim` has it whose number is above the task's `fence`, which is that of its last claim
 /// that is over; else it is Ready, and in `ready` unless a transaction has `pinned` it. What else there is of a
-/// task, the bits of `hangs` say: 1 a unique key that its claim frees, 2 a group, 4 more. A group has `places`, as
-/// this task has it, and a name whose [lock](super::names) is `group_lock`.
+/// task, the bits of `hangs` say: 1 a unique key that its claim frees, 2 a group, 4 more, 8 that it goes on without
+/// its unique key, which was taken when it came back. A group has `places`, as this task has it, and a name whose
+/// [lock](super::names) is `group_lock`.
 const TABLES: &str = "\
 CREATE TABLE @.schema_version (version integer NOT NULL);
 
@@ -70,6 +71,7 @@ CREATE TABLE @.task (
 CREATE UNIQUE INDEX task_id ON @.task (id);
 CREATE INDEX task_scheduled ON @.task (queue, not_before, seq) WHERE state = 2;
 CREATE INDEX task_other ON @.task (queue, state) WHERE state IN (1, 5, 6, 7);
+CREATE INDEX task_key ON @.task (unique_key) WHERE unique_key IS NOT NULL AND state IN (1, 2, 3);
 CREATE INDEX task_group ON @.task (group_key, state, rank, seq) WHERE group_key IS NOT NULL;
 CREATE INDEX task_kept ON @.task (kept_until) WHERE kept_until IS NOT NULL;
 CREATE INDEX task_pinned ON @.task (pinned, seq) WHERE pinned IS NOT NULL;
@@ -121,11 +123,11 @@ CREATE TABLE @.reservation (
 );
 CREATE INDEX reservation_txn ON @.reservation (txn);
 
-CREATE TABLE @.unique_key (
-    seq bigint NOT NULL,
-    id  bytea  NOT NULL,
-    key text   NOT NULL PRIMARY KEY
-);
+-- The turns of those who take unique keys, by the numbers of the locks that names share.
+CREATE TABLE @.turn (
+    lock bigint NOT NULL PRIMARY KEY,
+    turn bigint NOT NULL
+) WITH (fillfactor = 50);
 
 -- Keys that rest: no new task gets one before its time, whatever has become of the task that had it.
 CREATE TABLE @.resting (

@@ -14,6 +14,14 @@ pub(super) fn plain_insert(change: Change) -> Result<Record, Change> {
     }
 }
 
+/// A new task on which nothing hangs but its unique key, or the change that is none.
+pub(super) fn keyed_insert(change: Change) -> Result<Record, Change> {
+    match change {
+        Change::Insert(record) if insert::has_only_key(&record) => Ok(*record),
+        change => Err(change),
+    }
+}
+
 /// A settlement that ends well, or the change that is none.
 pub(super) fn done(change: Change) -> Result<Settlement, Change> {
     match change {

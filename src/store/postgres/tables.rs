@@ -115,8 +115,13 @@ impl rules::Tables for &mut (dyn Session + '_) {
         keys::take_key(*self, record)
     }
 
-    fn free_key(&mut self, record: &Record) -> Result<()> {
-        keys::free_key(*self, record)
+    /// What has become of a task says that it holds its key no more.
+    fn free_key(&mut self, _record: &Record) -> Result<()> {
+        Ok(())
+    }
+
+    fn lose_key(&mut self, record: &Record) -> Result<()> {
+        keys::lose_key(*self, record)
     }
 
     fn resting(&mut self, key: &str, now: Timestamp) -> Result<Option<TaskId>> {

@@ -1,7 +1,6 @@
 //! The statements of a claim: the first tasks of a queue leave the line and become somebody's.
 //!
-//! A claim is a transaction by itself, of one statement, wherever nothing but the line, the claims and the unique keys
-//! that tasks give up with it has to be changed. Where such keys were met, another statement is used, which looks for them.
+//! A claim is a transaction by itself, of one statement, wherever nothing but the line and the claims has to be changed.
 
 use tokio_postgres::Row;
 
@@ -77,9 +76,9 @@ macro_rules! giving {
     };
 }
 
-/// Takes from the first `$9` runs, and does something else with what was `given`.
+/// Takes from the first `$9` runs. Those whose sequences follow each other are one claim.
 macro_rules! take {
-    ($more:expr) => {
+    () => {
         concat!(
             taking!("$9"),
             "placed AS (
@@ -98,7 +97,6 @@ macro_rules! take {
                    count(*) FILTER (WHERE goes_on IS NOT TRUE) OVER (ORDER BY place) AS run
                FROM placed WHERE place < $2) AS cut
          GROUP BY run, place / 128),",
-            $more,
             giving!()
         )
     };
@@ -106,36 +104,14 @@ macro_rules! take {
 
 /// Takes from the first run. Each part of a statement takes its time to begin, and this has few.
 macro_rules! take_first {
-    ($more:expr) => {
+    () => {
         concat!(
             taking!("1"),
             rest!("SELECT rank, first + $2 AS first, last FROM taken WHERE last - first >= $2"),
             "given AS MATERIALIZED (
          SELECT first, least(last, first + $2 - 1) AS last, 0 AS place FROM taken),",
-            $more,
             giving!()
         )
-    };
-}
-
-/// Frees the keys of the tasks of the runs `given` that give theirs up with their claim, unless others have them.
-macro_rules! freeing {
-    () => {
-        "freed AS (
-         DELETE FROM @.unique_key WHERE ctid = ANY (ARRAY(
-             SELECT k.ctid FROM given g
-             CROSS JOIN LATERAL (
-                 SELECT t.seq, t.unique_key FROM @.task t
-                 WHERE t.seq BETWEEN g.first AND g.last AND t.hangs & 1 = 1 ORDER BY t.seq LIMIT 256) t
-             CROSS JOIN LATERAL (
-                 SELECT k.ctid FROM @.unique_key k WHERE k.key = t.unique_key AND k.seq = t.seq LIMIT 1) k))),"
-    };
-}
-
-/// What makes a claim fail by a division if a task has a unique key.
-macro_rules! without_keys {
-    () => {
-        "WHERE t.unique_key IS NULL OR 1 / (t.seq - t.seq) = 0"
     };
 }
 
@@ -150,23 +126,15 @@ pub(super) struct Take {
 
 /// As parts of a transaction.
 pub(super) const TAKE: Take = Take {
-    several: take!(freeing!()),
-    first: take_first!(freeing!()),
+    several: take!(),
+    first: take_first!(),
     is_alone: false,
 };
 
-/// As transactions by themselves, which need not wait for the disk, and
-/// [fall short](super::error::Fault::fell_short) if a task has a unique key.
+/// As transactions by themselves, which need not wait for the disk.
 pub(super) const TAKE_ALONE: Take = Take {
-    several: concat!(take!(""), deferred!(), without_keys!()),
-    first: concat!(take_first!(""), deferred!(), without_keys!()),
-    is_alone: true,
-};
-
-/// As transactions by themselves that free keys.
-pub(super) const TAKE_FREEING: Take = Take {
-    several: concat!(take!(freeing!()), deferred!()),
-    first: concat!(take_first!(freeing!()), deferred!()),
+    several: concat!(take!(), deferred!()),
+    first: concat!(take_first!(), deferred!()),
     is_alone: true,
 };
 
@@ -187,7 +155,7 @@ impl Take {
         claimer: Claimer<'_>,
     ) -> Result<Taken> {
         let consumer = claimer.consumer;
-        let token = Token::next_of(consumer.incarnation, head.count);
+        let token = Token::next_of(consumer.incarnation, head.count as u64);
         let mut values = vec![
             head.queue.into(),
             Value::count(head.count),

@@ -86,6 +86,15 @@ pub(super) fn lock(session: &mut dyn Session, ids: &[TaskId]) -> Result<()> {
     Ok(())
 }
 
+/// Keeps a task from being changed, and from being claimed if it is in the line. Returns whether it is, so that what
+/// was kept is where it stays.
+pub(super) fn keep_in_line(session: &mut dyn Session, id: TaskId) -> Result<bool> {
+    let [task, run] = LOCK;
+    let ids = || vec![Value::Ids(vec![id.to_bytes()])];
+    session.later(task, ids())?;
+    session.exists(run, ids())
+}
+
 /// Refuses an id that a task, an alias, or a task that is staged has already.
 pub(super) fn refuse_known(session: &mut dyn Session, id: TaskId) -> Result<()> {
     let is_known = session.exists(

@@ -96,7 +96,7 @@ impl RedisStore {
         if count == 0 {
             return Ok(Vec::new());
         }
-        let first = Token::next_of(consumer.incarnation, count);
+        let first = Token::next_of(consumer.incarnation, count as u64);
         let arguments = Arguments::default()
             .shown(consumer.incarnation)
             .with(&consumer.name)

@@ -69,7 +69,9 @@ pub(in crate::store) fn rest<T: Tables>(
 /// A task that comes back after a claim goes on without its key if that is taken or reserved.
 fn take_key_again<T: Tables>(tables: &mut T, record: &Record) -> Result<(), T::Fault> {
     match &record.options.unique {
-        Some(unique) if tables.is_reserved(Reservation::UniqueKey, &unique.key, None)? => Ok(()),
+        Some(unique) if tables.is_reserved(Reservation::UniqueKey, &unique.key, None)? => {
+            tables.lose_key(record)
+        }
         _ => tables.take_key(record),
     }
 }

@@ -171,6 +171,12 @@ pub(super) trait Tables {
     /// Frees the task's key, if the task holds it.
     fn free_key(&mut self, record: &Record) -> Result<(), Self::Fault>;
 
+    /// Has a task that comes back go on without its key: one that does not take it again has lost it, where nothing
+    /// else says so.
+    fn lose_key(&mut self, _record: &Record) -> Result<(), Self::Fault> {
+        Ok(())
+    }
+
     /// Returns the task for whose sake a unique key rests at `now`; it may be gone.
     fn resting(&mut self, key: &str, now: Timestamp) -> Result<Option<TaskId>, Self::Fault>;
 

@@ -6,7 +6,7 @@ use super::error::Result;
 use super::groups;
 
 /// Questions whose every answer is a complaint.
-const COMPLAINTS: [(&str, &str); 8] = [
+const COMPLAINTS: [(&str, &str); 9] = [
     (
         "is neither waiting, scheduled, ready, claimed, done, dead nor cancelled",
         "SELECT hex(id) FROM votive_task WHERE state NOT BETWEEN 1 AND 7",
@@ -34,6 +34,11 @@ const COMPLAINTS: [(&str, &str); 8] = [
         "is announced by a transaction that is not in doubt",
         "SELECT hex(id) FROM votive_staged_task
          WHERE txn NOT IN (SELECT txn FROM votive_staged WHERE state = 0)",
+    ),
+    (
+        "has a place in a group, or waits for one, although its state says otherwise",
+        "SELECT hex(id) FROM votive_task
+         WHERE place <> CASE WHEN state = 1 THEN 0 WHEN state IN (3, 4) THEN 1 ELSE 2 END",
     ),
     (
         "belongs to a group that has no name",
@@ -119,8 +124,15 @@ mod tests {
                 "DELETE FROM votive_unique",
                 "one of which others do not know",
             ),
-            ("UPDATE votive_task SET state = 7", "although it has ended"),
+            (
+                "UPDATE votive_task SET state = 7, place = 2",
+                "although it has ended",
+            ),
             ("DELETE FROM votive_group", "a group that has no name"),
+            (
+                "UPDATE votive_task SET place = 0",
+                "although its state says otherwise",
+            ),
         ];
         for (damage, complaint) in damages {
             let (_folder, connection) = store();

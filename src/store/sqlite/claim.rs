@@ -3,10 +3,11 @@
 //! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
-use rusqlite::{Connection, Rows, Statement, params};
+use rusqlite::{Connection, Rows, params};
 
-use super::error::Result;
+use super::error::{Fault, Result};
 use super::groups;
 use super::row::{Bytes, Sql, TaskRow, columns, limit};
 use super::statements::Statements;
@@ -48,8 +49,15 @@ const HELD: &str = concat!(
 const TAKE: &str = "UPDATE votive_task SET state = ?2, holder = ?3, token = ?4, holder_name = ?5,
     claimed_at = ?6, reclaims = ?7, held_key = CASE WHEN ?8 THEN held_key ELSE 0 END WHERE seq = ?1";
 
+/// Takes the first `?2` that are Ready in a queue. Their tokens count from `?4` by their sequences.
+const TAKE_ALL: &str =
+    "UPDATE votive_task SET state = 4, holder = ?3, token = ?4 + seq, holder_name = ?5,
+    claimed_at = ?6, held_key = 0
+    WHERE seq IN (SELECT seq FROM votive_task INDEXED BY votive_task_ready
+        WHERE queue = ?1 AND state = 3 AND pinned IS NULL ORDER BY rank, seq LIMIT ?2)";
+
 const SET_ASIDE: &str =
-    "UPDATE votive_task SET state = 4, holder = ?2, token = ?3, holder_name = ?4,
+    "UPDATE votive_task SET state = 4, place = 1, holder = ?2, token = ?3, holder_name = ?4,
     claimed_at = ?5 WHERE seq = ?1";
 
 const GIVE_UP: &str = "UPDATE votive_task SET held_key = 0, group_id = NULL WHERE seq = ?1";
@@ -121,17 +129,26 @@ pub(super) fn claim(
     now: Timestamp,
 ) -> Result<Vec<Claim>> {
     let mut claims = Vec::new();
-    let mut update = connection.prepare_cached(TAKE)?;
     for want in &request.wants {
         let mut unread = make_due_ready(connection, want, now)?;
-        let found = candidates(connection, want, departed)?;
-        unread.extend(found.unread);
-        for task in unread {
-            set_aside(connection, &task, &request.consumer, now)?;
+        let mut found = candidates(connection, want, departed)?;
+        unread.append(&mut found.unread);
+        for task in &unread {
+            set_aside(connection, task, &request.consumer, now)?;
         }
-        for row in found.rows {
-            claims.push(take(&mut update, row, &request.consumer, now)?);
+        // A place in a group that was given up may have had others go on, or give way.
+        if unread.iter().any(|task| task.is_damaged) {
+            found = candidates(connection, want, departed)?;
         }
+        begin(&mut found.rows)?;
+        // What still cannot be read is left to the next claim, and is among the first.
+        let span = span(&found.rows).filter(|_| found.unread.is_empty());
+        let tokens = match span {
+            Some(span) => take_together(connection, &found.rows, span, &request.consumer, now)?,
+            None => take_one_by_one(connection, &found.rows, &request.consumer, now)?,
+        };
+        let found = found.rows.into_iter().zip(tokens);
+        claims.extend(found.map(|(row, token)| claimed(row, token, now)));
     }
     Ok(claims)
 }
@@ -238,34 +255,96 @@ fn set_aside(
     }
 }
 
-fn take(
-    update: &mut Statement<'_>,
-    mut row: TaskRow,
-    consumer: &ConsumerId,
-    now: Timestamp,
-) -> Result<Claim> {
-    let reclaimed = row.claim.is_some();
-    let record = &mut row.record;
-    if reclaimed {
-        lifecycle::reclaim(record)?;
+/// Has tasks that were found be Claimed, as far as their records go.
+fn begin(rows: &mut [TaskRow]) -> Result<()> {
+    for row in rows {
+        if row.claim.is_some() {
+            lifecycle::reclaim(&mut row.record)?;
+        }
+        lifecycle::claim(&mut row.record)?;
     }
-    lifecycle::claim(record)?;
-    let token = Token::next(consumer.incarnation);
-    update.execute(params![
-        row.seq,
-        Sql(record.state),
-        Sql(token.incarnation),
-        token.count.cast_signed(),
-        consumer.name,
-        now.as_micros(),
-        record.counts.reclaims,
-        lifecycle::holds_key(record),
-    ])?;
-    Ok(Claim {
-        arrival: Arrival::at_claim(&record.options, reclaimed, now),
+    Ok(())
+}
+
+fn claimed(row: TaskRow, token: Token, now: Timestamp) -> Claim {
+    Claim {
+        arrival: Arrival::at_claim(&row.record.options, row.claim.is_some(), now),
         record: row.record,
         token,
-    })
+    }
+}
+
+/// The sequences from the first to the last of tasks, if one statement claims them all: if they are several, none of them is
+/// taken back from somebody or keeps its key, and a token for each number between is not too many.
+fn span(rows: &[TaskRow]) -> Option<RangeInclusive<i64>> {
+    const TOKENS_MAX: u64 = 1 << 20;
+    let is_usual = |row: &TaskRow| row.claim.is_none() && !lifecycle::holds_key(&row.record);
+    let first = rows.iter().map(|row| row.seq).min()?;
+    let last = rows.iter().map(|row| row.seq).max()?;
+    let is_possible =
+        rows.len() > 1 && rows.iter().all(is_usual) && last.abs_diff(first) < TOKENS_MAX;
+    is_possible.then_some(first..=last)
+}
+
+/// Claims tasks that are the first of their queue, and returns their tokens.
+fn take_together(
+    connection: &Statements<'_>,
+    rows: &[TaskRow],
+    span: RangeInclusive<i64>,
+    consumer: &ConsumerId,
+    now: Timestamp,
+) -> Result<Vec<Token>> {
+    let Some(row) = rows.first() else {
+        return Ok(Vec::new());
+    };
+    let (first, last) = span.into_inner();
+    let tokens = Token::next_of(consumer.incarnation, last.abs_diff(first) + 1);
+    let count = connection.run(
+        TAKE_ALL,
+        params![
+            &*row.record.queue,
+            limit(rows.len()),
+            Sql(tokens.incarnation),
+            tokens.count.cast_signed() - first,
+            consumer.name,
+            now.as_micros(),
+        ],
+    )?;
+    if count != rows.len() {
+        let found = format!("{count} tasks are claimed where {} were found", rows.len());
+        return Err(Fault::corrupt(found));
+    }
+    let token = |row: &TaskRow| Token {
+        count: tokens.count + row.seq.abs_diff(first),
+        ..tokens
+    };
+    Ok(rows.iter().map(token).collect())
+}
+
+fn take_one_by_one(
+    connection: &Statements<'_>,
+    rows: &[TaskRow],
+    consumer: &ConsumerId,
+    now: Timestamp,
+) -> Result<Vec<Token>> {
+    let take = |row: &TaskRow| {
+        let token = Token::next(consumer.incarnation);
+        connection.run(
+            TAKE,
+            params![
+                row.seq,
+                Sql(row.record.state),
+                Sql(token.incarnation),
+                token.count.cast_signed(),
+                consumer.name,
+                now.as_micros(),
+                row.record.counts.reclaims,
+                lifecycle::holds_key(&row.record),
+            ],
+        )?;
+        Ok(token)
+    };
+    rows.iter().map(take).collect()
 }
 
 #[cfg(test)]
@@ -287,10 +366,10 @@ mod tests {
                  WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count}),
                       s (s) AS (VALUES (1), (2), (3), (6))
                  INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts,
-                    conflicts, reclaims, enqueued_at, published_at, options, plain, held_key, format, version,
-                    payload)
+                    conflicts, reclaims, enqueued_at, published_at, place, places, options, plain, held_key, format,
+                    version, payload)
                  SELECT CAST(printf('%016d', 10 * n + s) AS BLOB), 'default', 'noop', s, n, 1000 + n, 0,
-                    0, 0, 0, 0, x'{options}', 1, 0, 0, 0, zeroblob(100) FROM n, s",
+                    0, 0, 0, 0, CASE s WHEN 1 THEN 0 WHEN 3 THEN 1 ELSE 2 END, 1, x'{options}', 1, 0, 0, 0, zeroblob(100) FROM n, s",
                 options = hex(&crate::codec::encode(&crate::task::Options::default()).unwrap()),
             ))
             .unwrap();
@@ -322,12 +401,13 @@ mod tests {
         let now = Timestamp::from_micros(1_005);
         let statements = Statements::new(connection);
         let claims = claim(&statements, &request(), &BTreeSet::new(), now).unwrap();
+        drop(statements);
         assert_eq!(claims.len(), 10);
         let steps = |sql| {
             let statement = connection.prepare_cached(sql).unwrap();
             statement.get_status(StatementStatus::VmStep)
         };
-        steps(READY) + steps(DUE) + steps(TAKE)
+        steps(READY) + steps(DUE) + steps(TAKE_ALL)
     }
 
     /// From the root to the leaves of each index and of the table.

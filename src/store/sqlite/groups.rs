@@ -1,7 +1,6 @@
 //! Groups: who holds their places, and who waits for one.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -11,13 +10,13 @@ use super::statements::Statements;
 use super::sweep::Table;
 use crate::id::TaskId;
 use crate::store::Settlement;
-use crate::task::{Options, Record};
+use crate::task::Record;
 use crate::time::Timestamp;
 
 /// The tasks of the group `?1` that nothing but the group holds back.
 macro_rules! waiting {
     () => {
-        " FROM votive_member WHERE group_name = ?1 AND state = 1 AND pinned IS NULL
+        " FROM votive_member WHERE group_name = ?1 AND place = 0 AND pinned IS NULL
           AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_member.id)"
     };
 }
@@ -30,7 +29,7 @@ pub(super) fn is_busy(connection: &Connection, record: &Record) -> Result<bool> 
     };
     let mut select = connection.prepare_cached(concat!(
         "SELECT (SELECT count(*) FROM (
-                     SELECT 1 FROM votive_member WHERE group_name = ?1 AND state IN (3, 4) AND id <> ?2
+                     SELECT 1 FROM votive_member WHERE group_name = ?1 AND place = 1 AND id <> ?2
                      LIMIT ?3)) >= ?3
              OR EXISTS (SELECT 1",
         waiting!(),
@@ -57,7 +56,8 @@ pub(super) fn first_waiting(connection: &Connection, group: &str) -> Result<Opti
         match TaskRow::read(row, Bytes::Left) {
             Err(fault) if fault.is_damaged() => {
                 tracing::error!(?fault, group, "a task that is damaged leaves its group");
-                let leave = "UPDATE votive_task SET state = 3, group_id = NULL WHERE seq = ?1";
+                let leave =
+                    "UPDATE votive_task SET state = 3, place = 1, group_id = NULL WHERE seq = ?1";
                 connection.execute(leave, [row.get::<_, i64>(0)?])?;
             }
             read => return read.map(Some),
@@ -72,16 +72,11 @@ pub(super) fn name_of_member(connection: &Connection, seq: i64) -> Result<Option
     Ok(select.query_row([seq], |row| row.get(0)).optional()?)
 }
 
-fn name(connection: &Connection, group: [u8; 16]) -> Result<Option<String>> {
-    let mut select = connection.prepare_cached("SELECT name FROM votive_group WHERE id = ?1")?;
-    Ok(select.query_row([group], |row| row.get(0)).optional()?)
-}
-
 /// Counts the tasks of a group that are Ready or Claimed, up to a limit.
 pub(super) fn count_holders(connection: &Connection, group: &str, limit: u32) -> Result<usize> {
     let mut select = connection.prepare_cached(
         "SELECT count(*) FROM (
-             SELECT 1 FROM votive_member WHERE group_name = ?1 AND state IN (3, 4) LIMIT ?2)",
+             SELECT 1 FROM votive_member WHERE group_name = ?1 AND place = 1 LIMIT ?2)",
     )?;
     Ok(select.query_row(params![group, limit], |row| row.get(0))?)
 }
@@ -95,7 +90,7 @@ pub(super) fn last_ready_behind(
     let mut select = connection.prepare_cached(concat!(
         "SELECT ",
         columns!(),
-        " FROM votive_member WHERE group_name = ?1 AND state = 3 AND pinned IS NULL
+        " FROM votive_member WHERE group_name = ?1 AND place = 1 AND state = 3 AND pinned IS NULL
           AND (rank, seq) > (?2, ?3) ORDER BY rank DESC, seq DESC LIMIT 1"
     ))?;
     let mut rows = select.query(params![group, first.rank, first.seq])?;
@@ -123,85 +118,68 @@ pub(super) fn new_id(first: TaskId, name: &str) -> [u8; 16] {
     (u128::from_be_bytes(first.to_bytes()) ^ u128::from(hasher.finish())).to_be_bytes()
 }
 
-/// Deletes a claimed task if nothing but its group, and no other name, hangs on it, and returns the id of the group.
-/// `None`, and nothing is changed, if it is not so, if the claim is not the present one, or if the task is pinned.
-pub(super) fn finish(
-    connection: &Statements<'_>,
-    settlement: &Settlement,
-) -> Result<Option<[u8; 16]>> {
-    let values = params![
-        Sql(settlement.task),
-        Sql(settlement.token.incarnation),
-        settlement.token.count.cast_signed(),
-    ];
-    let deleted = connection.ask(
+/// Deletes a claimed task if nothing but its group, and no other name, hangs on it. `false`, and nothing is changed, if
+/// it is not so, if the claim is not the present one, or if the task is pinned.
+pub(super) fn finish(connection: &Statements<'_>, settlement: &Settlement) -> Result<bool> {
+    let deleted = connection.run(
         "DELETE FROM votive_task WHERE id = ?1 AND state = 4 AND holder = ?2 AND token = ?3
          AND pinned IS NULL AND plain = 2
-         AND NOT EXISTS (SELECT 1 FROM votive_alias WHERE task = ?1) RETURNING group_id",
-        values,
-        |row| row.get(0),
-    );
-    Ok(deleted.optional()?)
+         AND NOT EXISTS (SELECT 1 FROM votive_alias WHERE task = ?1)",
+        params![
+            Sql(settlement.task),
+            Sql(settlement.token.incarnation),
+            settlement.token.count.cast_signed(),
+        ],
+    )?;
+    Ok(deleted == 1)
 }
 
-/// One of the first two that wait for nothing but their group.
-struct Next {
-    seq: i64,
-    is_due: bool,
-    options: Arc<Options>,
-    /// How many tasks of the group are Ready or Claimed.
-    holders: u32,
+/// Who goes on when a task gives up its place in its group.
+pub(super) enum Heir {
+    /// Nobody waits for it.
+    Nobody,
+    /// This one, and nothing else changes.
+    First(i64),
+    /// The rules have to say it.
+    Unusual,
 }
 
-/// Has the first that waits in a group go on when one of its places was given up. Returns the name of the group if that
-/// has to be said by the rules, and nothing is changed yet.
+/// Returns who goes on when this task, which has a place in its group, gives that up.
 ///
-/// Until that place was given up the rules had nothing to do: if all places were taken that the first says there are,
-/// nobody behind it was Ready. So now it goes on, and nothing else does if the next one says that there are as many places:
-/// that one comes later still.
-pub(super) fn go_on(
-    connection: &Statements<'_>,
-    group: [u8; 16],
-    now: Timestamp,
-) -> Result<Option<String>> {
-    let waiting = match next_two(connection, group, now) {
-        Err(fault) if fault.is_damaged() => return name(connection, group),
-        found => found?,
-    };
-    let Some(first) = waiting.first() else {
-        return Ok(None);
-    };
-    let places = first.options.places();
-    let is_usual = |next: &Next| next.is_due && next.options.places() == places;
-    if !waiting.iter().all(is_usual) || first.holders + 1 != places {
-        return Ok(first.options.group.clone());
+/// The rules have nothing to do before: if all places are taken that the first says there are, nobody behind it is Ready.
+/// So it goes on then, and nothing else does if the next one says that there are as many places: that one comes later
+/// still.
+pub(super) fn heir(connection: &Statements<'_>, task: TaskId, now: Timestamp) -> Result<Heir> {
+    let mut select = connection.prepare_cached(FIRST_TWO)?;
+    let mut rows = select.query(params![Sql(task), now.as_micros()])?;
+    let mut heir = Heir::Nobody;
+    while let Some(row) = rows.next()? {
+        let is_usual: bool = row.get(1)?;
+        if !is_usual {
+            return Ok(Heir::Unusual);
+        }
+        if let Heir::Nobody = heir {
+            heir = Heir::First(row.get(0)?);
+        }
     }
-    connection.run(
-        "UPDATE votive_task SET state = 3 WHERE seq = ?1",
-        [first.seq],
-    )?;
-    Ok(None)
+    Ok(heir)
 }
 
-fn next_two(connection: &Connection, group: [u8; 16], now: Timestamp) -> Result<Vec<Next>> {
-    let mut select = connection.prepare_cached(
-        "SELECT seq, not_before, options, (
-             SELECT count(*) FROM votive_task WHERE group_id = ?1 AND state IN (3, 4))
-         FROM votive_task
-         WHERE group_id = ?1 AND state = 1 AND pinned IS NULL
-           AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
-         ORDER BY rank, seq LIMIT 2",
-    )?;
-    let rows = select.query_and_then([group], |row| {
-        let not_before: Option<i64> = row.get(1)?;
-        Ok(Next {
-            seq: row.get(0)?,
-            is_due: not_before.is_none_or(|at| at <= now.as_micros()),
-            options: options(row, 2)?,
-            holders: row.get(3)?,
-        })
-    })?;
-    rows.collect()
+/// The first two that wait for nothing but the group of the task `?1`, and whether at `?2` they are as they usually are.
+const FIRST_TWO: &str = "\
+SELECT seq, (not_before IS NULL OR not_before <= ?2) AND places = (
+    SELECT count(*) FROM votive_task
+    WHERE group_id = (SELECT group_id FROM votive_task WHERE id = ?1) AND place = 1)
+FROM votive_task
+WHERE group_id = (SELECT group_id FROM votive_task WHERE id = ?1) AND place = 0 AND pinned IS NULL
+    AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
+ORDER BY rank, seq LIMIT 2";
+
+/// Has a task that waited for a place in its group have it.
+pub(super) fn go_on(connection: &Statements<'_>, seq: i64) -> Result<()> {
+    let sql = "UPDATE votive_task SET state = 3, place = 1 WHERE seq = ?1";
+    connection.run(sql, [seq])?;
+    Ok(())
 }
 
 /// The groups, of which those mean nothing in which no task is.
@@ -217,14 +195,13 @@ pub(super) const TABLE: Table = Table {
 pub(super) fn overfull(connection: &Connection) -> Result<Vec<String>> {
     let mut overfull = Vec::new();
     let mut select = connection.prepare(
-        "SELECT group_id FROM votive_task WHERE group_id IS NOT NULL AND state IN (3, 4)
+        "SELECT group_id FROM votive_task WHERE group_id IS NOT NULL AND place = 1
          GROUP BY group_id HAVING count(*) > 1",
     )?;
     let groups = select.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
     for group in groups {
-        let mut select = connection.prepare_cached(
-            "SELECT options FROM votive_task WHERE group_id = ?1 AND state IN (3, 4)",
-        )?;
+        let mut select = connection
+            .prepare_cached("SELECT options FROM votive_task WHERE group_id = ?1 AND place = 1")?;
         let holders = select.query_and_then([group?], |row| options(row, 0))?;
         let holders = holders.collect::<Result<Vec<_>>>()?;
         if holders

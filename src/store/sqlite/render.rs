@@ -183,14 +183,14 @@ WHERE r.key = ?2 AND r.until > ?3 AND NOT EXISTS (SELECT 1 FROM votive_held WHER
 
 /// The new task would be the first of those that wait, and there are as many in its group as may run.
 const GIVE_WAY: &str = "\
-UPDATE votive_task SET state = 1
+UPDATE votive_task SET state = 1, place = 0
 WHERE seq = (
     SELECT seq FROM votive_member
-    WHERE group_name = ?1 AND state = 3 AND pinned IS NULL AND rank > ?2
+    WHERE group_name = ?1 AND place = 1 AND state = 3 AND pinned IS NULL AND rank > ?2
     ORDER BY rank DESC, seq DESC LIMIT 1)
-AND (SELECT count(*) FROM votive_member WHERE group_name = ?1 AND state IN (3, 4)) = ?3
+AND (SELECT count(*) FROM votive_member WHERE group_name = ?1 AND place = 1) = ?3
 AND NOT EXISTS (
-    SELECT 1 FROM votive_member WHERE group_name = ?1 AND state = 1 AND rank <= ?2 AND pinned IS NULL
+    SELECT 1 FROM votive_member WHERE group_name = ?1 AND place = 0 AND rank <= ?2 AND pinned IS NULL
         AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_member.id))
 AND NOT EXISTS (SELECT 1 FROM votive_held WHERE key = ?4)
 AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?4 AND until > ?5)";
@@ -198,16 +198,17 @@ AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?4 AND until > ?5)";
 /// The new task; it waits if the places of its group are taken, or somebody is before it.
 const TASK: &str = "\
 INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts, reclaims,
-    enqueued_at, published_at, group_id, options, plain, held_key, format, version, payload)
-SELECT ?1, ?2, ?3,
-    CASE WHEN ?4 = 3 AND (
-        (SELECT count(*) FROM votive_member WHERE group_name = ?9 AND state IN (3, 4)) >= ?16
+    enqueued_at, published_at, group_id, place, places, options, plain, held_key, format,
+    version, payload)
+SELECT ?1, ?2, ?3, new.state, ?5, ?6, 0, 0, 0, ?7, ?8, (SELECT id FROM votive_group WHERE name = ?9),
+    CASE new.state WHEN 1 THEN 0 WHEN 3 THEN 1 ELSE 2 END, ?16, ?10, ?11, ?18, ?12, ?13, ?14
+FROM (SELECT CASE WHEN ?4 = 3 AND (
+        (SELECT count(*) FROM votive_member WHERE group_name = ?9 AND place = 1) >= ?16
         OR EXISTS (
-            SELECT 1 FROM votive_member WHERE group_name = ?9 AND state = 1 AND rank <= ?5
+            SELECT 1 FROM votive_member WHERE group_name = ?9 AND place = 0 AND rank <= ?5
                 AND pinned IS NULL
                 AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_member.id)))
-    THEN 1 ELSE ?4 END,
-    ?5, ?6, 0, 0, 0, ?7, ?8, (SELECT id FROM votive_group WHERE name = ?9), ?10, ?11, ?18, ?12, ?13, ?14
+    THEN 1 ELSE ?4 END AS state) AS new
 WHERE NOT EXISTS (SELECT 1 FROM votive_held WHERE key = ?15)
     AND NOT EXISTS (SELECT 1 FROM votive_resting WHERE key = ?15 AND until > ?17)
     AND NOT EXISTS (SELECT 1 FROM votive_reservation WHERE kind = 0 AND name = ?15)";

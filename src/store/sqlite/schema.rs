@@ -24,7 +24,9 @@ const MIGRATIONS: [&str; VERSION as usize] = [TABLES];
 /// Each visible task is in one row of `votive_task` and in one of the partial indexes, so that a claim
 /// never meets a task that cannot be claimed. `payload` comes last: what comes before it is read
 /// without it. `plain` is 1 if nothing but the row and what merged into it goes when the task is done, 2 if its place in a group goes too, and
-/// `held_key` is the number of the task's unique key as long as others are kept from it, else 0.
+/// `held_key` is the number of the task's unique key as long as others are kept from it, else 0. `place` is 0 while a task is Waiting, 1 while
+/// it is Ready or Claimed and so has a place in its group, else 2: a claim changes `state` and not `place`. `places` is how many
+/// there are, as the task says.
 const TABLES: &str = "\
 CREATE TABLE votive_task (
     seq          INTEGER PRIMARY KEY,
@@ -50,6 +52,8 @@ CREATE TABLE votive_task (
     enqueued_at  INTEGER NOT NULL,
     published_at INTEGER NOT NULL,
     group_id     BLOB,
+    place        INTEGER NOT NULL,
+    places       INTEGER NOT NULL,
     options      BLOB    NOT NULL,
     plain        INTEGER NOT NULL,
     held_key     INTEGER NOT NULL,
@@ -69,7 +73,7 @@ CREATE INDEX votive_task_other ON votive_task (queue, state)
     WHERE state = 1 OR state = 5 OR state = 6 OR state = 7;
 CREATE INDEX votive_task_pinned ON votive_task (pinned, queue, state)
     WHERE pinned IS NOT NULL;
-CREATE INDEX votive_task_group ON votive_task (group_id, state, rank)
+CREATE INDEX votive_task_group ON votive_task (group_id, place, rank)
     WHERE group_id IS NOT NULL;
 CREATE INDEX votive_task_kept ON votive_task (kept_until)
     WHERE kept_until IS NOT NULL;

@@ -1,7 +1,7 @@
 //! The store's tables, as the rules of a batch see them.
 
 use super::error::{Fault, Result};
-use super::groups;
+use super::groups::{self, Heir};
 use super::keys;
 use super::row::{Bytes, TaskRow};
 use super::statements::Statements;
@@ -56,20 +56,17 @@ impl Tables for &Statements<'_> {
         txn: Option<TxnId>,
         now: Timestamp,
     ) -> Result<bool> {
-        if tasks::finish_plain(self, settlement, txn)? {
-            return Ok(true);
-        }
         // What a staged batch has pinned may have to go on before others of its group.
         if txn.is_some() {
-            return Ok(false);
+            return tasks::finish_plain(self, settlement, txn);
         }
-        let Some(group) = groups::finish(self, settlement)? else {
-            return Ok(false);
-        };
-        if let Some(name) = groups::go_on(self, group, now)? {
-            rules::pass_on(self, &name, now)?;
+        // Tasks that end together are mostly alike.
+        if self.last_had_group.get() && finish_member(self, settlement, now)? {
+            return Ok(true);
         }
-        Ok(true)
+        let has_group = !tasks::finish_plain(self, settlement, txn)?;
+        let was_tried = self.last_had_group.replace(has_group);
+        Ok(!has_group || !was_tried && finish_member(self, settlement, now)?)
     }
 
     fn update(&mut self, row: &TaskRow) -> Result<()> {
@@ -168,4 +165,20 @@ impl Tables for &Statements<'_> {
     fn set_mark(&mut self, key: &str, value: Option<&[u8]>) -> Result<()> {
         tasks::set_mark(self, key, value)
     }
+}
+
+/// Ends the claim of a task on which nothing but its group hangs, and has the next of the group go on.
+fn finish_member(
+    connection: &Statements<'_>,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> Result<bool> {
+    let heir = groups::heir(connection, settlement.task, now)?;
+    if matches!(heir, Heir::Unusual) || !groups::finish(connection, settlement)? {
+        return Ok(false);
+    }
+    if let Heir::First(seq) = heir {
+        groups::go_on(connection, seq)?;
+    }
+    Ok(true)
 }

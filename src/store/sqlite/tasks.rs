@@ -11,7 +11,7 @@ use crate::codec;
 use crate::id::{TaskId, TxnId};
 use crate::store::rules::Reservation;
 use crate::store::{self, Kind, Settlement, lifecycle};
-use crate::task::{Hold, Options, Record, Unique, encoded_options};
+use crate::task::{Hold, Options, Record, State, Unique, encoded_options};
 use crate::time::Timestamp;
 
 /// Finds a visible task by its own id.
@@ -100,10 +100,10 @@ pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()>
     groups::open(connection, record)?;
     let inserted = connection.run(
             "INSERT INTO votive_task (id, queue, kind, state, rank, not_before, attempts, conflicts,
-                reclaims, enqueued_at, published_at, group_id, options, plain, held_key, format, version,
-                payload)
+                reclaims, enqueued_at, published_at, group_id, place, places,
+                options, plain, held_key, format, version, payload)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-                (SELECT id FROM votive_group WHERE name = ?12), ?13, ?14, ?15, ?16, ?17, ?18)
+                (SELECT id FROM votive_group WHERE name = ?12), ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
              ON CONFLICT (id) DO NOTHING",
         params![
             Sql(record.id),
@@ -118,6 +118,8 @@ pub(super) fn insert(connection: &Statements<'_>, record: &Record) -> Result<()>
             record.enqueued_at.as_micros(),
             published_at.as_micros(),
             options.group,
+            place(record.state),
+            options.places(),
             encoded_options(options)?,
             plainness(options),
             held_key,
@@ -176,6 +178,15 @@ pub(super) fn plainness(options: &Options) -> u8 {
     }
 }
 
+/// Whether a task in this state waits for a place in its group, or has one: the column `place`.
+pub(super) fn place(state: State) -> u8 {
+    match state {
+        State::Waiting => 0,
+        State::Ready | State::Claimed => 1,
+        _ => 2,
+    }
+}
+
 /// Whether a new task comes from elsewhere with more than a new one has.
 pub(super) fn has_history(record: &Record) -> bool {
     record.state.is_ended() || record.account.is_some() || record.progress.is_some()
@@ -191,7 +202,7 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
             "UPDATE votive_task SET queue = ?2, state = ?3, rank = ?4, not_before = ?5, pinned = ?6,
                 holder = ?7, token = ?8, holder_name = ?9, claimed_at = ?10, attempts = ?11,
                 conflicts = ?12, reclaims = ?13, account = ?14, dead = ?15, ended_at = ?16,
-                kept_until = ?17, progress = ?18
+                kept_until = ?17, progress = ?18, place = ?19
              WHERE seq = ?1",
         )?
         .execute(params![
@@ -213,6 +224,7 @@ pub(super) fn update(connection: &Connection, row: &TaskRow) -> Result<()> {
             record.ended_at.map(Timestamp::as_micros),
             lifecycle::kept_until(record).map(Timestamp::as_micros),
             record.progress,
+            place(record.state),
         ])?;
     Ok(())
 }

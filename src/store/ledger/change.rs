@@ -244,11 +244,16 @@ impl<B: Clone> Scribe<'_, B> {
         let Some((sequence, _)) = self.content.find(task) else {
             return Ok(());
         };
+        let mut has_waited = false;
         self.content.update(sequence, |entry| {
-            entry.meet(done);
+            has_waited = entry.meet(done);
             Ok(())
         })?;
-        self.content.go_on(sequence, self.now)
+        if has_waited {
+            self.content.go_on(sequence, self.now)
+        } else {
+            Ok(())
+        }
     }
 
     fn compare_and_set(

@@ -257,10 +257,9 @@ impl<B> Entry<B> {
     }
 
     /// Notes that a prerequisite is met; returns whether the task waited for it.
-    pub(super) fn meet(&mut self, done: TaskId) {
-        if let Some(ties) = &mut self.ties {
-            ties.unmet.remove(&done);
-        }
+    pub(super) fn meet(&mut self, done: TaskId) -> bool {
+        let ties = self.ties.as_mut();
+        ties.is_some_and(|ties| ties.unmet.remove(&done))
     }
 
     /// Notes that prerequisites do not hold the task back any more.

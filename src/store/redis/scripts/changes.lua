@@ -132,7 +132,8 @@ function changes.arrive(change)
   end
   local after = copy(task)
   after.unmet = #unmet > 0 and table.concat(unmet, ',') or nil
-  if after.unmet ~= task.unmet then change_to(id, after) end
+  if after.unmet == task.unmet then return end
+  change_to(id, after)
   go_on(id)
 end
 

@@ -57,7 +57,7 @@ impl Bed {
     /// Claims and settles, by hundreds where a settlement waits for the disk, and fills up again.
     fn claims_of(self, setting: &Setting, backlog: u64, said: Said) -> Result<Side> {
         let (most, size) = if self.waits {
-            (2_000, 100)
+            (10_000, 100)
         } else {
             (setting.unwaited / 10, 1)
         };

@@ -170,6 +170,21 @@ fn insert(application: &dyn Application, options: Options) -> (TaskId, Rendered)
     (id, application.render(&batch).unwrap())
 }
 
+/// A claim of all tasks of the queue.
+fn request(incarnation: Incarnation) -> ClaimRequest {
+    ClaimRequest {
+        consumer: ConsumerId {
+            incarnation,
+            name: "web-1".to_owned(),
+        },
+        wants: vec![Want {
+            queue: "it's a \"queue\"; --".to_owned(),
+            count: 10,
+        }],
+        lease: Duration::from_secs(60),
+    }
+}
+
 fn state(application: &dyn Application, task: TaskId) -> Option<State> {
     let found = application.store().get(task).unwrap();
     found.map(|listed| listed.record.state)
@@ -198,19 +213,8 @@ fn a_task_is_visible_when_the_application_commits_and_gone_when_it_does_not(app:
         .store()
         .attend(incarnation, Duration::from_secs(60))
         .unwrap();
-    let name = "web-1".to_owned();
-    let request = ClaimRequest {
-        consumer: ConsumerId { incarnation, name },
-        wants: vec![Want {
-            queue: "it's a \"queue\"; --".to_owned(),
-            count: 10,
-        }],
-        lease: Duration::from_secs(60),
-    };
-    let claims = app
-        .store()
-        .claim(&request, app.store().now().unwrap())
-        .unwrap();
+    let now = app.store().now().unwrap();
+    let claims = app.store().claim(&request(incarnation), now).unwrap();
     let claimed: Vec<_> = claims.iter().map(|claim| claim.record.id).collect();
     assert_eq!(claimed, [committed]);
     assert_eq!(&*claims[0].record.payload.bytes, b"'; DROP TABLE task; --");
@@ -247,18 +251,7 @@ fn finish(app: &dyn Application) {
     let now = store.now().unwrap();
     store.enroll(incarnation, now).unwrap();
     let _presence = store.attend(incarnation, Duration::from_secs(60)).unwrap();
-    let request = ClaimRequest {
-        consumer: ConsumerId {
-            incarnation,
-            name: "web-1".to_owned(),
-        },
-        wants: vec![Want {
-            queue: "it's a \"queue\"; --".to_owned(),
-            count: 1,
-        }],
-        lease: Duration::from_secs(60),
-    };
-    let claim = store.claim(&request, now).unwrap().remove(0);
+    let claim = store.claim(&request(incarnation), now).unwrap().remove(0);
     let done = Change::Settle(Settlement {
         task: claim.record.id,
         token: claim.token,
@@ -420,17 +413,7 @@ fn a_task_that_a_rendered_one_merges_into_does_not_become_due_meanwhile() {
     let transaction = written(&mut client, &rendered).unwrap();
     let incarnation = Incarnation::random();
     let _presence = app.store.attend(incarnation, minute).unwrap();
-    let request = ClaimRequest {
-        consumer: ConsumerId {
-            incarnation,
-            name: "web-1".to_owned(),
-        },
-        wants: vec![Want {
-            queue: "it's a \"queue\"; --".to_owned(),
-            count: 10,
-        }],
-        lease: minute,
-    };
+    let request = request(incarnation);
     let claims = app.store.claim(&request, later).unwrap();
     assert!(claims.is_empty());
     transaction.commit().unwrap();

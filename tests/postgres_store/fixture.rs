@@ -2,14 +2,14 @@
 #![cfg(test)]
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use votive::id::{ConsumerId, Incarnation, TaskId, TxnId};
 use votive::register::Register;
 use votive::store::postgres::{Options, PostgresStore};
 use votive::store::{
-    Applied, Batch, Change, Claim, ClaimRequest, Dispatch, Error, Inspect, Settlement, Stage,
+    Applied, Batch, Change, Claim, ClaimRequest, Dispatch, Error, Inspect, Kind, Settlement, Stage,
     Verdict, Want,
 };
 use votive::task::{Format, Payload, Record};
@@ -137,6 +137,32 @@ pub(crate) fn request(consumer: &ConsumerId, count: usize) -> ClaimRequest {
 pub(crate) fn claim(store: &PostgresStore, consumer: &ConsumerId, count: usize) -> Vec<Claim> {
     let now = store.now().unwrap();
     store.claim(&request(consumer, count), now).unwrap()
+}
+
+/// Does it again for as long as others are in the way.
+pub(crate) fn insist(process: &mut Process<'_>, changes: &[Change]) -> Applied {
+    loop {
+        match process.apply(changes.to_vec()) {
+            Err(error) if error.kind == Kind::Conflict => {}
+            applied => return applied.unwrap(),
+        }
+    }
+}
+
+/// Claims and ends until `left` is nothing.
+pub(crate) fn drain(store: &PostgresStore, left: &AtomicUsize) {
+    let mut process = Process::new(store);
+    let (consumer, _presence) = process.consumer("web");
+    while left.load(Ordering::SeqCst) > 0 {
+        let claims = claim(store, &consumer, 7);
+        if claims.is_empty() {
+            std::thread::yield_now();
+            continue;
+        }
+        let ends: Vec<_> = claims.iter().map(done).collect();
+        insist(&mut process, &ends);
+        left.fetch_sub(claims.len(), Ordering::SeqCst);
+    }
 }
 
 /// The whole chain of an error, as a program shows it.

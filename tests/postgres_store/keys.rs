@@ -8,10 +8,10 @@ use std::time::Duration;
 use votive::queue::Queue;
 use votive::resource::postgres::{EnlistingClient, EnlistingTransaction};
 use votive::store::postgres::PostgresStore;
-use votive::store::{Change, Claim, Dispatch, Inspect, Kind};
+use votive::store::{Claim, Dispatch, Inspect};
 use votive::task::{Options, Record, Unique};
 
-use crate::fixture::{Process, SERVER, claim, done, insert, open, record, request};
+use crate::fixture::{Process, SERVER, claim, drain, insert, insist, open, record, request};
 
 /// A task that merges into another one of its key.
 pub(crate) fn keyed(store: &PostgresStore, key: usize) -> Record {
@@ -99,37 +99,11 @@ fn enqueue(store: &PostgresStore, (first, step): (usize, usize), left: &AtomicUs
         let keys = (0..BATCH).map(|n| (first + round + step * n) % KEYS);
         let all: Vec<_> = keys.map(|key| insert(keyed(store, key))).collect();
         left.fetch_add(all.len(), Ordering::SeqCst);
-        let merged = insist(&mut process, &all);
-        left.fetch_sub(merged, Ordering::SeqCst);
+        let merged = insist(&mut process, &all).merged;
+        left.fetch_sub(merged.len(), Ordering::SeqCst);
         if round % 25 == 0 {
             assert_eq!(store.check().unwrap(), Vec::<String>::new());
         }
-    }
-}
-
-/// Does it again for as long as others are in the way. Returns how many tasks merged.
-fn insist(process: &mut Process<'_>, changes: &[Change]) -> usize {
-    loop {
-        match process.apply(changes.to_vec()) {
-            Err(error) if error.kind == Kind::Conflict => {}
-            applied => return applied.unwrap().merged.len(),
-        }
-    }
-}
-
-/// Claims and ends until `left` is nothing.
-fn drain(store: &PostgresStore, left: &AtomicUsize) {
-    let mut process = Process::new(store);
-    let (consumer, _presence) = process.consumer("web");
-    while left.load(Ordering::SeqCst) > 0 {
-        let claims = claim(store, &consumer, 7);
-        if claims.is_empty() {
-            std::thread::yield_now();
-            continue;
-        }
-        let ends: Vec<_> = claims.iter().map(done).collect();
-        insist(&mut process, &ends);
-        left.fetch_sub(claims.len(), Ordering::SeqCst);
     }
 }
 

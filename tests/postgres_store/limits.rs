@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use votive::store::postgres::PostgresStore;
-use votive::store::{Amendment, Change, Dispatch, Inspect, Kind};
+use votive::store::{Amendment, Change, Dispatch, Inspect};
 use votive::task::{Options, Record, StateSet, Unique};
 
-use crate::fixture::{Process, SERVER, claim, done, insert, open, record};
+use crate::fixture::{Process, SERVER, claim, done, drain, insert, insist, open, record};
 
 /// Groups are full in turn: of each so many tasks run at once.
 const PLACES: u32 = 2;
@@ -31,35 +31,6 @@ fn keyed(store: &PostgresStore, key: usize) -> Record {
         }
         .shared(),
     )
-}
-
-/// Does it again for as long as others are in the way.
-fn insist(process: &mut Process<'_>, changes: &[Change]) {
-    loop {
-        match process.apply(changes.to_vec()) {
-            Err(error) if error.kind == Kind::Conflict => {}
-            applied => {
-                applied.unwrap();
-                return;
-            }
-        }
-    }
-}
-
-/// Claims and ends until `left` is nothing.
-fn drain(store: &PostgresStore, left: &AtomicUsize) {
-    let mut process = Process::new(store);
-    let (consumer, _presence) = process.consumer("web");
-    while left.load(Ordering::SeqCst) > 0 {
-        let claims = claim(store, &consumer, 7);
-        if claims.is_empty() {
-            std::thread::yield_now();
-            continue;
-        }
-        let ends: Vec<_> = claims.iter().map(done).collect();
-        insist(&mut process, &ends);
-        left.fetch_sub(claims.len(), Ordering::SeqCst);
-    }
 }
 
 #[test]

@@ -290,6 +290,23 @@ pub(super) fn an_arrival_that_nobody_waits_for_changes_nothing(scene: &mut Scene
     assert_eq!(scene.claimed_ids(&worker), [ready]);
 }
 
+pub(super) fn an_arrival_that_nobody_waits_for_lets_nobody_overtake_who_is_pinned(
+    scene: &mut Scene<'_>,
+) {
+    let worker = scene.worker();
+    scene.enqueue(placed(scene, 1, 10));
+    scene.claim_one(&worker);
+    let pinned = scene.enqueue(placed(scene, 1, 10));
+    let next = scene.enqueue(placed(scene, 2, 10));
+    let txn = scene.staged(vec![amend(pinned, Amendment::Reschedule(None))]);
+    let done = TaskId::new(scene.now());
+    let arrival = Change::Arrive { task: next, done };
+    scene.apply(vec![arrival]).unwrap();
+    assert_eq!(scene.state(next), Some(State::Waiting));
+    scene.discard(txn);
+    assert_eq!(scene.state(next), Some(State::Waiting));
+}
+
 pub(super) fn an_arrival_takes_effect_when_it_is_published(scene: &mut Scene<'_>) {
     let done = TaskId::new(scene.now());
     let record = dependent(scene, vec![done]);

@@ -282,6 +282,7 @@ cases! { $
         a_task_waits_for_all_its_prerequisites
         what_is_staged_together_waits_and_arrives_together
         an_arrival_that_nobody_waits_for_changes_nothing
+        an_arrival_that_nobody_waits_for_lets_nobody_overtake_who_is_pinned
         an_arrival_takes_effect_when_it_is_published
         a_group_that_is_freed_while_a_task_of_it_is_pinned_is_not_lost
         an_arrival_at_a_pinned_task_is_not_lost

@@ -164,11 +164,15 @@ impl Book {
         let Some((sequence, _)) = self.find(task) else {
             return Ok(());
         };
+        let mut has_waited = false;
         self.change(sequence, |entry| {
-            entry.unmet.remove(&done);
+            has_waited = entry.unmet.remove(&done);
             Ok(())
         })?;
-        self.go_on(sequence, now)
+        if has_waited {
+            self.go_on(sequence, now)?;
+        }
+        Ok(())
     }
 
     fn set(&mut self, key: &str, expect: Option<&Vec<u8>>, value: Option<&Vec<u8>>) -> Judged<()> {

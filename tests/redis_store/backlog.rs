@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use votive::store::{Batch, Inspect, Stage};
-use votive::task::Options;
+use votive::task::{Options, Unique};
 use votive_testbed::Redis;
 
 use crate::fixture::{Client, connect, done, insert, server};
@@ -130,6 +130,40 @@ fn tasks_of_groups_are_claimed_and_ended_together() {
     assert!(ended.values().sum::<u64>() < 100, "{ended:?}");
     assert_eq!(client.claim(40).unwrap().len(), 19);
     assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
+}
+
+/// What claiming and ending ten tasks has the server do, each with a key of its own or without.
+fn costs_of_ten(has_keys: bool) -> Option<[BTreeMap<String, u64>; 2]> {
+    let server = server()?;
+    let client = Client::new(server.address());
+    let options = |number: usize| Options {
+        unique: has_keys.then(|| Unique::new(number.to_string())),
+        ..Options::default()
+    };
+    let tasks = (0..20).map(|number| insert(client.record().with_options(options(number))));
+    client.apply_as(client.txn(), tasks.collect()).unwrap();
+    client.claim(1).unwrap();
+    let mut claims = Vec::new();
+    let claimed = cost_of(&server, || claims = client.claim(10).unwrap());
+    let done = claims.iter().map(done).collect();
+    let ended = cost_of(&server, || {
+        client.apply_as(client.txn(), done).unwrap();
+    });
+    Some([claimed, ended])
+}
+
+#[test]
+fn keys_cost_a_claim_no_command_and_an_end_two() {
+    let (Some([claimed, mut ended]), Some(plain)) = (costs_of_ten(true), costs_of_ten(false))
+    else {
+        return;
+    };
+    for command in ["hmget", "hdel"] {
+        ended
+            .entry(command.to_owned())
+            .and_modify(|count| *count -= 1);
+    }
+    assert_eq!([claimed, ended], plain);
 }
 
 #[test]

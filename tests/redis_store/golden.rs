@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
-use votive::id::{Incarnation, ResourceId, TaskId, TxnId};
+use votive::id::{ConsumerId, Incarnation, ResourceId, TaskId, TxnId};
 use votive::register::{Decision, Register};
 use votive::store::redis::RedisStore;
 use votive::store::{
-    Batch, Change, Dispatch, Filter, Inspect, Published, Settlement, Stage, Verdict, Want,
+    Batch, Change, ClaimRequest, Dispatch, Filter, Inspect, Published, Settlement, Stage, Verdict,
+    Want,
 };
 use votive::task::{
     Account, Counts, DeadReason, Failure, Format, OnDuplicate, Options, Payload, Record, State,
@@ -75,7 +76,15 @@ fn open(server: &Redis) -> RedisStore {
     RedisStore::open(options(server.address()).clock(ManualClock::new(NOW))).unwrap()
 }
 
-/// Makes tasks that are ready, claimed, dead, waiting and staged, a mark, an alias and outcomes.
+fn keyed(key: &str) -> Options {
+    Options {
+        unique: Some(Unique::new(key)),
+        ..Options::default()
+    }
+}
+
+/// Makes tasks that are ready, claimed with and without a trace in the server's log, dead, waiting and staged, a mark, an alias
+/// and outcomes.
 fn fill(store: &RedisStore) {
     store.enroll(INCARNATION, NOW).unwrap();
     let mark = Change::Mark {
@@ -85,13 +94,15 @@ fn fill(store: &RedisStore) {
     };
     let mut changes: Vec<_> = (1..=3).map(|n| insert(n, Options::default())).collect();
     changes.extend([insert(4, full()), insert(5, full()), mark]);
+    changes.extend([insert(7, keyed("free")), insert(8, keyed("held"))]);
+    changes.push(insert(9, Options::default()));
     let stores = [ResourceId::from_bytes([4; 16])];
     store
         .apply(txn(1), &Batch::new(changes), &stores, NOW)
         .unwrap();
     let presence = store.attend(INCARNATION, LONG).unwrap();
-    let request = votive::store::ClaimRequest {
-        consumer: votive::id::ConsumerId {
+    let request = ClaimRequest {
+        consumer: ConsumerId {
             incarnation: INCARNATION,
             name: "worker".into(),
         },
@@ -102,6 +113,7 @@ fn fill(store: &RedisStore) {
         lease: LONG,
     };
     let claims = store.claim(&request, NOW).unwrap();
+    assert_eq!(store.claim(&request, NOW).unwrap().len(), 2);
     let failure = Failure {
         attempt: 1,
         chain: vec!["outer".into(), "inner".into()],
@@ -201,8 +213,12 @@ fn the_tasks_of_a_server_of_version_1_are_read() {
     let Some(server) = golden() else { return };
     let page = open(&server).scan(&with_ghosts(), None, 10).unwrap();
     let found: Vec<_> = page.tasks.iter().map(|task| task.record.state).collect();
-    let (dead, claimed) = (State::Dead, State::Claimed);
-    assert_eq!(found, [dead, claimed, State::Ready, State::Waiting]);
+    let (dead, claimed, ready) = (State::Dead, State::Claimed, State::Ready);
+    let waiting = State::Waiting;
+    assert_eq!(
+        found,
+        [dead, claimed, claimed, waiting, claimed, ready, ready]
+    );
     assert_eq!(page.tasks[0].record.counts.conflicts, 2);
     assert_eq!(page.tasks[0].record.failure().unwrap().chain.len(), 2);
     assert_eq!(*page.tasks[3].record.options, full());

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use votive::id::TaskId;
-use votive::store::{Change, Claim, Inspect, Kind, Settlement, Verdict};
+use votive::store::{Change, Claim, Inspect, Kind, Settlement, Stage, Verdict};
 use votive::task::{Counts, Options, State, Unique};
 use votive_testbed::Redis;
 
@@ -122,30 +122,73 @@ fn a_task_given_back_as_it_was_can_be_claimed_again_whatever_was_written_down_be
     assert_eq!(client.claim(1).unwrap()[0].record.id, task);
 }
 
+fn state(client: &Client, task: TaskId) -> Option<State> {
+    let listed = client.store.get(task).unwrap();
+    listed.map(|listed| listed.record.state)
+}
+
+/// Enqueues tasks with these keys, claims them all, and returns them.
+fn claim_keyed(client: &Client, keys: &[&str]) -> Vec<Claim> {
+    let records = keys
+        .iter()
+        .map(|key| insert(client.record().with_options(keyed(key))));
+    client.apply_as(client.txn(), records.collect()).unwrap();
+    client.claim(keys.len()).unwrap()
+}
+
 #[test]
-fn claims_that_free_a_key_outlive_the_server_and_are_ended_with_others() {
+fn a_claim_outlives_the_server_if_another_task_took_the_key_that_it_freed() {
     let Some(server) = server() else { return };
     let client = Client::new(server.address());
-    let keyed = |key: &str| client.record().with_options(keyed(key));
-    let tasks = vec![
-        insert(keyed("a")),
-        insert(client.record()),
-        insert(keyed("b")),
-    ];
-    client.apply_as(client.txn(), tasks).unwrap();
-    let claims = client.claim(3).unwrap();
-    client.apply(insert(keyed("a"))).unwrap();
+    let claims = claim_keyed(&client, &["taken", "promised", "free"]);
+    let [taken, promised, free] = [0, 1, 2].map(|number: usize| claims[number].record.id);
+    client
+        .apply(insert(client.record().with_options(keyed("taken"))))
+        .unwrap();
+    let txn = client.txn();
+    let record = client.record().with_options(keyed("promised"));
+    let other = record.id;
+    client.stage(txn, insert(record)).unwrap();
+    server.restart().unwrap();
+    let client = Client::new(server.address());
+    assert_eq!(state(&client, taken), Some(State::Claimed));
+    assert_eq!(state(&client, promised), Some(State::Claimed));
+    assert_eq!(state(&client, free), Some(State::Ready));
+    client
+        .store
+        .publish(txn, client.store.now().unwrap())
+        .unwrap();
+    assert_eq!(state(&client, other), Some(State::Ready));
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
+    let merged = client.apply(insert(client.record().with_options(keyed("free"))));
+    assert_eq!(
+        merged.unwrap().merged.len(),
+        1,
+        "its claim is gone, so it holds its key"
+    );
+}
+
+#[test]
+fn tasks_that_end_together_free_the_keys_that_nobody_has_taken() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    let claims = claim_keyed(&client, &["free", "taken", "also free"]);
+    let record = client.record().with_options(keyed("taken"));
+    let other = record.id;
+    client.apply(insert(record)).unwrap();
     client
         .apply_as(client.txn(), claims.iter().map(done).collect())
         .unwrap();
-    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
-    let again = client.claim(1).unwrap();
     server.restart().unwrap();
     let client = Client::new(server.address());
-    let found = client.store.get(again[0].record.id).unwrap().unwrap();
-    assert_eq!(found.record.state, State::Claimed);
     assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
-    assert_eq!(client.store.stats().unwrap().queues.len(), 1);
+    let enqueue = |key: &str| {
+        let applied = client.apply(insert(client.record().with_options(keyed(key))));
+        applied.unwrap().merged
+    };
+    assert_eq!(enqueue("free"), []);
+    assert_eq!(enqueue("also free"), []);
+    assert_eq!(enqueue("taken")[0].1, other);
 }
 
 /// Enqueues a task of a group of which two may run at once.

@@ -21,12 +21,21 @@ const CLAIM_HEAD: usize = 48;
 /// How much of that is the holder.
 const HOLDER: usize = 16;
 
+/// The marks of tasks whose key stands before their fields.
+const MARKS_OF_KEYED: [&[u8]; 2] = [b":", b"="];
+
 /// The fields of a task, by name.
 struct Fields<'v>(BTreeMap<&'v [u8], &'v [u8]>);
 
 impl<'v> Fields<'v> {
     fn read(kept: &'v Value) -> Result<Self> {
-        let mut reader = Reader(reply::bytes(kept)?.get(1..).unwrap_or_default());
+        let mut reader = Reader(reply::bytes(kept)?);
+        if reader
+            .take(1)
+            .is_some_and(|mark| MARKS_OF_KEYED.contains(&mark))
+        {
+            reader.sized();
+        }
         let count = reader.map().unwrap_or(0);
         let fields = (0..count).map(|_| Some((reader.text()?, reader.text()?)));
         let fields: Option<BTreeMap<_, _>> = fields.collect();
@@ -130,6 +139,12 @@ impl<'v> Reader<'v> {
         )
     }
 
+    /// Takes a key, which has its length before it.
+    fn sized(&mut self) -> Option<&'v [u8]> {
+        let size = self.number(1)?;
+        self.take(size)
+    }
+
     fn map(&mut self) -> Option<usize> {
         match self.number(1)? {
             head @ 0x80..=0x8f => Some(head - 0x80),
@@ -196,6 +211,7 @@ fn unlogged(record: Record, claim: &[u8]) -> Result<Listed> {
     let read = || {
         let holder = claim.get(..HOLDER)?;
         let mut rest = Reader(claim.get(CLAIM_HEAD..)?);
+        rest.sized()?;
         rest.array()?;
         let texts = [holder, rest.text()?, rest.text()?].map(std::str::from_utf8);
         let [Ok(holder), Ok(at), Ok(name)] = texts else {

@@ -24,7 +24,7 @@ local function wanted_key(change) return not change.state and change.unique or n
 local function holder_to_merge_into(change)
   local key = wanted_key(change)
   if not key then return nil end
-  local holder = redis.call('HGET', unique_keys, key)
+  local holder = key_holder(key)
   local found = holder or rester(key)
   if is_judged then return not change.refuses and found end
   if not found then
@@ -82,7 +82,8 @@ function changes.insert(change, blob, merged)
   local busy = is_busy(id, task)
   publish(id, task, busy)
   task.seq = text(redis.call('HINCRBY', meta, 'seq', 1))
-  if wanted_key(change) and redis.call('HEXISTS', unique_keys, task.unique) == 0 then
+  if wanted_key(change) and not key_holder(task.unique) then
+    give_up_key(task.unique, id)
     task.holds_key = '1'
   end
   put(id, task)
@@ -176,13 +177,7 @@ end
 
 local function set_pins(batch, txn)
   local ids = pinned(batch)
-  for _, id in ipairs(ids) do
-    local task = copy(load(id))
-    task.pin = txn
-    -- A pinned claim must outlive the server, because what was promised depends on it.
-    task.unlogged = nil
-    put(id, task)
-  end
+  for _, id in ipairs(ids) do log_claim(id, txn) end
   return ids
 end
 
@@ -192,7 +187,10 @@ local function lock(batch, txn)
     if change.change == 'insert' then
       redis.call('HSET', reserved_ids, change.task, txn)
       local key = wanted_key(change)
-      if key then redis.call('HINCRBY', reserved_keys, key, 1) end
+      if key then
+        if not key_holder(key) then give_up_key(key) end
+        redis.call('HINCRBY', reserved_keys, key, 1)
+      end
     elseif change.change == 'mark' then
       redis.call('SADD', reserved_marks, change.key)
     end

@@ -58,8 +58,9 @@ local function give(id)
     reclaimed[#reclaimed + 1] = tostring(#given + 1)
   end
   enter(id, task, 'Claim', 'claimed')
-  -- What frees a key, or counts, is logged.
-  task.unlogged = not is_reclaimed and not task.unique and '1' or nil
+  -- What counts is logged.
+  task.unlogged = not is_reclaimed and '1' or nil
+  task.still_named = task.unlogged and not task.unique_runs and task.holds_key or nil
   is_logged = is_logged or not task.unlogged
   task.holder, task.holder_name, task.claimed_at = incarnation, name, text(now)
   task.token = token_of(#given)

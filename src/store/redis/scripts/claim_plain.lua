@@ -8,6 +8,9 @@
 -- How much of each line is read at a time, if there are several.
 local GLANCE = 8
 
+-- What is kept with the claim of a task that has none.
+local NO_KEY = sized('')
+
 local function read_on(line)
   line.seen = redis.call('ZRANGE', line.key, line.taken, line.taken + line.glance - 1, 'WITHSCORES')
   line.at = 1
@@ -40,7 +43,7 @@ local function lines_of(queue, want)
   local bands = redis.call('SMEMBERS', bands_key(queue))
   for i, band in ipairs(bands) do
     local glance = #bands == 1 and want or GLANCE
-    lines[i] = { key = ready_key(queue, band), band = band, tails = {}, glance = glance, taken = 0, keyed = {} }
+    lines[i] = { key = ready_key(queue, band), band = band, tails = {}, glance = glance, taken = 0 }
     read_on(lines[i])
   end
   return lines
@@ -70,12 +73,6 @@ local function is_wider(queue)
     and (redis.call('HEXISTS', fences, ARGV[3]) == 1 or redis.call('ZCOUNT', due, '-inf', text(now)) > 0)
 end
 
--- Lists tasks, ranks and members in turn, as held.
-local function hold(queue, held)
-  redis.call('ZADD', held_key(ARGV[3], queue), unpack(held))
-  redis.call('SADD', holds_key(ARGV[3]), queue)
-end
-
 local function token_of(number) return string.format('%s%016x', ARGV[3], ARGV[6] + number - 1) end
 
 -- What the claim of a task of some kind ends with, as it is kept.
@@ -85,49 +82,21 @@ local function tail_of(queue, line, kind)
   return tail
 end
 
--- Claims tasks that have no key. They are the first of their lines.
-local function give_plain(queue, found, lines)
+-- Claims tasks, which are the first of their lines.
+local function give_all(queue, found, lines)
   local held, tokens = {}, {}
   for i, member in ipairs(found.members) do
-    if not found.keyed[i] then
-      held[#held + 1], held[#held + 2] = found.ranks[i], member
-      tokens[#tokens + 1] = id_of(member)
-      tokens[#tokens + 1] = token_of(i) .. string.sub(member, 1, 16) .. tail_of(queue, found.from[i], found.kinds[i])
-    end
+    local tail = tail_of(queue, found.from[i], found.kinds[i])
+    held[2 * i - 1], held[2 * i] = found.ranks[i], member
+    tokens[2 * i - 1] = id_of(member)
+    tokens[2 * i] = token_of(i) .. string.sub(member, 1, 16) .. found.keys[i] .. tail
   end
   for _, line in ipairs(lines) do
-    local count = line.taken - #line.keyed
-    if count > 0 then redis.call('ZREMRANGEBYRANK', line.key, '0', text(count - 1)) end
+    if line.taken > 0 then redis.call('ZREMRANGEBYRANK', line.key, '0', text(line.taken - 1)) end
   end
-  if #held > 0 then
-    hold(queue, held)
-    redis.call('HSET', claims, unpack(tokens))
-  end
-  keep_time()
-end
-
--- Claims tasks that have a key, and frees it. Since others may take it, that is logged.
-local function give_keyed(queue, found, lines)
-  local held, writes, free = {}, {}, {}
-  for i, task in pairs(found.keyed) do
-    local member, line = found.members[i], found.from[i].keyed
-    if task.holds_key then free[#free + 1] = task.unique end
-    task.holds_key, task.state, task.holder, task.holder_name = nil, 'claimed', ARGV[3], ARGV[4]
-    task.token, task.claimed_at = token_of(i), text(now)
-    found.kept[i] = packed(task)
-    writes[#writes + 1], writes[#writes + 2] = task_key(id_of(member)), found.kept[i]
-    held[#held + 1], held[#held + 2] = found.ranks[i], member
-    line[#line + 1] = member
-  end
-  if #held == 0 then return end
-  redis.call('MSET', unpack(writes))
-  if #free > 0 then redis.call('HDEL', unique_keys, unpack(free)) end
-  for _, line in ipairs(lines) do
-    if #line.keyed > 0 then redis.call('ZREM', line.key, unpack(line.keyed)) end
-  end
-  hold(queue, held)
-  recount(queue, 'ready', -#held / 2)
-  recount(queue, 'claimed', #held / 2)
+  redis.call('ZADD', held_key(ARGV[3], queue), unpack(held))
+  redis.call('SADD', holds_key(ARGV[3]), queue)
+  redis.call('HSET', claims, unpack(tokens))
   keep_time()
 end
 
@@ -138,15 +107,17 @@ local function read(found)
     local id = id_of(member)
     task_keys[i], body_keys[i] = task_key(id), body_key(id)
   end
-  found.kept, found.keyed, found.kinds = redis.call('MGET', unpack(task_keys)), {}, {}
+  found.kept, found.kinds, found.keys = redis.call('MGET', unpack(task_keys)), {}, {}
   for i, kept in ipairs(found.kept) do
     local kind = kept and string.sub(kept, 1, 1)
-    found.kinds[i] = kind
-    if kind == KEYED then
-      found.keyed[i] = cmsgpack.unpack(string.sub(kept, 2))
-    elseif kind ~= PLAIN and kind ~= BOUND then
+    if kind == PLAIN or kind == BOUND then
+      found.keys[i] = NO_KEY
+    elseif kind == KEYED or kind == KEYED_BOUND then
+      found.keys[i] = string.sub(kept, 2, 2 + string.byte(kept, 2))
+    else
       return false
     end
+    found.kinds[i] = kind
   end
   found.bodies = redis.call('MGET', unpack(body_keys))
   return true
@@ -168,8 +139,7 @@ local function claim_plain(queue, want)
   local found = take(lines, want)
   if #found.members == 0 then return {} end
   if not read(found) then return nil end
-  give_keyed(queue, found, lines)
-  unlogged(function() give_plain(queue, found, lines) end)
+  unlogged(function() give_all(queue, found, lines) end)
   return { found.kept, found.bodies, {} }
 end
 

@@ -31,7 +31,7 @@ local function add_logged(lines, ids, tokens)
   for i, id in ipairs(ids) do keys[i] = task_key(id) end
   for i, kept in ipairs(redis.call('MGET', unpack(keys))) do
     if not kept or string.sub(kept, 1, 1) ~= CLAIMED then return nil end
-    local task = cmsgpack.unpack(string.sub(kept, 2))
+    local task = unpacked(kept)
     if task.token ~= tokens[i] then return nil end
     local by = task.holder .. cmsgpack.pack({ '', '', task.queue })
     add_place(lines, by, string.format('%016d', task.seq), ids[i])
@@ -39,9 +39,10 @@ local function add_logged(lines, ids, tokens)
   return lines
 end
 
--- The places of tasks by their holder and what else is kept of their claims; nothing if one of them is not held so.
+-- The places of tasks by their holder and what else is kept of their claims, and the keys that they may have; nothing if one
+-- of them is not held so.
 local function lines_held(ids)
-  local lines, seen, logged, tokens = {}, {}, {}, {}
+  local lines, keys, seen, logged, tokens = {}, { named = {}, ids = {} }, {}, {}, {}
   local kept = redis.call('HMGET', claims, unpack(ids))
   for i, id in ipairs(ids) do
     local claim, token = kept[i], ARGV[FIRST + 2 * i - 1]
@@ -50,13 +51,17 @@ local function lines_held(ids)
     if not claim then
       logged[#logged + 1], tokens[#logged + 1] = id, token
     elseif string.sub(claim, 1, 32) == token then
-      add_place(lines, string.sub(claim, 1, 16) .. string.sub(claim, 49), string.sub(claim, 33, 48), id)
+      local key_end = 49 + string.byte(claim, 49)
+      if key_end > 49 then
+        keys.named[#keys.named + 1], keys.ids[#keys.ids + 1] = string.sub(claim, 50, key_end), id
+      end
+      add_place(lines, string.sub(claim, 1, 16) .. string.sub(claim, key_end + 1), string.sub(claim, 33, 48), id)
     else
       return nil
     end
   end
   if #logged > 0 and not add_logged(lines, logged, tokens) then return nil end
-  return lines
+  return lines, keys
 end
 
 -- Tells of each line whose and which it is, and of which kind its tasks; nothing if that is not known. One whose claims are
@@ -86,7 +91,7 @@ local function read_kind(places, kind)
   for i, place in ipairs(places) do keys[i] = task_key(id_of(place)) end
   for i, kept in ipairs(redis.call('MGET', unpack(keys))) do
     if not kept or (kind and string.sub(kept, 1, 1) ~= kind) then return nil end
-    read[i] = cmsgpack.unpack(string.sub(kept, 2))
+    read[i] = unpacked(kept)
   end
   return read
 end
@@ -95,10 +100,12 @@ end
 local function groups_left(lines)
   local groups = {}
   for _, line in pairs(lines) do
-    local bound = line.kind == BOUND and read_kind(line.places, BOUND)
+    local is_bound = line.kind == BOUND or line.kind == KEYED_BOUND
+    local bound = is_bound and read_kind(line.places, line.kind)
     if bound == nil then return nil end
     for i, task in ipairs(bound or {}) do
-      if not task.group or task.about or task.aliases or task.retention then return nil end
+      local rests = task.rest_enqueued or task.rest_ended
+      if not task.group or rests or task.about or task.aliases or task.retention then return nil end
       local group = groups[task.group] or { limit = limit_of(task), places = {}, ranks = {}, heirs = {} }
       groups[task.group] = group
       group.places[#group.places + 1] = line.places[i]
@@ -186,6 +193,16 @@ local function leave(line)
   recount(line.queue, line.band and 'ready' or 'claimed', text(-#line.places))
 end
 
+-- Frees the keys whose entries still have the names of these tasks.
+local function free_keys(keys)
+  if #keys.named == 0 then return end
+  local free = {}
+  for i, named in ipairs(redis.call('HMGET', unique_keys, unpack(keys.named))) do
+    if named == keys.ids[i] then free[#free + 1] = keys.named[i] end
+  end
+  if #free > 0 then redis.call('HDEL', unique_keys, unpack(free)) end
+end
+
 -- Deletes what is kept of tasks.
 local function drop(ids)
   local keys = {}
@@ -216,13 +233,15 @@ local function done_plain()
   local ids = {}
   for i = FIRST, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
   local at = time_of_lone_commit()
-  local found = at and lines_held(ids)
+  if not at then return false end
+  local found, keys = lines_held(ids)
   local lines = found and told_apart(found)
   local groups = lines and groups_left(lines)
   local heirs = groups and heirs_of(groups)
   if not heirs then return false end
   for _, line in pairs(lines) do leave(line) end
   for name, group in pairs(groups) do pass_places(name, group) end
+  free_keys(keys)
   drop(ids)
   local longer = go_on_all(heirs)
   redis.call('HSET', meta, 'clock', at, txn, 'commit')

@@ -48,44 +48,59 @@ local function place(id, task) return string.format('%016d:%s', task.seq, id) en
 local function id_of(member) return string.sub(member, 18) end
 
 -- The kinds of tasks that are claimed many at a time: Ready and leaving no trace once done; the same, but that something
--- remains to be done then; with a unique key that nothing holds but what is pending. And one with a key that is Claimed, which is
--- logged, and leaves no trace.
-local PLAIN, BOUND, KEYED, CLAIMED, OTHER = '.', ',', ':', ';', '+'
+-- remains to be done then; each also with a unique key that nothing holds but what is pending. And one that is Claimed,
+-- which is logged, and leaves no trace.
+local PLAIN, BOUND, KEYED, KEYED_BOUND, CLAIMED, OTHER = '.', ',', ':', '=', ';', '+'
 
 local function kind_of(task)
   if task.pin or task.unique_runs then return OTHER end
   local rests = task.rest_enqueued or task.rest_ended
   local is_bound = rests or task.group or task.about or task.aliases or task.retention
   if task.state == 'ready' then
-    if task.unique then return KEYED end
+    if task.unique then return is_bound and KEYED_BOUND or KEYED end
     return is_bound and BOUND or PLAIN
   end
   return task.state == 'claimed' and not is_bound and CLAIMED or OTHER
 end
 
--- A task as it is kept: its kind, then its fields in MessagePack.
-local function packed(task) return kind_of(task) .. cmsgpack.pack(task) end
+-- A unique key, or none, where it can be read without what is behind it: its length in a byte, then itself.
+local function sized(key) return string.char(#key) .. key end
 
--- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, then in
--- MessagePack the time, the name of its holder, and the queue, priority and kind of a task that is claimed with many.
-local function packed_claim(logged, claim)
-  local tail, kind = { claim.claimed_at, claim.holder_name }, kind_of(logged)
-  if kind == PLAIN or kind == BOUND then tail[3], tail[4], tail[5] = logged.queue, logged.priority, kind end
-  return claim.token .. string.format('%016d', logged.seq) .. cmsgpack.pack(tail)
+-- A task as it is kept: its kind, its key if that says that it has one, then its fields in MessagePack.
+local function packed(task)
+  local kind = kind_of(task)
+  local key = (kind == KEYED or kind == KEYED_BOUND) and sized(task.unique) or ''
+  return kind .. key .. cmsgpack.pack(task)
 end
 
+local function unpacked(kept)
+  local kind, first = string.sub(kept, 1, 1), 2
+  if kind == KEYED or kind == KEYED_BOUND then first = 3 + string.byte(kept, 2) end
+  return cmsgpack.unpack(string.sub(kept, first))
+end
+
+-- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, its key or none, then
+-- in MessagePack the time, the name of its holder, and the queue, priority and kind of a task that is claimed with many.
+local function packed_claim(logged, claim)
+  local tail, kind = { claim.claimed_at, claim.holder_name }, kind_of(logged)
+  if kind ~= OTHER then tail[3], tail[4], tail[5] = logged.queue, logged.priority, kind end
+  return claim.token .. string.format('%016d', logged.seq) .. sized(logged.unique or '') .. cmsgpack.pack(tail)
+end
+
+-- A key is free when its task starts. Its entry stays as it is logged, and is `still_named` after the task.
 local function add_claim(task, claim)
-  local tail = cmsgpack.unpack(string.sub(claim, 49))
+  local tail = cmsgpack.unpack(string.sub(claim, 50 + string.byte(claim, 49)))
   task.state, task.unlogged = 'claimed', '1'
   task.holder, task.token = string.sub(claim, 1, 16), string.sub(claim, 1, 32)
   task.claimed_at, task.holder_name = tail[1], tail[2]
+  if not task.unique_runs then task.still_named, task.holds_key = task.holds_key, nil end
 end
 
 local function load(id)
   if known[id] == nil then
     local kept = redis.call('GET', task_key(id))
     local claim = kept and redis.call('HGET', claims, id)
-    known[id] = kept and cmsgpack.unpack(string.sub(kept, 2))
+    known[id] = kept and unpacked(kept)
     if claim then add_claim(known[id], claim) end
   end
   return known[id]
@@ -232,12 +247,13 @@ local function delist(id, task)
   topics['settled:' .. id] = true
 end
 
-local CLAIM = { 'holder', 'token', 'holder_name', 'claimed_at', 'unlogged' }
+local CLAIM = { 'holder', 'token', 'holder_name', 'claimed_at', 'unlogged', 'still_named' }
 
 -- The task as it is logged.
 local function as_logged(task)
   if not task or not task.unlogged then return task end
   local logged = copy(task)
+  logged.holds_key = task.holds_key or task.still_named
   for _, field in ipairs(CLAIM) do logged[field] = nil end
   logged.state = 'ready'
   return logged
@@ -315,18 +331,38 @@ local function remove(id)
   dropped[#dropped + 1] = id
 end
 
--- Whether a task holds its unique key after a change; it was just taken out of the index.
+-- The task that holds a unique key, if any.
+local function key_holder(key)
+  local id = redis.call('HGET', unique_keys, key)
+  local task = id and load(id)
+  return task and task.holds_key and id
+end
+
+-- Has the claim of a task outlive the server, as it must once something is promised that depends on it.
+local function log_claim(id, txn)
+  local task = copy(load(id))
+  task.pin, task.unlogged, task.still_named = txn, nil, nil
+  put(id, task)
+end
+
+-- Lets a unique key be taken that is free: whose name its entry still has was claimed, and that is logged now.
+local function give_up_key(key, id)
+  local former = redis.call('HGET', unique_keys, key)
+  if former and former ~= id and load(former) then log_claim(former) end
+end
+
+-- Whether a task holds its unique key after a change.
 local function may_hold_key(before, after)
   if not after.unique or not keeps_key(after) then return nil end
   if before and (before.holds_key or keeps_key(before)) then return before.holds_key end
-  local is_free = redis.call('HEXISTS', unique_keys, after.unique) == 0
-    and redis.call('HEXISTS', reserved_keys, after.unique) == 0
+  local is_free = not key_holder(after.unique) and redis.call('HEXISTS', reserved_keys, after.unique) == 0
   return is_free and '1' or nil
 end
 
 -- Changes a task, then lets it give up its unique key, or take it again if it has come back.
 local function change_to(id, after)
   after.holds_key = may_hold_key(known[id], after)
+  if after.holds_key then give_up_key(after.unique, id) end
   put(id, after)
 end
 

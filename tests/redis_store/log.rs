@@ -1,8 +1,12 @@
 //! What the server writes down: all but claims, whether or not it has rewritten its file meanwhile.
 #![cfg(test)]
 
+use std::time::Duration;
+
 use votive::id::TaskId;
-use votive::store::{Change, Claim, Inspect, Kind, Settlement, Stage, Verdict};
+use votive::store::{
+    Arrival, Change, Claim, Dispatch, Inspect, Interest, Kind, Settlement, Stage, Verdict,
+};
 use votive::task::{Counts, Options, State, Unique};
 use votive_testbed::Redis;
 
@@ -22,7 +26,7 @@ fn rewrite(server: &Redis) {
 
 fn retry(claim: &Claim, client: &Client) -> Change {
     let at = client.store.now().unwrap();
-    let at = at.saturating_add(std::time::Duration::from_secs(3_600));
+    let at = at.saturating_add(Duration::from_secs(3_600));
     Change::Settle(Settlement {
         task: claim.record.id,
         token: claim.token,
@@ -127,6 +131,12 @@ fn state(client: &Client, task: TaskId) -> Option<State> {
     listed.map(|listed| listed.record.state)
 }
 
+/// Has who was connected before the server died connect anew, and leave.
+fn depart(client: Client) {
+    eventually(|| client.store.stats().is_ok());
+    drop(client);
+}
+
 /// Enqueues tasks with these keys, claims them all, and returns them.
 fn claim_keyed(client: &Client, keys: &[&str]) -> Vec<Claim> {
     let records = keys
@@ -150,6 +160,7 @@ fn a_claim_outlives_the_server_if_another_task_took_the_key_that_it_freed() {
     let other = record.id;
     client.stage(txn, insert(record)).unwrap();
     server.restart().unwrap();
+    let former = client;
     let client = Client::new(server.address());
     assert_eq!(state(&client, taken), Some(State::Claimed));
     assert_eq!(state(&client, promised), Some(State::Claimed));
@@ -166,6 +177,36 @@ fn a_claim_outlives_the_server_if_another_task_took_the_key_that_it_freed() {
         1,
         "its claim is gone, so it holds its key"
     );
+    depart(former);
+    let claims = client.claim(5).unwrap();
+    let reclaimed = claims
+        .iter()
+        .filter(|claim| claim.arrival == Arrival::Reclaimed);
+    let reclaimed: Vec<_> = reclaimed.map(|claim| claim.record.id).collect();
+    assert_eq!(reclaimed, [taken, promised]);
+}
+
+#[test]
+fn who_held_nothing_but_what_went_with_the_server_is_forgotten() {
+    let Some(server) = server() else { return };
+    let former = Client::new(server.address());
+    let [first] = &claim_keyed(&former, &["key"])[..] else {
+        panic!("it was not claimed");
+    };
+    former
+        .apply(insert(former.record().with_options(keyed("key"))))
+        .unwrap();
+    former.claim(1).unwrap();
+    former.apply(done(first)).unwrap();
+    server.restart().unwrap();
+    depart(former);
+    let client = Client::new(server.address());
+    assert_eq!(client.claim(2).unwrap().len(), 1);
+    let now = client.store.now().unwrap();
+    assert!(client.store.departed(now).unwrap().is_empty());
+    let ready = [Interest::Ready("default".to_owned())];
+    let served = client.store.wait(&ready, Duration::from_millis(1)).unwrap();
+    assert_eq!(served, None, "there is nothing left to claim");
 }
 
 #[test]

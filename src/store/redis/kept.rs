@@ -1,5 +1,5 @@
-//! Tasks as the store keeps them: fields in `MessagePack`, all of them texts, behind a mark that is the scripts' own. A
-//! claim that is not logged is kept beside its task.
+//! Tasks as the store keeps them: fields in `MessagePack`, all of them texts, behind a mark that most often says their state.
+//! A claim that is not logged is kept beside its task.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -21,31 +21,50 @@ const CLAIM_HEAD: usize = 48;
 /// How much of that is the holder.
 const HOLDER: usize = 16;
 
-/// The marks of tasks whose key stands before their fields.
-const MARKS_OF_KEYED: [&[u8]; 2] = [b":", b"="];
+/// How many digits say how many places a group has.
+const LIMIT: usize = 4;
 
-/// The fields of a task, by name.
-struct Fields<'v>(BTreeMap<&'v [u8], &'v [u8]>);
+/// A task: a mark, and fields by name.
+struct Fields<'v> {
+    mark: u8,
+    texts: BTreeMap<&'v [u8], &'v [u8]>,
+}
 
 impl<'v> Fields<'v> {
     fn read(kept: &'v Value) -> Result<Self> {
-        let mut reader = Reader(reply::bytes(kept)?);
-        if reader
-            .take(1)
-            .is_some_and(|mark| MARKS_OF_KEYED.contains(&mark))
-        {
-            reader.sized();
+        let read = |bytes: &'v [u8]| {
+            let (mark, fields) = bytes.split_first()?;
+            let mut reader = Reader(fields);
+            if matches!(mark, b':' | b'=') {
+                reader.limits()?;
+                reader.sized()?;
+                reader.sized()?;
+            }
+            let count = reader.map()?;
+            let texts = (0..count).map(|_| Some((reader.text()?, reader.text()?)));
+            Some(Self {
+                mark: *mark,
+                texts: texts.collect::<Option<_>>()?,
+            })
+        };
+        read(reply::bytes(kept)?).ok_or_else(|| Fault::corrupt("its fields cannot be read"))
+    }
+
+    /// The state that the mark says, or a field where the mark says none.
+    fn state(&self) -> Result<State> {
+        match self.mark {
+            b'.' | b':' | b',' => Ok(State::Ready),
+            b'=' => Ok(State::Waiting),
+            b';' => Ok(State::Claimed),
+            _ => {
+                let state = self.text("state")?.and_then(State::from_name);
+                state.ok_or_else(|| Fault::corrupt("its state is missing"))
+            }
         }
-        let count = reader.map().unwrap_or(0);
-        let fields = (0..count).map(|_| Some((reader.text()?, reader.text()?)));
-        let fields: Option<BTreeMap<_, _>> = fields.collect();
-        fields
-            .map(Self)
-            .ok_or_else(|| Fault::corrupt("its fields cannot be read"))
     }
 
     fn text(&self, name: &str) -> Result<Option<&'v str>> {
-        let text = self.0.get(name.as_bytes()).copied();
+        let text = self.texts.get(name.as_bytes()).copied();
         text.map(std::str::from_utf8)
             .transpose()
             .map_err(|_| Fault::corrupt(format!("its field `{name}` is not a text")))
@@ -76,7 +95,6 @@ pub(super) fn new(record: &Record) -> Vec<u8> {
     let options = &record.options;
     let span = |span: Duration| span.as_micros().to_string();
     let fields = [
-        ("state", Some(State::Ready.name().to_owned())),
         ("queue", Some(record.queue.to_string())),
         ("priority", Some(options.priority.to_string())),
         ("ageing", options.ageing.map(span)),
@@ -91,7 +109,7 @@ pub(super) fn new(record: &Record) -> Vec<u8> {
     } else {
         b'.'
     };
-    // A map of so many, of at most seven.
+    // A map of so many, of at most six.
     let count = u8::try_from(fields.len() + ADDED).unwrap_or_default();
     let mut kept = vec![mark, 0x80 | count];
     for (name, text) in &fields {
@@ -139,10 +157,17 @@ impl<'v> Reader<'v> {
         )
     }
 
-    /// Takes a key, which has its length before it.
+    /// Takes a name, which has its length before it.
     fn sized(&mut self) -> Option<&'v [u8]> {
         let size = self.number(1)?;
         self.take(size)
+    }
+
+    /// Takes a key, a group and how many places that has.
+    fn limits(&mut self) -> Option<()> {
+        self.sized()?;
+        self.sized()?;
+        self.take(LIMIT).map(drop)
     }
 
     fn map(&mut self) -> Option<usize> {
@@ -211,7 +236,7 @@ fn unlogged(record: Record, claim: &[u8]) -> Result<Listed> {
     let read = || {
         let holder = claim.get(..HOLDER)?;
         let mut rest = Reader(claim.get(CLAIM_HEAD..)?);
-        rest.sized()?;
+        rest.limits()?;
         rest.array()?;
         let texts = [holder, rest.text()?, rest.text()?].map(std::str::from_utf8);
         let [Ok(holder), Ok(at), Ok(name)] = texts else {
@@ -246,8 +271,7 @@ fn read_record(fields: &Fields<'_>, body: &Value) -> Result<Record> {
         return Err(Fault::corrupt("its body is missing"));
     };
     let mut record: Record = codec::decode(body)?;
-    let state = fields.text("state")?.and_then(State::from_name);
-    record.state = state.ok_or_else(|| Fault::corrupt("its state is missing"))?;
+    record.state = fields.state()?;
     if let Some(queue) = fields.text("queue")?
         && record.queue != *queue
     {
@@ -258,7 +282,7 @@ fn read_record(fields: &Fields<'_>, body: &Value) -> Result<Record> {
     record.counts.attempts = fields.count("attempts")?;
     record.counts.conflicts = fields.count("conflicts")?;
     record.counts.reclaims = fields.count("reclaims")?;
-    let account = fields.0.get(&b"account"[..]);
+    let account = fields.texts.get(&b"account"[..]);
     record.account = account.map(|account| codec::decode(account)).transpose()?;
     record.dead = fields.text("dead")?.and_then(dead_reason);
     record.ended_at = fields.at("ended_at")?;

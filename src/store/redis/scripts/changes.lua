@@ -83,7 +83,7 @@ function changes.insert(change, blob, merged)
   publish(id, task, busy)
   task.seq = text(redis.call('HINCRBY', meta, 'seq', 1))
   if wanted_key(change) and not key_holder(task.unique) then
-    give_up_key(task.unique, id)
+    log_former_holder(task.unique, id)
     task.holds_key = '1'
   end
   put(id, task)
@@ -177,7 +177,12 @@ end
 
 local function set_pins(batch, txn)
   local ids = pinned(batch)
-  for _, id in ipairs(ids) do log_claim(id, txn) end
+  for _, id in ipairs(ids) do
+    -- A pinned claim must outlive the server, because what was promised depends on it.
+    local task = lasting(id)
+    task.pin = txn
+    put(id, task)
+  end
   return ids
 end
 
@@ -188,7 +193,7 @@ local function lock(batch, txn)
       redis.call('HSET', reserved_ids, change.task, txn)
       local key = wanted_key(change)
       if key then
-        if not key_holder(key) then give_up_key(key) end
+        if not key_holder(key) then log_former_holder(key) end
         redis.call('HINCRBY', reserved_keys, key, 1)
       end
     elseif change.change == 'mark' then

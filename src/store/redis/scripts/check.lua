@@ -53,6 +53,8 @@ local function check_task(id, task)
   if kept_until(task) then expect(stands_in(leaving, id), 'task ', id, ' never leaves') end
   if task.state == 'claimed' and not task.pin then
     expect(redis.call('ZSCORE', leases, task.holder), 'the holder of task ', id, ' has no lease')
+    local is_listed = redis.call('SISMEMBER', holds_key(task.holder), task.queue) == 1
+    expect(is_listed, 'the holder of task ', id, ' is not listed with its queue')
   end
   for _, object in ipairs(objects(task)) do
     expect(stands_in(about_key(object), id), 'task ', id, ' is not listed by `', object, '`')

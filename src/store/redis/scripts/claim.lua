@@ -33,8 +33,9 @@ local function candidates_of(queue, want)
     take(candidates, ready_key(queue, priority), want)
   end
   for _, dead in ipairs(redis.call('ZRANGE', leases, '-inf', '(' .. text(lives_at), 'BYSCORE')) do
-    if is_empty(holds_key(dead)) then
+    if not holds_any(dead) then
       redis.call('ZREM', leases, dead)
+      redis.call('UNLINK', holds_key(dead))
     else
       take(candidates, held_key(dead, queue), want)
     end

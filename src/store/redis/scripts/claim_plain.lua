@@ -8,9 +8,6 @@
 -- How much of each line is read at a time, if there are several.
 local GLANCE = 8
 
--- What is kept with the claim of a task that has none.
-local NO_KEY = sized('')
-
 local function read_on(line)
   line.seen = redis.call('ZRANGE', line.key, line.taken, line.taken + line.glance - 1, 'WITHSCORES')
   line.at = 1
@@ -89,7 +86,7 @@ local function give_all(queue, found, lines)
     local tail = tail_of(queue, found.from[i], found.kinds[i])
     held[2 * i - 1], held[2 * i] = found.ranks[i], member
     tokens[2 * i - 1] = id_of(member)
-    tokens[2 * i] = token_of(i) .. string.sub(member, 1, 16) .. found.keys[i] .. tail
+    tokens[2 * i] = token_of(i) .. string.sub(member, 1, 16) .. found.limits[i] .. tail
   end
   for _, line in ipairs(lines) do
     if line.taken > 0 then redis.call('ZREMRANGEBYRANK', line.key, '0', text(line.taken - 1)) end
@@ -107,13 +104,13 @@ local function read(found)
     local id = id_of(member)
     task_keys[i], body_keys[i] = task_key(id), body_key(id)
   end
-  found.kept, found.kinds, found.keys = redis.call('MGET', unpack(task_keys)), {}, {}
+  found.kept, found.kinds, found.limits = redis.call('MGET', unpack(task_keys)), {}, {}
   for i, kept in ipairs(found.kept) do
     local kind = kept and string.sub(kept, 1, 1)
     if kind == PLAIN or kind == BOUND then
-      found.keys[i] = NO_KEY
-    elseif kind == KEYED or kind == KEYED_BOUND then
-      found.keys[i] = string.sub(kept, 2, 2 + string.byte(kept, 2))
+      found.limits[i] = NO_LIMITS
+    elseif kind == LIMITED then
+      found.limits[i] = string.sub(kept, 2, limits_end(kept, 2))
     else
       return false
     end

@@ -2,7 +2,7 @@
 return answer(function()
   local departed = {}
   for _, dead in ipairs(redis.call('ZRANGE', leases, '-inf', '(' .. text(server_time()), 'BYSCORE')) do
-    if not is_empty(holds_key(dead)) then departed[#departed + 1] = dead end
+    if holds_any(dead) then departed[#departed + 1] = dead end
   end
   return departed
 end)

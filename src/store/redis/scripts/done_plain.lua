@@ -39,10 +39,27 @@ local function add_logged(lines, ids, tokens)
   return lines
 end
 
--- The places of tasks by their holder and what else is kept of their claims, and the keys that they may have; nothing if one
--- of them is not held so.
+-- Notes what the end of a claim has to do about the key and the group of its task. Its limits end at a place.
+local function add_limits(limits, claim, last, id)
+  local key_end = 49 + string.byte(claim, 49)
+  if key_end > 49 then
+    local keys = limits.keys
+    keys[#keys + 1], limits.named[#keys + 1] = string.sub(claim, 50, key_end), id
+  end
+  local name = string.sub(claim, key_end + 2, last - 4)
+  if name == '' then return end
+  local group = limits.groups[name]
+  if not group then
+    group = { limit = string.sub(claim, last - 3, last), places = {}, heirs = {} }
+    limits.groups[name] = group
+  end
+  group.places[#group.places + 1] = string.sub(claim, 33, 48) .. ':' .. id
+end
+
+-- The places of tasks by their holder and what else is kept of their claims, and what there is to do about their limits;
+-- nothing if one of them is not held so.
 local function lines_held(ids)
-  local lines, keys, seen, logged, tokens = {}, { named = {}, ids = {} }, {}, {}, {}
+  local lines, limits, seen, logged, tokens = {}, { keys = {}, named = {}, groups = {} }, {}, {}, {}
   local kept = redis.call('HMGET', claims, unpack(ids))
   for i, id in ipairs(ids) do
     local claim, token = kept[i], ARGV[FIRST + 2 * i - 1]
@@ -51,26 +68,24 @@ local function lines_held(ids)
     if not claim then
       logged[#logged + 1], tokens[#logged + 1] = id, token
     elseif string.sub(claim, 1, 32) == token then
-      local key_end = 49 + string.byte(claim, 49)
-      if key_end > 49 then
-        keys.named[#keys.named + 1], keys.ids[#keys.ids + 1] = string.sub(claim, 50, key_end), id
-      end
-      add_place(lines, string.sub(claim, 1, 16) .. string.sub(claim, key_end + 1), string.sub(claim, 33, 48), id)
+      local last = limits_end(claim, 49)
+      if last > 48 + #NO_LIMITS then add_limits(limits, claim, last, id) end
+      add_place(lines, string.sub(claim, 1, 16) .. string.sub(claim, last + 1), string.sub(claim, 33, 48), id)
     else
       return nil
     end
   end
   if #logged > 0 and not add_logged(lines, logged, tokens) then return nil end
-  return lines, keys
+  return lines, limits
 end
 
--- Tells of each line whose and which it is, and of which kind its tasks; nothing if that is not known. One whose claims are
--- logged has no priority.
+-- Tells of each line whose and which it is; nothing if that is not known, or there is more to its tasks than their limits. One
+-- whose claims are logged has no priority.
 local function told_apart(lines)
   for by, line in pairs(lines) do
     local kept = cmsgpack.unpack(string.sub(by, 17))
-    line.holder, line.queue, line.band, line.kind = string.sub(by, 1, 16), kept[3], kept[4], kept[5]
-    if not line.queue then return nil end
+    line.holder, line.queue, line.band = string.sub(by, 1, 16), kept[3], kept[4]
+    if not line.queue or kept[5] == BOUND then return nil end
   end
   return lines
 end
@@ -85,35 +100,6 @@ local function leave_ready(line)
   redis.call('ZREM', ready, unpack(line.places))
 end
 
--- Reads tasks by their places; returns nothing if one is not of a kind.
-local function read_kind(places, kind)
-  local keys, read = {}, {}
-  for i, place in ipairs(places) do keys[i] = task_key(id_of(place)) end
-  for i, kept in ipairs(redis.call('MGET', unpack(keys))) do
-    if not kept or (kind and string.sub(kept, 1, 1) ~= kind) then return nil end
-    read[i] = unpacked(kept)
-  end
-  return read
-end
-
--- The groups in which places become free; nothing if there is more to a task than its group.
-local function groups_left(lines)
-  local groups = {}
-  for _, line in pairs(lines) do
-    local is_bound = line.kind == BOUND or line.kind == KEYED_BOUND
-    local bound = is_bound and read_kind(line.places, line.kind)
-    if bound == nil then return nil end
-    for i, task in ipairs(bound or {}) do
-      local rests = task.rest_enqueued or task.rest_ended
-      if not task.group or rests or task.about or task.aliases or task.retention then return nil end
-      local group = groups[task.group] or { limit = limit_of(task), places = {}, ranks = {}, heirs = {} }
-      groups[task.group] = group
-      group.places[#group.places + 1] = line.places[i]
-    end
-  end
-  return groups
-end
-
 -- The first of those who wait for a group: as many as there are free places, and the one after them, who is to go on
 -- waiting. Nothing if others than these have to be looked at.
 local function first_waiting(name, group)
@@ -121,7 +107,7 @@ local function first_waiting(name, group)
   local first = redis.call('ZRANGE', group_key(name), '0', text(free), 'WITHSCORES')
   if #first == 0 then return first end
   local places = places_key(name)
-  if redis.call('ZCARD', places) ~= group.limit then return nil end
+  if redis.call('ZCARD', places) ~= tonumber(group.limit) then return nil end
   if #first <= 2 * free then return first end
   local last = redis.call('ZRANGE', places, '-1', '-1', 'WITHSCORES')
   local rank, its_rank = tonumber(first[#first]), tonumber(last[2])
@@ -129,28 +115,30 @@ local function first_waiting(name, group)
   return not is_behind and first or nil
 end
 
--- Finds who gets the places of groups that become free: their tasks, and where they stand. Nothing if somebody has a
--- time to wait for, or another limit than those before: then it depends on more who goes on.
+-- Finds who gets the places of groups that become free: what is kept of them, and where they stand. Nothing if somebody waits
+-- for more, or has another limit than those before: then it depends on more who goes on.
 local function heirs_of(groups)
-  local places, ranks, owners = {}, {}, {}
+  local heirs, keys, owners = {}, {}, {}
   for name, group in pairs(groups) do
     local first = first_waiting(name, group)
     if not first then return nil end
     for i = 1, #first, 2 do
-      places[#places + 1], ranks[#places + 1], owners[#places + 1] = first[i], first[i + 1], group
+      local number = #keys + 1
+      keys[number], owners[number] = task_key(id_of(first[i])), group
+      heirs[number] = { key = keys[number], place = first[i], rank = first[i + 1] }
     end
   end
-  local heirs = {}
-  for i, task in ipairs(#places > 0 and read_kind(places) or {}) do
-    local group = owners[i]
-    local waits = task.state == 'waiting' and not task.pin and not task.unmet
-    if not waits or task.not_before or limit_of(task) ~= group.limit then return nil end
+  local go_on = {}
+  for i, kept in ipairs(#keys > 0 and redis.call('MGET', unpack(keys)) or {}) do
+    local group, heir = owners[i], heirs[i]
+    if not kept or string.sub(kept, 1, 1) ~= WAITING then return nil end
+    heir.kept, heir.limits_end = kept, limits_end(kept, 2)
+    if string.sub(kept, heir.limits_end - 3, heir.limits_end) ~= group.limit then return nil end
     if #group.heirs < #group.places then
-      local heir = { task = task, place = places[i], rank = ranks[i] }
-      heirs[#heirs + 1], group.heirs[#group.heirs + 1] = heir, heir
+      go_on[#go_on + 1], group.heirs[#group.heirs + 1] = heir, heir
     end
   end
-  return heirs
+  return go_on
 end
 
 -- Has the first that wait take the places of those who leave.
@@ -163,15 +151,14 @@ local function pass_places(name, group)
   redis.call('ZADD', places_key(name), unpack(listed))
 end
 
--- Makes those Ready who have waited for their group only.
+-- Makes those Ready who have waited for their group only: no more than the kind of what is kept changes.
 local function go_on_all(heirs)
   local writes, lines = {}, {}
   for _, heir in ipairs(heirs) do
-    local task = heir.task
-    task.state = 'ready'
-    writes[#writes + 1], writes[#writes + 2] = task_key(id_of(heir.place)), packed(task)
-    local key = ready_key(task.queue, task.priority)
-    local line = lines[key] or { queue = task.queue, band = task.priority, listed = {} }
+    writes[#writes + 1], writes[#writes + 2] = heir.key, LIMITED .. string.sub(heir.kept, 2)
+    local queue, band = queue_behind(heir.kept, heir.limits_end)
+    local key = ready_key(queue, band)
+    local line = lines[key] or { queue = queue, band = band, listed = {} }
     lines[key] = line
     line.listed[#line.listed + 1], line.listed[#line.listed + 2] = heir.rank, heir.place
   end
@@ -193,12 +180,12 @@ local function leave(line)
   recount(line.queue, line.band and 'ready' or 'claimed', text(-#line.places))
 end
 
--- Frees the keys whose entries still have the names of these tasks.
-local function free_keys(keys)
-  if #keys.named == 0 then return end
+-- Frees the keys whose entries still have the names of the tasks that had them.
+local function free_keys(keys, named)
+  if #keys == 0 then return end
   local free = {}
-  for i, named in ipairs(redis.call('HMGET', unique_keys, unpack(keys.named))) do
-    if named == keys.ids[i] then free[#free + 1] = keys.named[i] end
+  for i, id in ipairs(redis.call('HMGET', unique_keys, unpack(keys))) do
+    if id == named[i] then free[#free + 1] = keys[i] end
   end
   if #free > 0 then redis.call('HDEL', unique_keys, unpack(free)) end
 end
@@ -234,14 +221,13 @@ local function done_plain()
   for i = FIRST, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
   local at = time_of_lone_commit()
   if not at then return false end
-  local found, keys = lines_held(ids)
+  local found, limits = lines_held(ids)
   local lines = found and told_apart(found)
-  local groups = lines and groups_left(lines)
-  local heirs = groups and heirs_of(groups)
+  local heirs = lines and heirs_of(limits.groups)
   if not heirs then return false end
   for _, line in pairs(lines) do leave(line) end
-  for name, group in pairs(groups) do pass_places(name, group) end
-  free_keys(keys)
+  for name, group in pairs(limits.groups) do pass_places(name, group) end
+  free_keys(limits.keys, limits.named)
   drop(ids)
   local longer = go_on_all(heirs)
   redis.call('HSET', meta, 'clock', at, txn, 'commit')

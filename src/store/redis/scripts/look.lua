@@ -10,7 +10,7 @@ function served.ready(interest)
   local due = redis.call('ZRANGE', due_key(interest.name), 0, 0, 'WITHSCORES')
   if due[2] and tonumber(due[2]) <= now then return true end
   for _, dead in ipairs(redis.call('ZRANGE', leases, '-inf', '(' .. text(lives_at), 'BYSCORE')) do
-    if redis.call('SISMEMBER', holds_key(dead), interest.name) == 1 then return true end
+    if not is_empty(held_key(dead, interest.name)) then return true end
   end
 end
 
@@ -38,7 +38,7 @@ end
 -- When the next lease ends of somebody who holds something.
 local function next_lease()
   for _, member in ipairs(redis.call('ZRANGE', leases, text(lives_at), '+inf', 'BYSCORE', 'LIMIT', 0, 16)) do
-    if not is_empty(holds_key(member)) then return redis.call('ZSCORE', leases, member) end
+    if holds_any(member) then return redis.call('ZSCORE', leases, member) end
   end
   return ''
 end

@@ -47,49 +47,90 @@ local function counted(state, queue) return state .. ':' .. queue end
 local function place(id, task) return string.format('%016d:%s', task.seq, id) end
 local function id_of(member) return string.sub(member, 18) end
 
--- The kinds of tasks that are claimed many at a time: Ready and leaving no trace once done; the same, but that something
--- remains to be done then; each also with a unique key that nothing holds but what is pending. And one that is Claimed,
--- which is logged, and leaves no trace.
-local PLAIN, BOUND, KEYED, KEYED_BOUND, CLAIMED, OTHER = '.', ',', ':', '=', ';', '+'
+-- How many tasks of its group may run at the same time, as far as this one goes.
+local function limit_of(task) return tonumber(task.group_limit) or 1 end
+
+-- The kinds of tasks that are claimed many at a time, because they are Ready: with nothing to do when they are done; with no more
+-- than a unique key to free that only what is pending holds, or a group to pass on; with more to do. Then one that waits for
+-- nothing but its group, and has no more to do either; one that is Claimed by a claim that is logged, with nothing to do; and
+-- all others.
+local PLAIN, LIMITED, BOUND, WAITING, CLAIMED, OTHER = '.', ':', ',', '=', ';', '+'
 
 local function kind_of(task)
   if task.pin or task.unique_runs then return OTHER end
   local rests = task.rest_enqueued or task.rest_ended
-  local is_bound = rests or task.group or task.about or task.aliases or task.retention
+  local is_bound = rests or task.about or task.aliases or task.retention
   if task.state == 'ready' then
-    if task.unique then return is_bound and KEYED_BOUND or KEYED end
-    return is_bound and BOUND or PLAIN
+    if is_bound then return BOUND end
+    return (task.unique or task.group) and LIMITED or PLAIN
+  elseif task.state == 'waiting' then
+    local waits_for_more = not task.group or task.unmet or task.not_before
+    return not is_bound and not waits_for_more and WAITING or OTHER
   end
-  return task.state == 'claimed' and not is_bound and CLAIMED or OTHER
+  return task.state == 'claimed' and not is_bound and not task.group and CLAIMED or OTHER
 end
 
--- A unique key, or none, where it can be read without what is behind it: its length in a byte, then itself.
-local function sized(key) return string.char(#key) .. key end
+local function state_of(kind)
+  if kind == WAITING then return 'waiting' end
+  return kind == CLAIMED and 'claimed' or 'ready'
+end
 
--- A task as it is kept: its kind, its key if that says that it has one, then its fields in MessagePack.
+-- A text of up to 255 bytes, where it can be read without what is behind it.
+local function sized(name) return string.char(#name) .. name end
+
+-- The key of a task, its group and how many places that has, where one of these may be; each of a length that they tell.
+local NO_LIMITS = sized('') .. sized('') .. '0000'
+
+local function limits_of(task)
+  return sized(task.unique or '') .. sized(task.group or '') .. string.format('%04d', limit_of(task))
+end
+
+-- Where these end in a text, if they begin at a place.
+local function limits_end(kept, first)
+  local group = first + 1 + string.byte(kept, first)
+  return group + string.byte(kept, group) + 4
+end
+
+-- A task as it is kept: its kind, which says in which state it is unless that is any other. Then, of one with a key or
+-- a group alone, its limits, queue and priority. Then its fields in MessagePack.
 local function packed(task)
-  local kind = kind_of(task)
-  local key = (kind == KEYED or kind == KEYED_BOUND) and sized(task.unique) or ''
-  return kind .. key .. cmsgpack.pack(task)
+  local kind, head, state = kind_of(task), '', task.state
+  if kind == LIMITED or kind == WAITING then
+    head = limits_of(task) .. sized(task.queue) .. sized(task.priority)
+  end
+  if kind ~= OTHER then task.state = nil end
+  local fields = cmsgpack.pack(task)
+  task.state = state
+  return kind .. head .. fields
+end
+
+-- The queue and the priority of a task as it is kept, if its limits end at a place; and where its fields begin.
+local function queue_behind(kept, last)
+  local queue_end = last + 1 + string.byte(kept, last + 1)
+  local priority_end = queue_end + 1 + string.byte(kept, queue_end + 1)
+  return string.sub(kept, last + 2, queue_end), string.sub(kept, queue_end + 2, priority_end), priority_end + 1
 end
 
 local function unpacked(kept)
   local kind, first = string.sub(kept, 1, 1), 2
-  if kind == KEYED or kind == KEYED_BOUND then first = 3 + string.byte(kept, 2) end
-  return cmsgpack.unpack(string.sub(kept, first))
+  if kind == LIMITED or kind == WAITING then first = select(3, queue_behind(kept, limits_end(kept, 2))) end
+  local task = cmsgpack.unpack(string.sub(kept, first))
+  task.state = task.state or state_of(kind)
+  return task
 end
 
--- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, its key or none, then
--- in MessagePack the time, the name of its holder, and the queue, priority and kind of a task that is claimed with many.
+-- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, its limits, then in
+-- MessagePack the time, the name of its holder, and the queue, priority and kind of a task that is claimed with many.
 local function packed_claim(logged, claim)
   local tail, kind = { claim.claimed_at, claim.holder_name }, kind_of(logged)
   if kind ~= OTHER then tail[3], tail[4], tail[5] = logged.queue, logged.priority, kind end
-  return claim.token .. string.format('%016d', logged.seq) .. sized(logged.unique or '') .. cmsgpack.pack(tail)
+  local limits = kind == LIMITED and limits_of(logged) or NO_LIMITS
+  return claim.token .. string.format('%016d', logged.seq) .. limits .. cmsgpack.pack(tail)
 end
 
 -- A key is free when its task starts. Its entry stays as it is logged, and is `still_named` after the task.
 local function add_claim(task, claim)
-  local tail = cmsgpack.unpack(string.sub(claim, 50 + string.byte(claim, 49)))
+  local tail = cmsgpack.unpack(string.sub(claim, 1 + limits_end(claim, 49)))
   task.state, task.unlogged = 'claimed', '1'
   task.holder, task.token = string.sub(claim, 1, 16), string.sub(claim, 1, 32)
   task.claimed_at, task.holder_name = tail[1], tail[2]
@@ -133,9 +174,6 @@ local function waits_for_group(task)
   return task.group and task.state == 'waiting' and not task.unmet and not task.pin
 end
 
--- How many tasks of its group may run at the same time, as far as this one goes.
-local function limit_of(task) return tonumber(task.group_limit) or 1 end
-
 -- Whether a task that goes on now has to wait for its group: the places are taken, or somebody is before it, or
 -- may be.
 local function is_busy(id, task)
@@ -143,6 +181,14 @@ local function is_busy(id, task)
   local holders = redis.call('ZCARD', places_key(task.group))
   if known[id] and holds_group(known[id]) then holders = holders - 1 end
   return holders >= limit_of(task) or not is_empty(group_key(task.group))
+end
+
+-- Whether somebody has claimed tasks. Queues may be listed in which it has none: who listed them died, and so did the server.
+local function holds_any(holder)
+  for _, queue in ipairs(redis.call('SMEMBERS', holds_key(holder))) do
+    if not is_empty(held_key(holder, queue)) then return true end
+  end
+  return false
 end
 
 -- Lists a task where a claim may find it.
@@ -206,6 +252,12 @@ local function pending_in(queue)
   return not_ready + counted_as('ready', queue) - unlogged_count
 end
 
+local function unlogged(change)
+  redis.set_repl(redis.REPL_NONE)
+  change()
+  redis.set_repl(redis.REPL_ALL)
+end
+
 local function enter_index(id, task)
   count(task, 1)
   if task.holds_key then redis.call('HSET', unique_keys, task.unique, id) end
@@ -214,6 +266,10 @@ local function enter_index(id, task)
     redis.call('ZADD', group_key(task.group), rank(task), place(id, task))
   end
   if kept_until(task) then redis.call('ZADD', leaving, kept_until(task), id) end
+  if task.state == 'claimed' and not task.pin then
+    -- What changes nothing in memory is not logged, and there a claim that is not logged may have listed this queue.
+    unlogged(function() redis.call('SREM', holds_key(task.holder), task.queue) end)
+  end
   if not task.pin then enter_line(id, task) end
   if ENDED[task.state] then topics['settled:' .. id] = true end
 end
@@ -264,12 +320,6 @@ local function is_same(one, other)
   for field, value in pairs(one) do if other[field] ~= value then return false end end
   for field in pairs(other) do if one[field] == nil then return false end end
   return true
-end
-
-local function unlogged(change)
-  redis.set_repl(redis.REPL_NONE)
-  change()
-  redis.set_repl(redis.REPL_ALL)
 end
 
 -- Makes a task Ready again whose claim is not logged. What the claim took away the file has still, unless it
@@ -338,17 +388,18 @@ local function key_holder(key)
   return task and task.holds_key and id
 end
 
--- Has the claim of a task outlive the server, as it must once something is promised that depends on it.
-local function log_claim(id, txn)
+-- A copy of a task whose claim, if it has one, is to outlive the server.
+local function lasting(id)
   local task = copy(load(id))
-  task.pin, task.unlogged, task.still_named = txn, nil, nil
-  put(id, task)
+  task.unlogged, task.still_named = nil, nil
+  return task
 end
 
--- Lets a unique key be taken that is free: whose name its entry still has was claimed, and that is logged now.
-local function give_up_key(key, id)
+-- Before a free key is reserved, or taken by the task `id`: if its entry still has the name of another, the claim by which that
+-- started is logged, since somebody relies on it now.
+local function log_former_holder(key, id)
   local former = redis.call('HGET', unique_keys, key)
-  if former and former ~= id and load(former) then log_claim(former) end
+  if former and former ~= id and load(former) then put(former, lasting(former)) end
 end
 
 -- Whether a task holds its unique key after a change.
@@ -362,7 +413,7 @@ end
 -- Changes a task, then lets it give up its unique key, or take it again if it has come back.
 local function change_to(id, after)
   after.holds_key = may_hold_key(known[id], after)
-  if after.holds_key then give_up_key(after.unique, id) end
+  if after.holds_key then log_former_holder(after.unique, id) end
   put(id, after)
 end
 

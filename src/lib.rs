@@ -52,7 +52,8 @@
 //!
 //! # Stores
 //! [`open`] takes `memory://`, `sqlite:…`, `file:…`, `redis://…` and `postgres://…`, as far as their features are
-//! on; the contract of a store is in [`store`], and [`Schemes`] takes others. An application's own database takes part by way of [`resource`].
+//! on; the contract of a store is in [`store`], and [`Schemes`] takes others. An application's own database takes part
+//! by way of [`resource`].
 //!
 //! # Features
 //! - `sqlite` (default): the SQLite store and databases by rusqlite, which brings a C compiler's work.

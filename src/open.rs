@@ -33,8 +33,8 @@ use crate::store::{self, Store};
 /// Parameters of `file`: `poll_interval`, `segment_size` (bytes), `create`.
 ///
 /// Parameters of `redis`: `name`, because a server may have several stores; `durability`, `strict` or
-/// `relaxed`; `connect_timeout`, `response_timeout` and `keepalive_interval`; `tls_root` (a file); `create`; and instead of the parts of
-/// the URL `host`, `port`, `db`, `password` and `unix_socket_path`.
+/// `relaxed`; `connect_timeout`, `response_timeout` and `keepalive_interval`; `tls_root` (a file); `create`;
+/// and instead of the parts of the URL `host`, `port`, `db`, `password` and `unix_socket_path`.
 ///
 /// Parameters of `postgres`: `schema`, which is made if there is none; `sslmode` (`disable`, `prefer`,
 /// `require`, `verify-full`) and `sslrootcert` (a file); `host` where it is the folder of a socket, with

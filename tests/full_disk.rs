@@ -1,5 +1,5 @@
-//! A disk that is full while producers and consumers work: nothing that was acknowledged is lost, nothing that was refused
-//! is there, and all goes on when there is room again.
+//! A disk that is full while producers and consumers work: nothing that was acknowledged is lost, nothing that was
+//! refused is there, and all goes on when there is room again.
 #![cfg(test)]
 
 use std::collections::BTreeSet;

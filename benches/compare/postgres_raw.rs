@@ -78,8 +78,8 @@ fn votives_tables() -> Result<(String, Columns)> {
     Ok((url, Columns { names, literals }))
 }
 
-/// A statement that inserts some tasks at once. What differs from task to task is a parameter. Nobody looks whether an id is
-/// taken, and nobody who waits is told.
+/// A statement that inserts some tasks at once. What differs from task to task is a parameter. Nobody looks whether an
+/// id is taken, and nobody who waits is told.
 struct Insert {
     statement: Statement,
     size: usize,

@@ -1,5 +1,5 @@
-//! Tasks kept in Redis by hand: a body, a hash of fields, a place in a sorted set. Nothing remembers who committed, lists
-//! what is there, counts it, wakes anybody or refuses an id that is taken.
+//! Tasks kept in Redis by hand: a body, a hash of fields, a place in a sorted set. Nothing remembers who committed,
+//! lists what is there, counts it, wakes anybody or refuses an id that is taken.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

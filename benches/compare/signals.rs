@@ -20,8 +20,8 @@ const LOOKS_MAX: Duration = Duration::from_secs(5);
 /// A signal that takes longer is lost.
 const LOST: Duration = Duration::from_secs(10);
 
-/// Sends signals by `send`, one at a time, which says when that was done, and returns how long after each the other side
-/// was awake.
+/// Sends signals by `send`, one at a time, which says when that was done, and returns how long after each the other
+/// side was awake.
 fn measure(
     count: u64,
     woken: &Receiver<Instant>,
@@ -106,8 +106,8 @@ pub(crate) fn sqlite(path: &Path, count: u64) -> Result<Vec<Duration>> {
     })
 }
 
-/// A record is appended and flushed under a lock; somebody else watches the file, and looks under the same lock how long
-/// it is: what was written before it was flushed must not be seen.
+/// A record is appended and flushed under a lock; somebody else watches the file, and looks under the same lock how
+/// long it is: what was written before it was flushed must not be seen.
 pub(crate) fn file(path: &Path, count: u64) -> Result<Vec<Duration>> {
     let mut log = File::create(path)?;
     let (writing, reading) = (File::open(path)?, File::open(path)?);

@@ -13,8 +13,8 @@ use crate::id::ConsumerId;
 use crate::queue::{Allowed, Queue};
 use crate::store::{Arrival, ClaimRequest, Interest, Result, Want};
 
-/// The longest wait for a change of settings by which a queue is held up. Then they are read again: a change that came right
-/// before the wait began has woken nobody.
+/// The longest wait for a change of settings by which a queue is held up. Then they are read again: a change that came
+/// right before the wait began has woken nobody.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Fetches for a lane until the backlog is closed.

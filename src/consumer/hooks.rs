@@ -25,7 +25,8 @@ use crate::time::Timestamp;
 /// ```
 ///
 /// `Executed` says what the handler said, and `Committed` that it counts. A task that is given back,
-/// because the consumer stops, nobody knows its kind, or only a chunk of it is done, ends without any of the last three.
+/// because the consumer stops, nobody knows its kind, or only a chunk of it is done, ends without any of the last
+/// three.
 #[doc(alias = "signal")]
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]

@@ -46,8 +46,9 @@ fn extend(core: &Core) -> Result<()> {
     Ok(())
 }
 
-/// Returns the claims, one for a task. A claim goes from the backlog to the watch to the settler; one that changes hands
-/// just now may be overlooked, which the next round makes up for. Of two for the same task the first is the newer.
+/// Returns the claims, one for a task. A claim goes from the backlog to the watch to the settler; one that changes
+/// hands just now may be overlooked, which the next round makes up for. Of two for the same task the first is the
+/// newer.
 fn claims(core: &Core) -> Vec<ClaimKey> {
     let mut keys = BTreeMap::new();
     for part in [core.backlog.keys(), core.watch.keys(), core.settler.keys()] {

@@ -35,8 +35,8 @@ pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 /// let mut txn = TransactionManager::new().begin()?;
 /// let tasks = Chain::new().then(&Step(1)).then(&Step(2)).enqueue(&queue, &mut txn)?;
 /// txn.commit()?;
-/// let states = tasks.iter().map(|task| queue.store().get(*task));
-/// let states: Vec<_> = states.map(|found| Ok(found?.map(|listed| listed.record.state))).collect::<votive::store::Result<_>>()?;
+/// let listed = |task| queue.store().get(task);
+/// let states = [listed(tasks[0])?, listed(tasks[1])?].map(|found| found.map(|listed| listed.record.state));
 /// assert_eq!(states, [Some(State::Ready), Some(State::Waiting)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -1,9 +1,9 @@
 //! Statements that put tasks into a store: how a driver that votive does not know enlists.
 //!
-//! A store whose capabilities say that it [renders](field@crate::store::Capabilities::renders)
-//! [turns a batch](crate::store::Store::render) into statements, and [`Queue::render`] a task. Whoever executes them, all of them and in their order, in a transaction of the
-//! store's own database, and finds the number of rows that each must change or return, has written the
-//! batch: it is visible when that transaction commits, and gone when it rolls back.
+//! A store whose capabilities say that it [renders](field@crate::store::Capabilities::renders) [turns a
+//! batch](crate::store::Store::render) into statements, and [`Queue::render`] a task. Whoever executes them, all of
+//! them and in their order, in a transaction of the store's own database, and finds the number of rows that each must
+//! change or return, has written the batch: it is visible when that transaction commits, and gone when it rolls back.
 //!
 //! [`Queue::render`]: ../../queue/struct.Queue.html#method.render
 

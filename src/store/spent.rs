@@ -1,9 +1,9 @@
 //! Outcome records that nobody will ask for any more.
 //!
 //! Of a transaction in which no other store has a part only the owner ever asks, and that only until it knows the
-//! outcome. Then the record is *spent*. The next transaction of the same incarnation gives the row its own name: one row
-//! is changed where one would be deleted and another written, and the incarnation that it refers to need not be looked
-//! up again.
+//! outcome. Then the record is *spent*. The next transaction of the same incarnation gives the row its own name: one
+//! row is changed where one would be deleted and another written, and the incarnation that it refers to need not be
+//! looked up again.
 
 use parking_lot::Mutex;
 

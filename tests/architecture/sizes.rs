@@ -1,10 +1,11 @@
-//! Sizes: a file has at most 500 lines, a function at most 70; nobody is excepted.
+//! Sizes: a file has at most 500 lines, a function at most 70, and prose 120 columns; nobody is excepted.
 #![cfg(test)]
 
 use crate::source::{self, Source};
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
+const PROSE_COLUMNS_MAX: usize = 120;
 
 /// The name, line and length of every function of `code`; blank and comment lines do not count.
 fn functions(code: &str) -> Vec<(&str, usize, usize)> {
@@ -33,6 +34,52 @@ fn long_functions(file: &Source) -> Vec<String> {
         .filter(too_long)
         .map(describe)
         .collect()
+}
+
+/// The lines of prose that are too wide. A row of a table is one line however wide it is, and so is what is generated.
+fn wide_prose(file: &Source) -> Vec<String> {
+    let marks: &[&str] = match file.path.rsplit_once('.') {
+        Some((_, "md")) => &[""],
+        Some((_, "lua")) => &["--"],
+        _ => &["//! ", "/// ", "// "],
+    };
+    let mut is_code = false;
+    let mut is_wide = |line: &str| {
+        is_code ^= line.starts_with("```");
+        let prose = marks.iter().find_map(|mark| line.trim().strip_prefix(mark));
+        let is_text = prose.is_some_and(|prose| !prose.starts_with('|') && prose.contains(' '));
+        is_text && !is_code && line.chars().count() > PROSE_COLUMNS_MAX
+    };
+    let lines = file.text.lines().zip(1..);
+    let wide = lines.filter(|(line, _)| is_wide(line));
+    wide.map(|(_, number)| format!("{}:{number}", file.path))
+        .collect()
+}
+
+#[test]
+fn no_prose_is_wider_than_120_columns() {
+    let mut files = source::rust_files();
+    files.extend(source::files("src", "lua"));
+    files.extend(source::files("docs", "md"));
+    files.push(source::read(&source::root().join("README.md")));
+    files.retain(|file| file.path != "docs/performance.md");
+    let found: Vec<_> = files.iter().flat_map(wide_prose).collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn wide_prose_is_found_in_comments_and_documents() {
+    let wide = "word ".repeat(30);
+    let found = |path: &str, text: &str| wide_prose(&Source::new(path, text)).len();
+    assert_eq!(
+        found("x.rs", &format!("/// {wide}\nlet text = \"{wide}\";")),
+        1
+    );
+    assert_eq!(
+        found("x.md", &format!("{wide}\n| {wide} |\n```\n{wide}\n```")),
+        1
+    );
+    assert_eq!(found("x.lua", &format!("-- {wide}\nreturn 1 -- one")), 1);
 }
 
 #[test]

@@ -23,7 +23,8 @@ const SEGMENT_SIZE: u64 = 4_096;
 /// How long a server may take to answer; far more than it needs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How many connections of a store work at once. Each is a process of the server, which has all statements to plan anew.
+/// How many connections of a store work at once. Each is a process of the server, which has all statements to plan
+/// anew.
 const CONNECTIONS_MAX: usize = 3;
 
 /// A store as what it is: an application in the same database must know.

@@ -63,7 +63,8 @@ pub(crate) fn run(world: &World, site: &Site) -> Result<()> {
         }
     }
     running.stop();
-    // A timetable goes on for as long as it is kept, and may be faster than a busy machine: what is left is done without one.
+    // A timetable goes on for as long as it is kept, and may be faster than a busy machine: what is left is done
+    // without one.
     world.drain()?;
     // Forgets the outcomes that this process knows, without waiting for the consumer to do so.
     world.recover()?;

@@ -45,8 +45,8 @@ impl Fleet {
         txn.commit().unwrap();
     }
 
-    /// Suspends a member at an instant at which it does not write: otherwise it would hold everybody up as long as it is
-    /// suspended.
+    /// Suspends a member at an instant at which it does not write: otherwise it would hold everybody up as long as it
+    /// is suspended.
     fn suspend(&self, member: &Member) {
         loop {
             member.signal("STOP");

@@ -110,8 +110,8 @@ fn a_user_is_let_in_with_its_password_which_no_log_shows() {
         "ACL", "SETUSER", "worker", "on", ">geheim", "~*", "&*", "+@all",
     ];
     tell(&server, &rules);
-    // While there is but one subscriber, an event that other tests come to first is nobody's for good, unless it is their
-    // thread's own.
+    // While there is but one subscriber, an event that other tests come to first is nobody's for good, unless it is
+    // their thread's own.
     let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let log = Log::default();
     let writer = log.clone();

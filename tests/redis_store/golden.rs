@@ -83,8 +83,8 @@ fn keyed(key: &str) -> Options {
     }
 }
 
-/// Makes tasks that are ready, claimed with and without a trace in the server's log, dead, waiting and staged, a mark, an alias
-/// and outcomes.
+/// Makes tasks that are ready, claimed with and without a trace in the server's log, dead, waiting and staged, a mark,
+/// an alias and outcomes.
 fn fill(store: &RedisStore) {
     store.enroll(INCARNATION, NOW).unwrap();
     let mark = Change::Mark {

@@ -109,8 +109,8 @@ pub trait Unguarded: Application {
 
 /// A driver whose transaction can go on after a future that was dropped.
 pub trait Droppable: Application {
-    /// Inserts a row, begins to enqueue a task in the same transaction, drops the future after 0, 1, 2 … waits until it is ready,
-    /// and commits. Returns how often it was dropped.
+    /// Inserts a row, begins to enqueue a task in the same transaction, drops the future after 0, 1, 2 … waits until it
+    /// is ready, and commits. Returns how often it was dropped.
     ///
     /// # Errors
     /// As the driver says.

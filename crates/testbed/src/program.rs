@@ -57,8 +57,8 @@ pub(crate) fn is_root() -> Result<bool> {
 
 /// Copies the program that runs to a place where somebody else may execute it.
 ///
-/// Another process copies it: what this one has open for writing, a child that is started meanwhile has open too, and then
-/// the system executes it for nobody.
+/// Another process copies it: what this one has open for writing, a child that is started meanwhile has open too, and
+/// then the system executes it for nobody.
 ///
 /// # Errors
 /// If it cannot be copied.

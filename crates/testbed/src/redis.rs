@@ -61,7 +61,8 @@ impl Options {
 }
 
 impl Options {
-    /// Has the server take nothing but encrypted connections on its port, with a certificate of an authority of its own.
+    /// Has the server take nothing but encrypted connections on its port, with a certificate of an authority of its
+    /// own.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.is_encrypted = true;
@@ -195,7 +196,8 @@ impl Program {
             .into()
     }
 
-    /// Says `PING`, by the socket in the file system if the port is encrypted; only `+PONG` counts: a server that reads its data says `-LOADING`.
+    /// Says `PING`, by the socket in the file system if the port is encrypted; only `+PONG` counts: a server that reads
+    /// its data says `-LOADING`.
     fn ping(&self, folder: &Path, port: u16) -> std::io::Result<bool> {
         let patience = Some(Duration::from_secs(5));
         if self.options.is_encrypted {

@@ -98,7 +98,8 @@ pub(crate) fn url(global: &Global) -> Result<&str, Failure> {
     global.url.as_deref().ok_or_else(missing)
 }
 
-/// Returns the URL with which a store is opened, and not made. One in memory is always made, and its URL says nothing else.
+/// Returns the URL with which a store is opened, and not made. One in memory is always made, and its URL says nothing
+/// else.
 fn never_making(url: &StoreUrl) -> String {
     let mut opened = url.as_url().clone();
     let says = opened.query_pairs().any(|(name, _)| name == "create");

@@ -168,7 +168,8 @@ impl DatabaseError {
         self.by_server().map(DbError::code)
     }
 
-    /// Whether it is of a prepared statement that cannot be executed any more: it was deallocated, or its tables were changed.
+    /// Whether it is of a prepared statement that cannot be executed any more: it was deallocated, or its tables were
+    /// changed.
     pub(super) fn is_outdated(&self) -> bool {
         const OUTDATED: [SqlState; 2] = [
             SqlState::INVALID_SQL_STATEMENT_NAME,

@@ -139,9 +139,9 @@ impl Session {
         self.with(|client| client.batch_execute(statements))
     }
 
-    /// Returns a statement that is prepared once for each connection of the [`Database`], and not in each transaction: then
-    /// to [execute](Self::execute) it is one round trip, where a text takes two and is planned each time. A connection keeps
-    /// a hundred; if there are more, it prepares all anew.
+    /// Returns a statement that is prepared once for each connection of the [`Database`], and not in each transaction:
+    /// then to [execute](Self::execute) it is one round trip, where a text takes two and is planned each time. A
+    /// connection keeps a hundred; if there are more, it prepares all anew.
     ///
     /// # Errors
     /// As [`execute`](Self::execute). If tables were changed so that the server refuses to execute what it prepared, or

@@ -65,7 +65,8 @@ impl Options {
         self
     }
 
-    /// Sets what is done with each new connection before its first use: pragmas, functions, hooks. Connections are used again, for one transaction after the other. Defaults to nothing.
+    /// Sets what is done with each new connection before its first use: pragmas, functions, hooks. Connections are used
+    /// again, for one transaction after the other. Defaults to nothing.
     #[must_use]
     pub fn setup(
         mut self,

@@ -11,10 +11,10 @@ use super::index::Sequence;
 /// once, several times over, and few enough to be looked through.
 const FREED_MAX: usize = 64;
 
-/// The holders of unique keys. A key's hash is that of few others, if any, so whoever looks for a holder compares the key
-/// of each that might be it, and so sees of one that has given it up that it has. That allows to forget those
-/// together: where each is found is far from the others, and it takes less time to look for many than for one
-/// many times.
+/// The holders of unique keys. A key's hash is that of few others, if any, so whoever looks for a holder compares the
+/// key of each that might be it, and so sees of one that has given it up that it has. That allows to forget those
+/// together: where each is found is far from the others, and it takes less time to look for many than for one many
+/// times.
 #[derive(Debug, Default)]
 pub(super) struct Keys<S = RandomState> {
     hasher: S,

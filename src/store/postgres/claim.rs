@@ -60,8 +60,8 @@ macro_rules! tasks_of_claim {
 }
 pub(super) use {claim_of_task, holds_task, tasks_of_claim};
 
-/// The place of a run of the queue `$1` that tasks share on which nothing hangs, one of the first; null if none of them is.
-/// A run of tasks with keys may be kept for long by an application's transaction that merges into one of them.
+/// The place of a run of the queue `$1` that tasks share on which nothing hangs, one of the first; null if none of them
+/// is. A run of tasks with keys may be kept for long by an application's transaction that merges into one of them.
 macro_rules! shared_run {
     () => {
         "(SELECT s.place FROM (

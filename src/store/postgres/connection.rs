@@ -371,7 +371,8 @@ fn execute<'c>(
     })
 }
 
-/// Has calls go on for which nobody waits. One that fails is remarked upon: what it was for is done, but for being told.
+/// Has calls go on for which nobody waits. One that fails is remarked upon: what it was for is done, but for being
+/// told.
 fn take_owed(owed: &mut Vec<Executing<'static>>, context: &mut Context<'_>) {
     owed.retain_mut(|executing| match executing.as_mut().poll(context) {
         Poll::Pending => true,

@@ -169,8 +169,8 @@ impl PostgresStore {
         Ok(claims)
     }
 
-    /// Whether a claim may find something, in the line or beside it. To look is less than to claim, and of those who are
-    /// woken by the same commit all but one come too late.
+    /// Whether a claim may find something, in the line or beside it. To look is less than to claim, and of those who
+    /// are woken by the same commit all but one come too late.
     fn may_find(&self, wants: &[Want], now: Timestamp) -> Result<bool> {
         self.read(|session| {
             for want in wants {

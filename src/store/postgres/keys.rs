@@ -1,9 +1,10 @@
 //! Unique keys, and the names that staged transactions have reserved.
 //!
 //! A key is held by at most one task. Whether a task holds its key its own row says, and of one that may be claimed the
-//! claims. There is no other record of it, so who claims a task or ends it has nothing to do about its key. Whoever takes
-//! a key, for a new task or one that comes back, holds the [lock of its name](super::names) until that is committed, and takes its
-//! turn: nobody else does so meanwhile, and what a claim may do meanwhile is to make the key free.
+//! claims. There is no other record of it, so who claims a task or ends it has nothing to do about its key. Whoever
+//! takes a key, for a new task or one that comes back, holds the [lock of its name](super::names) until that is
+//! committed, and takes its turn: nobody else does so meanwhile, and what a claim may do meanwhile is to make the key
+//! free.
 
 use std::collections::BTreeSet;
 
@@ -56,8 +57,8 @@ pub(super) fn key_holder(session: &mut dyn Session, key: &str) -> Result<Option<
     }
 }
 
-/// Returns those of the keys that cannot be taken just so: another task holds them, or a staged transaction has reserved
-/// them, or they rest. Keeps the holders from being claimed meanwhile, all in one order: keys share runs.
+/// Returns those of the keys that cannot be taken just so: another task holds them, or a staged transaction has
+/// reserved them, or they rest. Keeps the holders from being claimed meanwhile, all in one order: keys share runs.
 pub(super) fn not_free(
     session: &mut dyn Session,
     keys: Vec<Option<String>>,

@@ -1,14 +1,13 @@
 //! The line of a queue: which tasks may be claimed, in which order.
 //!
-//! Owns one invariant: each task that may be claimed is in one run of the line. A row of `ready` is a run: tasks
-//! whose sequences follow each other and whose ranks are the same, as those of one batch are, at most
-//! [`RUN_MAX`] of them. So a hundred tasks that came together enter and leave the line by one row. Who keeps a task from
-//! being claimed keeps its run: so those with a unique key share short ones, which an application's open transaction may
-//! keep for long, and those on which more hangs share none.
+//! Owns one invariant: each task that may be claimed is in one run of the line. A row of `ready` is a run: tasks whose
+//! sequences follow each other and whose ranks are the same, as those of one batch are, at most [`RUN_MAX`] of them. So
+//! a hundred tasks that came together enter and leave the line by one row. Who keeps a task from being claimed keeps
+//! its run: so those with a unique key share short ones, which an application's open transaction may keep for long, and
+//! those on which more hangs share none.
 //!
-//! A run is never changed, only deleted, and what is left of it is inserted anew. Who has locked a run may
-//! delete it by its place; who waited for one finds it gone, and what is left of it not before the next
-//! statement.
+//! A run is never changed, only deleted, and what is left of it is inserted anew. Who has locked a run may delete it by
+//! its place; who waited for one finds it gone, and what is left of it not before the next statement.
 
 use super::error::Result;
 use super::row::TaskRow;
@@ -20,7 +19,8 @@ pub(super) const RUN_MAX: usize = 128;
 /// How many tasks a run has at most that have a unique key: they end where the sequence is a multiple of it.
 const KEYED_RUN_MAX: i64 = 16;
 
-/// Whether a task of this sequence may be in one run with the one behind it, by what [hangs](super::insert::hangs) on it.
+/// Whether a task of this sequence may be in one run with the one behind it, by what [hangs](super::insert::hangs) on
+/// it.
 pub(super) fn may_go_on(hangs: i64, seq: i64) -> bool {
     match hangs {
         0 => true,

@@ -1,15 +1,14 @@
-//! Locks on names: whoever decides something about a unique key, a group, a mark, the room in a queue or a
-//! waiting task holds
-//! the lock of its name until its transaction has ended.
+//! Locks on names: whoever decides something about a unique key, a group, a mark, the room in a queue or a waiting task
+//! holds the lock of its name until its transaction has ended.
 //!
-//! Locks are taken before rows, and all of a batch at once in one order, so that two transactions do not
-//! wait for each other. They are advisory locks of the server, which end with the transaction. Names share
-//! a bounded number of locks, because the server's table of locks is bounded too; two names on one lock
-//! only wait for each other more than they need.
+//! Locks are taken before rows, and all of a batch at once in one order, so that two transactions do not wait for each
+//! other. They are advisory locks of the server, which end with the transaction. Names share a bounded number of locks,
+//! because the server's table of locks is bounded too; two names on one lock only wait for each other more than they
+//! need.
 //!
-//! Whoever holds the lock of a unique key also takes a *turn*: a row for each lock, which is written anew. A transaction of
-//! an application in REPEATABLE READ looks as of its beginning, so behind the lock it does not see who has taken the key since;
-//! but the server refuses it to write a row that has been written since.
+//! Whoever holds the lock of a unique key also takes a *turn*: a row for each lock, which is written anew. A
+//! transaction of an application in REPEATABLE READ looks as of its beginning, so behind the lock it does not see who
+//! has taken the key since; but the server refuses it to write a row that has been written since.
 
 use std::collections::BTreeSet;
 

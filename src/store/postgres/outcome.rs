@@ -1,12 +1,12 @@
-//! The outcome of a transaction that this store decides by itself, written by the very statement that does what
-//! the transaction is about.
+//! The outcome of a transaction that this store decides by itself, written by the very statement that does what the
+//! transaction is about.
 //!
-//! Nobody but its owner ever asks for such an outcome, and when the owner knows it, the record is [spent](crate::store::spent::Spent):
-//! but for one that it learnt by asking, after an answer was lost, whose record stays until the incarnation is dropped.
-//! The next transaction of the same incarnation gives the spent row its own name: one row is changed where one would
-//! be deleted and another written, and the server need not look again whether there is the incarnation that it
-//! refers to. That the incarnation stays is as certain as by a lock on it: it is not dropped while a record of it is
-//! there, and at each moment there is this one, by its former name or by its new one.
+//! Nobody but its owner ever asks for such an outcome, and when the owner knows it, the record is
+//! [spent](crate::store::spent::Spent): but for one that it learnt by asking, after an answer was lost, whose record
+//! stays until the incarnation is dropped. The next transaction of the same incarnation gives the spent row its own
+//! name: one row is changed where one would be deleted and another written, and the server need not look again whether
+//! there is the incarnation that it refers to. That the incarnation stays is as certain as by a lock on it: it is not
+//! dropped while a record of it is there, and at each moment there is this one, by its former name or by its new one.
 
 use super::value::Value;
 use crate::id::{ResourceId, TxnId};

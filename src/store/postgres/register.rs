@@ -195,10 +195,10 @@ pub(crate) fn departed(session: &mut dyn Session, now: Timestamp) -> Result<Vec<
     rows.iter().map(|row| incarnation(row, 0)).collect()
 }
 
-/// Writes `Committed` for the transaction `$1` of the incarnation `$2`, which the stores `$3` prepared for and which calls
-/// itself `$4`. What forbids that leaves a column empty that must not be, whose name then says what it was. The foreign
-/// key locks the row of the incarnation, so that it is not dropped before the transaction ends. A query around the
-/// insertion, which counts what was written, takes the server twice as long.
+/// Writes `Committed` for the transaction `$1` of the incarnation `$2`, which the stores `$3` prepared for and which
+/// calls itself `$4`. What forbids that leaves a column empty that must not be, whose name then says what it was. The
+/// foreign key locks the row of the incarnation, so that it is not dropped before the transaction ends. A query around
+/// the insertion, which counts what was written, takes the server twice as long.
 const COMMIT: &str = "\
 INSERT INTO @.outcome (txn, incarnation, outcome, stores) VALUES (
     $1,

@@ -299,9 +299,10 @@ const GONE: &str = concat!(
     " AND NOT EXISTS (SELECT 1 FROM @.task t WHERE t.id = s.id)"
 );
 
-/// The alias of a task that merges into the holder of its key, unless that may be about to leave, or into the
-/// task for whose sake the key rests. The holder is kept as it is, so that it does not become due meanwhile, and if it may be
-/// claimed it is kept from that here: the run that was kept before may have been another's by then, who left one that was not.
+/// The alias of a task that merges into the holder of its key, unless that may be about to leave, or into the task for
+/// whose sake the key rests. The holder is kept as it is, so that it does not become due meanwhile, and if it may be
+/// claimed it is kept from that here: the run that was kept before may have been another's by then, who left one that
+/// was not.
 const MERGED: &str = concat!(
     "merged AS (
     INSERT INTO @.alias (id, task)

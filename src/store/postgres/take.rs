@@ -1,6 +1,7 @@
 //! The statements of a claim: the first tasks of a queue leave the line and become somebody's.
 //!
-//! A claim is a transaction by itself, of one statement, wherever nothing but the line and the claims has to be changed.
+//! A claim is a transaction by itself, of one statement, wherever nothing but the line and the claims has to be
+//! changed.
 
 use tokio_postgres::Row;
 

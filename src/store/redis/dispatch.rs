@@ -171,8 +171,8 @@ impl Given {
         })
     }
 
-    /// Reads the tasks. One that cannot be read does not keep the others from being run: it stays claimed, which is known of
-    /// it.
+    /// Reads the tasks. One that cannot be read does not keep the others from being run: it stays claimed, which is
+    /// known of it.
     fn claims(&self, first: Token, now: Timestamp) -> Vec<Claim> {
         let mut claims = Vec::with_capacity(self.tasks.len());
         for (place, (task, body)) in self.tasks.iter().zip(&self.bodies).enumerate() {

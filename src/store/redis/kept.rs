@@ -1,5 +1,5 @@
-//! Tasks as the store keeps them: fields in `MessagePack`, all of them texts, behind a mark that most often says their state.
-//! A claim that is not logged is kept beside its task.
+//! Tasks as the store keeps them: fields in `MessagePack`, all of them texts, behind a mark that most often says their
+//! state. A claim that is not logged is kept beside its task.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

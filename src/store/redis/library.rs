@@ -46,8 +46,8 @@ pub(super) fn assemble(parts: &[&str], entries: &[&str], own: &[&str]) -> String
     code
 }
 
-/// The names that a part of a script defines, beside those of the library, of which none may be among them: what the next
-/// part needs of the library would take it for its own.
+/// The names that a part of a script defines, beside those of the library, of which none may be among them: what the
+/// next part needs of the library would take it for its own.
 #[cfg(test)]
 pub(super) fn names_defined(own: &str) -> Vec<String> {
     let units = units(own).into_iter();

@@ -85,8 +85,8 @@ impl Options {
         })
     }
 
-    /// Connects, encrypted, to a server that listens on a TCP port. The server must show a certificate for `host`, signed by an
-    /// authority that the machine trusts, or one of [`tls_root`](Self::tls_root).
+    /// Connects, encrypted, to a server that listens on a TCP port. The server must show a certificate for `host`,
+    /// signed by an authority that the machine trusts, or one of [`tls_root`](Self::tls_root).
     #[must_use]
     pub fn tls(host: impl Into<String>, port: u16) -> Self {
         let host = host.into();

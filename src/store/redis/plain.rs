@@ -48,8 +48,8 @@ impl Commit<'_> {
     }
 }
 
-/// What new tasks are seldom told beside what all have. Nothing if there is nothing, since arguments cost the server more
-/// than most of what it does with them.
+/// What new tasks are seldom told beside what all have. Nothing if there is nothing, since arguments cost the server
+/// more than most of what it does with them.
 #[derive(Serialize, Default, PartialEq)]
 struct Said {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,8 +134,8 @@ impl<'b> Plain<'b> {
     }
 }
 
-/// Makes the arguments of the script for tasks that are done and leave nothing to write down; `None` if a batch has more
-/// to say, or is more than the script names in one command.
+/// Makes the arguments of the script for tasks that are done and leave nothing to write down; `None` if a batch has
+/// more to say, or is more than the script names in one command.
 pub(super) fn done(batch: &Batch, commit: &Commit<'_>) -> Option<Arguments> {
     let is_done = |change: &Change| match change {
         Change::Settle(settlement) => {

@@ -107,8 +107,9 @@ pub(super) trait Tables {
     /// unless the task was `judged` when it was announced.
     fn insert(&mut self, record: &Record, judged: bool) -> Result<(), Self::Fault>;
 
-    /// Ends the claim of a task that is done and leaves with nothing that hangs on it but perhaps its place in a
-    /// group, where that is seen at a glance. `false`, and nothing is changed, if it is not: also where the claim is lost or pinned.
+    /// Ends the claim of a task that is done and leaves with nothing that hangs on it but perhaps its place in a group,
+    /// where that is seen at a glance. `false`, and nothing is changed, if it is not: also where the claim is lost or
+    /// pinned.
     fn finish_plain(
         &mut self,
         _settlement: &Settlement,

@@ -38,16 +38,16 @@ pub(super) fn make(mut performer: Performer<&Statements<'_>>, mut batch: Batch) 
     performer.end()
 }
 
-/// Puts new tasks in the order of their places in the line, if nothing but that depends on the order: their rows lie in the
-/// order of their sequences, and those that are claimed together ought to be neighbours.
+/// Puts new tasks in the order of their places in the line, if nothing but that depends on the order: their rows lie in
+/// the order of their sequences, and those that are claimed together ought to be neighbours.
 fn put_in_line(changes: &mut [Change], now: Timestamp) {
     if changes.len() > 1 && changes.iter().all(|change| place(change, now).is_some()) {
         changes.sort_by(|one, other| place(one, now).cmp(&place(other, now)));
     }
 }
 
-/// The place that a new task will have in the line, which is published now; `None` if it is not known yet, or if others of
-/// its batch may say whether, and how, it gets there.
+/// The place that a new task will have in the line, which is published now; `None` if it is not known yet, or if others
+/// of its batch may say whether, and how, it gets there.
 fn place(change: &Change, now: Timestamp) -> Option<(&str, i64)> {
     let Change::Insert(record) = change else {
         return None;

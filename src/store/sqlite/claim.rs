@@ -153,8 +153,8 @@ pub(super) fn claim(
     Ok(claims)
 }
 
-/// Has the scheduled tasks whose time has come go on. Returns those that are damaged; what a newer version wrote stays for
-/// that, which knows of its group.
+/// Has the scheduled tasks whose time has come go on. Returns those that are damaged; what a newer version wrote stays
+/// for that, which knows of its group.
 fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<Vec<Unread>> {
     let limit = limit(want.count.max(DUE_MAX));
     let mut select = connection.prepare_cached(DUE)?;
@@ -227,9 +227,9 @@ fn candidates(
     Ok(found)
 }
 
-/// Claims a task that cannot be read, so that it does not keep those behind it from being run. It stays claimed, which is
-/// known of it, until its consumer has departed and a newer one can read it; if it is damaged nobody ever can, and others get
-/// its key and its place in a group.
+/// Claims a task that cannot be read, so that it does not keep those behind it from being run. It stays claimed, which
+/// is known of it, until its consumer has departed and a newer one can read it; if it is damaged nobody ever can, and
+/// others get its key and its place in a group.
 fn set_aside(
     mut connection: &Statements<'_>,
     task: &Unread,
@@ -274,8 +274,8 @@ fn claimed(row: TaskRow, token: Token, now: Timestamp) -> Claim {
     }
 }
 
-/// The sequences from the first to the last of tasks, if one statement claims them all: if they are several, none of them is
-/// taken back from somebody or keeps its key, and a token for each number between is not too many.
+/// The sequences from the first to the last of tasks, if one statement claims them all: if they are several, none of
+/// them is taken back from somebody or keeps its key, and a token for each number between is not too many.
 fn span(rows: &[TaskRow]) -> Option<RangeInclusive<i64>> {
     const TOKENS_MAX: u64 = 1 << 20;
     let is_usual = |row: &TaskRow| row.claim.is_none() && !lifecycle::holds_key(&row.record);

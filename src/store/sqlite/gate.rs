@@ -1,12 +1,12 @@
 //! The write gate of a database file: all writers of one process pass it one at a time.
 //!
-//! SQLite lets one writer in and has the others poll for it. Between processes there is nothing
-//! better; within a process a lock is both fairer and faster. Whoever is about to begin a write
-//! transaction takes a [`Pass`] and keeps it until the transaction has ended.
+//! SQLite lets one writer in and has the others poll for it. Between processes there is nothing better; within a
+//! process a lock is both fairer and faster. Whoever is about to begin a write transaction takes a [`Pass`] and keeps
+//! it until the transaction has ended.
 //!
 //! Who leaves may come in again before the next one has woken up: the disk does not wait for a thread to be woken, and
-//! the pages that a connection has in memory are still the present ones. Every half millisecond or so the lock is handed to
-//! the one who waits longest instead, so that nobody starves.
+//! the pages that a connection has in memory are still the present ones. Every half millisecond or so the lock is
+//! handed to the one who waits longest instead, so that nobody starves.
 
 use std::collections::BTreeMap;
 use std::io;

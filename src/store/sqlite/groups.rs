@@ -110,8 +110,8 @@ pub(super) fn open(connection: &Statements<'_>, record: &Record) -> Result<()> {
 pub(super) const OPEN: &str =
     "INSERT INTO votive_group (name, id) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
 
-/// An id for a group that begins with this task. It sorts as the ids of tasks do, so that groups that begin together are
-/// neighbours, and it is no other group's, even if the id of the task was used before.
+/// An id for a group that begins with this task. It sorts as the ids of tasks do, so that groups that begin together
+/// are neighbours, and it is no other group's, even if the id of the task was used before.
 pub(super) fn new_id(first: TaskId, name: &str) -> [u8; 16] {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
@@ -146,9 +146,9 @@ pub(super) enum Heir {
 
 /// Returns who goes on when this task, which has a place in its group, gives that up.
 ///
-/// The rules have nothing to do before: if all places are taken that the first says there are, nobody behind it is Ready.
-/// So it goes on then, and nothing else does if the next one says that there are as many places: that one comes later
-/// still.
+/// The rules have nothing to do before: if all places are taken that the first says there are, nobody behind it is
+/// Ready. So it goes on then, and nothing else does if the next one says that there are as many places: that one comes
+/// later still.
 pub(super) fn heir(connection: &Statements<'_>, task: TaskId, now: Timestamp) -> Result<Heir> {
     let mut select = connection.prepare_cached(FIRST_TWO)?;
     let mut rows = select.query(params![Sql(task), now.as_micros()])?;
@@ -165,7 +165,8 @@ pub(super) fn heir(connection: &Statements<'_>, task: TaskId, now: Timestamp) ->
     Ok(heir)
 }
 
-/// The first two that wait for nothing but the group of the task `?1`, and whether at `?2` they are as they usually are.
+/// The first two that wait for nothing but the group of the task `?1`, and whether at `?2` they are as they usually
+/// are.
 const FIRST_TWO: &str = "\
 SELECT seq, (not_before IS NULL OR not_before <= ?2) AND places = (
     SELECT count(*) FROM votive_task

@@ -1,8 +1,9 @@
 //! Unique keys: which task holds one, and which rest.
 //!
-//! Owns one invariant: a key is held by the task that its entry names, if that is there and says that it holds this key.
-//! So a claim frees a key where it changes the task anyway. What is left is an entry that means nothing, on a page that
-//! nobody else has a reason to write: the next task with the key takes it over, or a [sweep](super::sweep) deletes it.
+//! Owns one invariant: a key is held by the task that its entry names, if that is there and says that it holds this
+//! key. So a claim frees a key where it changes the task anyway. What is left is an entry that means nothing, on a page
+//! that nobody else has a reason to write: the next task with the key takes it over, or a [sweep](super::sweep) deletes
+//! it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -37,8 +38,8 @@ pub(super) fn is_held_by(connection: &Connection, id: TaskId, key: &str) -> Resu
 /// The number of no key.
 pub(super) const NONE: i64 = 0;
 
-/// The number of a task's key, or [`NONE`]. Nothing relies on it but that an entry and a row which were written together
-/// have the same, and that keys seldom share one.
+/// The number of a task's key, or [`NONE`]. Nothing relies on it but that an entry and a row which were written
+/// together have the same, and that keys seldom share one.
 pub(super) fn number_of(record: &Record) -> i64 {
     let number = |unique: &Unique| {
         let mut hasher = DefaultHasher::new();
@@ -48,8 +49,8 @@ pub(super) fn number_of(record: &Record) -> i64 {
     record.options.unique.as_ref().map_or(NONE, number)
 }
 
-/// Names the task in the entry of its key, if nobody else holds that. Returns the number by which the task has yet to say
-/// that it does, or [`NONE`].
+/// Names the task in the entry of its key, if nobody else holds that. Returns the number by which the task has yet to
+/// say that it does, or [`NONE`].
 pub(super) fn enter(connection: &Statements<'_>, record: &Record) -> Result<i64> {
     let Some(unique) = &record.options.unique else {
         return Ok(NONE);

@@ -203,8 +203,8 @@ fn insert(
     Ok(inserted == 1)
 }
 
-/// Gives the commit record of `spent` to another transaction of the same incarnation, if that is open and the transaction
-/// is not decided. Returns whether it did.
+/// Gives the commit record of `spent` to another transaction of the same incarnation, if that is open and the
+/// transaction is not decided. Returns whether it did.
 fn rename(
     connection: &Statements<'_>,
     spent: TxnId,

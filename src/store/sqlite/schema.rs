@@ -21,12 +21,12 @@ const MIGRATIONS: [&str; VERSION as usize] = [TABLES];
 
 /// Version 1.
 ///
-/// Each visible task is in one row of `votive_task` and in one of the partial indexes, so that a claim
-/// never meets a task that cannot be claimed. `payload` comes last: what comes before it is read
-/// without it. `plain` is 1 if nothing but the row and what merged into it goes when the task is done, 2 if its place in a group goes too, and
-/// `held_key` is the number of the task's unique key as long as others are kept from it, else 0. `place` is 0 while a task is Waiting, 1 while
-/// it is Ready or Claimed and so has a place in its group, else 2: a claim changes `state` and not `place`. `places` is how many
-/// there are, as the task says.
+/// Each visible task is in one row of `votive_task` and in one of the partial indexes, so that a claim never meets a
+/// task that cannot be claimed. `payload` comes last: what comes before it is read without it. `plain` is 1 if nothing
+/// but the row and what merged into it goes when the task is done, 2 if its place in a group goes too, and `held_key`
+/// is the number of the task's unique key as long as others are kept from it, else 0. `place` is 0 while a task is
+/// Waiting, 1 while it is Ready or Claimed and so has a place in its group, else 2: a claim changes `state` and not
+/// `place`. `places` is how many there are, as the task says.
 const TABLES: &str = "\
 CREATE TABLE votive_task (
     seq          INTEGER PRIMARY KEY,

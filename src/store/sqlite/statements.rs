@@ -13,7 +13,8 @@ pub(crate) struct Statements<'c> {
     connection: &'c Connection,
     idle: RefCell<Vec<(&'static str, CachedStatement<'c>)>>,
     pruned: Cell<bool>,
-    /// Whether the last task that ended had nothing but a group, as far as is known: what the next one is likely to have.
+    /// Whether the last task that ended had nothing but a group, as far as is known: what the next one is likely to
+    /// have.
     pub(super) last_had_group: Cell<bool>,
 }
 

@@ -1,7 +1,7 @@
 //! Entries by name that mean nothing any more: of keys that claims have freed, and of groups without tasks.
 //!
-//! They stay where they are, each on a page that nobody else has a reason to write, until somebody needs the name again or
-//! a sweep comes by.
+//! They stay where they are, each on a page that nobody else has a reason to write, until somebody needs the name again
+//! or a sweep comes by.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -27,8 +27,8 @@ const LATER: usize = 4 * STEP;
 pub(super) struct Table {
     /// The last name of all.
     pub(super) last: &'static str,
-    /// The `?2`th name after `?1`, counted from 0, if it is not behind `?3`. The names are compared here only, since what
-    /// comes first depends on how the file encodes texts.
+    /// The `?2`th name after `?1`, counted from 0, if it is not behind `?3`. The names are compared here only, since
+    /// what comes first depends on how the file encodes texts.
     pub(super) last_of_step: &'static str,
     /// Deletes what means nothing after `?1` up to `?2`.
     pub(super) delete: &'static str,
@@ -64,11 +64,11 @@ impl Sweeps {
 
 /// Goes through a table again and again, a few neighbours at a time.
 ///
-/// A round ends where the table ended when it began. If names count upwards the end may move on as fast as the sweep, and
-/// what is left behind is at the beginning.
+/// A round ends where the table ended when it began. If names count upwards the end may move on as fast as the sweep,
+/// and what is left behind is at the beginning.
 ///
-/// Where the first round begins, and how soon, is left to chance: many short processes together then sweep as one long one
-/// would, although each knows nothing of the others.
+/// Where the first round begins, and how soon, is left to chance: many short processes together then sweep as one long
+/// one would, although each knows nothing of the others.
 #[derive(Debug)]
 pub(super) struct Sweep {
     table: &'static Table,

@@ -40,8 +40,8 @@ pub(super) const CHANNEL: &str =
 /// Stands for all queues where a notification says of which queue it is: no queue has this name.
 pub(super) const EVERYBODY: &str = "";
 
-/// Tells those who listen, whether they wait or not. It names no queue, so that a transaction which says it more than once
-/// sends one notification.
+/// Tells those who listen, whether they wait or not. It names no queue, so that a transaction which says it more than
+/// once sends one notification.
 pub(super) const ECHO: &str = "SELECT pg_catalog.pg_notify(
     'votive_' || '@.task'::pg_catalog.regclass::oid::pg_catalog.text, '')";
 

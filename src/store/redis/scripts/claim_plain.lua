@@ -1,9 +1,9 @@
--- ARGV: incarnation, name, lease in microseconds, the count of the first token and how many there are, then
--- queues, each with how much is wanted. Returns the tasks, their bodies, and which of them were reclaimed. The
--- first gets the first token, and so on.
+-- ARGV: incarnation, name, lease in microseconds, the count of the first token and how many there are, then queues,
+-- each with how much is wanted. Returns the tasks, their bodies, and which of them were reclaimed. The first gets the
+-- first token, and so on.
 --
--- What a claim does most often: it gives out tasks of one queue that are Ready, all by the same few commands. Where there
--- is anything else it has changed nothing, and `claim.lua` goes on.
+-- What a claim does most often: it gives out tasks of one queue that are Ready, all by the same few commands. Where
+-- there is anything else it has changed nothing, and `claim.lua` goes on.
 
 -- How much of each line is read at a time, if there are several.
 local GLANCE = 8

@@ -2,8 +2,8 @@
 -- counts are zero, its id and the token of its claim. Returns the pairs of merged tasks, of which there are none, or a
 -- bare 1 if the time is not wanted.
 --
--- What ends most often: tasks on which nothing hangs, or a key, or a group, by the same few commands for all. Where there
--- is anything else, or anything refuses, it has changed nothing, and `done.lua` goes on.
+-- What ends most often: tasks on which nothing hangs, or a key, or a group, by the same few commands for all. Where
+-- there is anything else, or anything refuses, it has changed nothing, and `done.lua` goes on.
 local txn, stores, spent = ARGV[3], ARGV[4], ARGV[5]
 local FIRST = 7
 
@@ -56,8 +56,8 @@ local function add_limits(limits, claim, last, id)
   group.places[#group.places + 1] = string.sub(claim, 33, 48) .. ':' .. id
 end
 
--- The places of tasks by their holder and what else is kept of their claims, and what there is to do about their limits;
--- nothing if one of them is not held so.
+-- The places of tasks by their holder and what else is kept of their claims, and what there is to do about their
+-- limits; nothing if one of them is not held so.
 local function lines_held(ids)
   local lines, limits, seen, logged, tokens = {}, { keys = {}, named = {}, groups = {} }, {}, {}, {}
   local kept = redis.call('HMGET', claims, unpack(ids))
@@ -79,8 +79,8 @@ local function lines_held(ids)
   return lines, limits
 end
 
--- Tells of each line whose and which it is; nothing if that is not known, or there is more to its tasks than their limits. One
--- whose claims are logged has no priority.
+-- Tells of each line whose and which it is; nothing if that is not known, or there is more to its tasks than their
+-- limits. One whose claims are logged has no priority.
 local function told_apart(lines)
   for by, line in pairs(lines) do
     local kept = cmsgpack.unpack(string.sub(by, 17))
@@ -90,8 +90,8 @@ local function told_apart(lines)
   return lines
 end
 
--- Takes out of the line of Ready tasks those that are in it in the file. The command that does is logged if it finds one
--- in memory, so one is put back first.
+-- Takes out of the line of Ready tasks those that are in it in the file. The command that does is logged if it finds
+-- one in memory, so one is put back first.
 local function leave_ready(line)
   local ready = ready_key(line.queue, line.band)
   redis.set_repl(redis.REPL_NONE)
@@ -115,8 +115,8 @@ local function first_waiting(name, group)
   return not is_behind and first or nil
 end
 
--- Finds who gets the places of groups that become free: what is kept of them, and where they stand. Nothing if somebody waits
--- for more, or has another limit than those before: then it depends on more who goes on.
+-- Finds who gets the places of groups that become free: what is kept of them, and where they stand. Nothing if somebody
+-- waits for more, or has another limit than those before: then it depends on more who goes on.
 local function heirs_of(groups)
   local heirs, keys, owners = {}, {}, {}
   for name, group in pairs(groups) do

@@ -1,15 +1,15 @@
--- What `apply` does with the commonest batch: new tasks of one queue that nothing keeps from being Ready at
--- once, no two of one id. All is looked at before anything is changed. Where that finds anything out of the
--- ordinary, nothing is done, the answer is `Otherwise`, and `apply` is asked: it refuses, or has more to do.
+-- What `apply` does with the commonest batch: new tasks of one queue that nothing keeps from being Ready at once, no
+-- two of one id. All is looked at before anything is changed. Where that finds anything out of the ordinary, nothing is
+-- done, the answer is `Otherwise`, and `apply` is asked: it refuses, or has more to do.
 --
--- The server makes every function of a script anew at each call, which costs as much as a small command. So
--- there are none here, and what has one elsewhere is written out. And a number that a command is given is
--- printed as a floating one, which costs as much again. So numbers are made texts first, and as whole ones.
+-- The server makes every function of a script anew at each call, which costs as much as a small command. So there are
+-- none here, and what has one elsewhere is written out. And a number that a command is given is printed as a floating
+-- one, which costs as much again. So numbers are made texts first, and as whole ones.
 --
 -- ARGV: txn, queue, what is seldom said, then for each task its id, its priority, what is kept of it up to when it was
--- published, and its body. What is seldom said is one argument, since each costs as much as a lookup: nothing, or in JSON
--- the `stores` that have a part, the lone commits that are `spent`, whether the time is `wanted`, and the `ageing` of
--- all tasks. Returns a bare 1 if the time is not wanted, since that is read soonest.
+-- published, and its body. What is seldom said is one argument, since each costs as much as a lookup: nothing, or in
+-- JSON the `stores` that have a part, the lone commits that are `spent`, whether the time is `wanted`, and the `ageing`
+-- of all tasks. Returns a bare 1 if the time is not wanted, since that is read soonest.
 local txn, queue, said = ARGV[3], ARGV[4], ARGV[5]
 said = said == '' and {} or cjson.decode(said)
 local FIRST, STEP, ZEROES = 6, 4, '000000000000000'

@@ -50,10 +50,10 @@ local function id_of(member) return string.sub(member, 18) end
 -- How many tasks of its group may run at the same time, as far as this one goes.
 local function limit_of(task) return tonumber(task.group_limit) or 1 end
 
--- The kinds of tasks that are claimed many at a time, because they are Ready: with nothing to do when they are done; with no more
--- than a unique key to free that only what is pending holds, or a group to pass on; with more to do. Then one that waits for
--- nothing but its group, and has no more to do either; one that is Claimed by a claim that is logged, with nothing to do; and
--- all others.
+-- The kinds of tasks that are claimed many at a time, because they are Ready: with nothing to do when they are done;
+-- with no more than a unique key to free that only what is pending holds, or a group to pass on; with more to do. Then
+-- one that waits for nothing but its group, and has no more to do either; one that is Claimed by a claim that is
+-- logged, with nothing to do; and all others.
 local PLAIN, LIMITED, BOUND, WAITING, CLAIMED, OTHER = '.', ':', ',', '=', ';', '+'
 
 local function kind_of(task)
@@ -78,7 +78,8 @@ end
 -- A text of up to 255 bytes, where it can be read without what is behind it.
 local function sized(name) return string.char(#name) .. name end
 
--- The key of a task, its group and how many places that has, where one of these may be; each of a length that they tell.
+-- The key of a task, its group and how many places that has, where one of these may be; each of a length that they
+-- tell.
 local NO_LIMITS = sized('') .. sized('') .. '0000'
 
 local function limits_of(task)
@@ -119,8 +120,9 @@ local function unpacked(kept)
   return task
 end
 
--- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, its limits, then in
--- MessagePack the time, the name of its holder, and the queue, priority and kind of a task that is claimed with many.
+-- A claim that is not logged, as it is kept: its token of 32 letters, the task's sequence of 16 digits, its limits,
+-- then in MessagePack the time, the name of its holder, and the queue, priority and kind of a task that is claimed with
+-- many.
 local function packed_claim(logged, claim)
   local tail, kind = { claim.claimed_at, claim.holder_name }, kind_of(logged)
   if kind ~= OTHER then tail[3], tail[4], tail[5] = logged.queue, logged.priority, kind end
@@ -183,7 +185,8 @@ local function is_busy(id, task)
   return holders >= limit_of(task) or not is_empty(group_key(task.group))
 end
 
--- Whether somebody has claimed tasks. Queues may be listed in which it has none: who listed them died, and so did the server.
+-- Whether somebody has claimed tasks. Queues may be listed in which it has none: who listed them died, and so did the
+-- server.
 local function holds_any(holder)
   for _, queue in ipairs(redis.call('SMEMBERS', holds_key(holder))) do
     if not is_empty(held_key(holder, queue)) then return true end
@@ -218,8 +221,8 @@ local function leave_line(id, task)
   end
 end
 
--- Counts so many tasks more or less of a queue in one state. The counts are beside the clock, so that one command writes
--- both.
+-- Counts so many tasks more or less of a queue in one state. The counts are beside the clock, so that one command
+-- writes both.
 local function recount(queue, state, by)
   local field = counted(state, queue)
   if redis.call('HINCRBY', meta, field, by) > 0 then return end
@@ -395,8 +398,8 @@ local function lasting(id)
   return task
 end
 
--- Before a free key is reserved, or taken by the task `id`: if its entry still has the name of another, the claim by which that
--- started is logged, since somebody relies on it now.
+-- Before a free key is reserved, or taken by the task `id`: if its entry still has the name of another, the claim by
+-- which that started is logged, since somebody relies on it now.
 local function log_former_holder(key, id)
   local former = redis.call('HGET', unique_keys, key)
   if former and former ~= id and load(former) then put(former, lasting(former)) end

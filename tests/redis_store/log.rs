@@ -137,67 +137,66 @@ fn depart(client: Client) {
     drop(client);
 }
 
+/// Enqueues a task with a key; returns the task that has it then.
+fn enqueue_keyed(client: &Client, key: &str) -> TaskId {
+    let record = client.record().with_options(keyed(key));
+    let id = record.id;
+    let applied = client.apply(insert(record)).unwrap();
+    applied.merged.first().map_or(id, |(_, holder)| *holder)
+}
+
 /// Enqueues tasks with these keys, claims them all, and returns them.
-fn claim_keyed(client: &Client, keys: &[&str]) -> Vec<Claim> {
-    let records = keys
-        .iter()
-        .map(|key| insert(client.record().with_options(keyed(key))));
-    client.apply_as(client.txn(), records.collect()).unwrap();
-    client.claim(keys.len()).unwrap()
+fn claim_keyed<const COUNT: usize>(client: &Client, keys: [&str; COUNT]) -> [TaskId; COUNT] {
+    let tasks = keys.map(|key| enqueue_keyed(client, key));
+    assert_eq!(client.claim(COUNT).unwrap().len(), COUNT);
+    tasks
 }
 
 #[test]
 fn a_claim_outlives_the_server_if_another_task_took_the_key_that_it_freed() {
     let Some(server) = server() else { return };
-    let client = Client::new(server.address());
-    let claims = claim_keyed(&client, &["taken", "promised", "free"]);
-    let [taken, promised, free] = [0, 1, 2].map(|number: usize| claims[number].record.id);
-    client
-        .apply(insert(client.record().with_options(keyed("taken"))))
-        .unwrap();
-    let txn = client.txn();
-    let record = client.record().with_options(keyed("promised"));
-    let other = record.id;
-    client.stage(txn, insert(record)).unwrap();
+    let former = Client::new(server.address());
+    let [taken, free] = claim_keyed(&former, ["taken", "free"]);
+    let other = enqueue_keyed(&former, "taken");
     server.restart().unwrap();
-    let former = client;
     let client = Client::new(server.address());
-    assert_eq!(state(&client, taken), Some(State::Claimed));
-    assert_eq!(state(&client, promised), Some(State::Claimed));
-    assert_eq!(state(&client, free), Some(State::Ready));
-    client
-        .store
-        .publish(txn, client.store.now().unwrap())
-        .unwrap();
-    assert_eq!(state(&client, other), Some(State::Ready));
+    let states = [taken, free, other].map(|task| state(&client, task).unwrap());
+    assert_eq!(states, [State::Claimed, State::Ready, State::Ready]);
     assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
-    let merged = client.apply(insert(client.record().with_options(keyed("free"))));
-    assert_eq!(
-        merged.unwrap().merged.len(),
-        1,
-        "its claim is gone, so it holds its key"
-    );
+    assert_eq!(enqueue_keyed(&client, "free"), free);
     depart(former);
     let claims = client.claim(5).unwrap();
-    let reclaimed = claims
-        .iter()
-        .filter(|claim| claim.arrival == Arrival::Reclaimed);
-    let reclaimed: Vec<_> = reclaimed.map(|claim| claim.record.id).collect();
-    assert_eq!(reclaimed, [taken, promised]);
+    let arrivals: Vec<_> = claims.iter().map(|claim| claim.arrival).collect();
+    let fresh = Arrival::Fresh;
+    assert_eq!(arrivals, [Arrival::Reclaimed, fresh, fresh]);
+}
+
+#[test]
+fn a_claim_outlives_the_server_if_the_key_that_it_freed_is_promised() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    let [promised] = claim_keyed(&client, ["promised"]);
+    let record = client.record().with_options(keyed("promised"));
+    let (txn, other) = (client.txn(), record.id);
+    client.stage(txn, insert(record)).unwrap();
+    server.restart().unwrap();
+    let client = Client::new(server.address());
+    let now = client.store.now().unwrap();
+    client.store.publish(txn, now).unwrap();
+    let states = [promised, other].map(|task| state(&client, task).unwrap());
+    assert_eq!(states, [State::Claimed, State::Ready]);
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
 }
 
 #[test]
 fn who_held_nothing_but_what_went_with_the_server_is_forgotten() {
     let Some(server) = server() else { return };
     let former = Client::new(server.address());
-    let [first] = &claim_keyed(&former, &["key"])[..] else {
-        panic!("it was not claimed");
-    };
-    former
-        .apply(insert(former.record().with_options(keyed("key"))))
-        .unwrap();
+    enqueue_keyed(&former, "key");
+    let first = former.claim(1).unwrap();
+    enqueue_keyed(&former, "key");
     former.claim(1).unwrap();
-    former.apply(done(first)).unwrap();
+    former.apply(done(&first[0])).unwrap();
     server.restart().unwrap();
     depart(former);
     let client = Client::new(server.address());
@@ -205,31 +204,25 @@ fn who_held_nothing_but_what_went_with_the_server_is_forgotten() {
     let now = client.store.now().unwrap();
     assert!(client.store.departed(now).unwrap().is_empty());
     let ready = [Interest::Ready("default".to_owned())];
-    let served = client.store.wait(&ready, Duration::from_millis(1)).unwrap();
-    assert_eq!(served, None, "there is nothing left to claim");
+    let found = client.store.wait(&ready, Duration::from_millis(1));
+    assert_eq!(found.unwrap(), None, "there is nothing left to claim");
 }
 
 #[test]
 fn tasks_that_end_together_free_the_keys_that_nobody_has_taken() {
     let Some(server) = server() else { return };
     let client = Client::new(server.address());
-    let claims = claim_keyed(&client, &["free", "taken", "also free"]);
-    let record = client.record().with_options(keyed("taken"));
-    let other = record.id;
-    client.apply(insert(record)).unwrap();
-    client
-        .apply_as(client.txn(), claims.iter().map(done).collect())
-        .unwrap();
+    let tasks = ["free", "taken", "also free"].map(|key| enqueue_keyed(&client, key));
+    let claims = client.claim(3).unwrap();
+    let other = enqueue_keyed(&client, "taken");
+    let done = claims.iter().map(done).collect();
+    client.apply_as(client.txn(), done).unwrap();
     server.restart().unwrap();
     let client = Client::new(server.address());
     assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
-    let enqueue = |key: &str| {
-        let applied = client.apply(insert(client.record().with_options(keyed(key))));
-        applied.unwrap().merged
-    };
-    assert_eq!(enqueue("free"), []);
-    assert_eq!(enqueue("also free"), []);
-    assert_eq!(enqueue("taken")[0].1, other);
+    assert_eq!(enqueue_keyed(&client, "taken"), other);
+    let new = ["free", "also free"].map(|key| enqueue_keyed(&client, key));
+    assert!(new.iter().all(|task| !tasks.contains(task)));
 }
 
 /// Enqueues a task of a group of which two may run at once.

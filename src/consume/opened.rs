@@ -255,7 +255,7 @@ impl Consumers {
     /// Stops all of them together, as [`Running::stop`] does.
     ///
     /// # Blocking
-    /// For at most the longest stop timeout, and if that passes the grace and a few seconds for each.
+    /// For at most the longest stop timeout, and if that passes the longest grace and a few seconds more.
     #[expect(
         clippy::must_use_candidate,
         reason = "most callers have nothing left to do about it"
@@ -268,9 +268,7 @@ impl Consumers {
     ///
     /// # Blocking
     /// As [`stop`](Self::stop), but for a few seconds at most once it is hurried.
-    pub fn stop_hurried_by(self, hurried: impl Fn() -> bool) -> Vec<Stopped> {
-        self.0.iter().for_each(Running::begin_stop);
-        let stop = |running: Running| running.stop_hurried_by(&hurried);
-        self.0.into_iter().map(stop).collect()
+    pub fn stop_hurried_by(self, hurried: impl Fn() -> bool + Sync) -> Vec<Stopped> {
+        Running::stop_together(self.0, &hurried)
     }
 }

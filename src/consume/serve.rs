@@ -1,11 +1,12 @@
 //! The `consume` command: starts the consumers, says so, and does what signals ask until they say stop.
 
-use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sd_notify::NotifyState;
 
 use super::error::SettingsError;
@@ -79,16 +80,16 @@ fn attend(signals: &mut Signals, consumers: &Consumers, log: Option<&LogFile>) -
 fn stop(signals: Signals, consumers: Consumers, log: Option<&LogFile>) -> Exit {
     say("stopping");
     tell(&[NotifyState::Stopping]);
-    let (signals, hurried) = (RefCell::new(signals), Cell::new(false));
+    let (signals, hurried) = (Mutex::new(signals), AtomicBool::new(false));
     let stopped = consumers.stop_hurried_by(|| {
-        for asked in signals.borrow_mut().pending() {
+        for asked in signals.lock().pending() {
             match asked {
-                Asked::Stop if !hurried.replace(true) => say("stopping at once"),
+                Asked::Stop if !hurried.swap(true, Ordering::Relaxed) => say("stopping at once"),
                 Asked::Stop => {}
                 Asked::Reopen => log.into_iter().for_each(LogFile::reopen),
             }
         }
-        hurried.get()
+        hurried.load(Ordering::Relaxed)
     });
     let exit = Exit::of_stop(&stopped);
     say(if exit == Exit::Ok {

@@ -63,6 +63,8 @@ pub(super) struct Attendance(Mutex<State>);
 struct State {
     /// `None` once the consumer has stopped.
     present: Option<Attended>,
+    /// Whether the store may hold claims of the present one of which nobody here knows.
+    has_lost: bool,
     retired: Vec<Attended>,
 }
 
@@ -84,39 +86,51 @@ impl Attendance {
     pub(super) fn new(presence: Presence) -> Self {
         Self(Mutex::new(State {
             present: Some(Attended::new(presence)),
-            retired: Vec::new(),
+            ..State::default()
         }))
     }
 
-    /// Returns what to claim under; `None` once the consumer has stopped.
-    pub(super) fn present(&self) -> Option<Tenure> {
-        let state = self.0.lock();
-        state
-            .present
-            .as_ref()
-            .map(|attended| attended.tenure.clone())
+    /// Notes that the answer to a claim under this incarnation was lost.
+    pub(super) fn note_lost(&self, incarnation: Incarnation) {
+        let mut state = self.0.lock();
+        let present = state.present.as_ref();
+        if present.is_some_and(|present| present.presence.incarnation() == incarnation) {
+            state.has_lost = true;
+        }
     }
 
-    /// Goes on under another incarnation than `lost`, unless that is done already.
+    /// Returns what to claim under, another incarnation than one of which a claim was lost; `None` once the consumer
+    /// has stopped.
     ///
     /// # Errors
-    /// The store did not take another one; the consumer goes on as it is.
-    pub(super) fn renew(
-        &self,
-        lost: Incarnation,
-        store: &dyn Store,
-        lease: Duration,
-    ) -> Result<()> {
-        let fresh = Attended::new(store.attend(Incarnation::random(), lease)?);
-        let mut state = self.0.lock();
-        match &mut state.present {
-            Some(present) if present.presence.incarnation() == lost => {
-                let retired = std::mem::replace(present, fresh);
-                state.retired.push(retired);
+    /// The store did not take another one. Nothing must be claimed before it does.
+    pub(super) fn present(&self, store: &dyn Store, lease: Duration) -> Result<Option<Tenure>> {
+        let tenure = {
+            let state = self.0.lock();
+            let present = state.present.as_ref();
+            match present.map(|attended| attended.tenure.clone()) {
+                Some(tenure) if state.has_lost => tenure,
+                present => return Ok(present),
             }
-            _ => drop((state, fresh)),
+        };
+        let fresh = Attended::new(store.attend(Incarnation::random(), lease)?);
+        Ok(self.renew(tenure.incarnation(), fresh))
+    }
+
+    /// Goes on under another incarnation than `lost`, unless somebody was faster; returns what to claim under.
+    fn renew(&self, lost: Incarnation, fresh: Attended) -> Option<Tenure> {
+        let mut state = self.0.lock();
+        let present = state.present.as_mut()?;
+        if present.presence.incarnation() != lost {
+            let tenure = present.tenure.clone();
+            drop((state, fresh));
+            return Some(tenure);
         }
-        Ok(())
+        let tenure = fresh.tenure.clone();
+        let retired = std::mem::replace(present, fresh);
+        state.has_lost = false;
+        state.retired.push(retired);
+        Some(tenure)
     }
 
     /// Lets those depart under which nobody claims any more, and of whose claims nobody has one.
@@ -166,10 +180,10 @@ mod tests {
         let (store, lease) = (MemoryStore::new(), Duration::from_secs(60));
         let attendance = Attendance::new(store.attend(Incarnation::random(), lease).unwrap());
         let retired = || attendance.0.lock().retired.len();
-        let tenure = attendance.present().unwrap();
-        attendance
-            .renew(tenure.incarnation(), &store, lease)
-            .unwrap();
+        let present = || attendance.present(&store, lease).unwrap().unwrap();
+        let tenure = present();
+        attendance.note_lost(tenure.incarnation());
+        assert_ne!(present().incarnation(), tenure.incarnation());
         attendance.dismiss();
         assert_eq!(retired(), 1, "somebody is about to claim under it");
         let held = Held::new(claim(tenure.incarnation()), &tenure);
@@ -187,8 +201,8 @@ mod tests {
     fn who_stops_lets_every_incarnation_depart() {
         let (store, lease) = (MemoryStore::new(), Duration::from_secs(60));
         let attendance = Attendance::new(store.attend(Incarnation::random(), lease).unwrap());
-        let _tenure = attendance.present().unwrap();
+        let _tenure = attendance.present(&store, lease).unwrap();
         attendance.leave();
-        assert!(attendance.present().is_none());
+        assert!(attendance.present(&store, lease).unwrap().is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use std::time::Instant;
 use super::attendance::{Attendance, Held};
 use super::backlog::Backlog;
 use super::builder::Settings;
-use super::hooks::Hooks;
+use super::hooks::{Hooks, caught};
 use super::roll::{Role, Roll};
 use super::settle::Settler;
 use super::stats::Counters;
@@ -58,6 +59,7 @@ impl Core {
     pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
         self.spawn(Role::Settler, |core| settle::run(core))?;
         self.spawn(Role::Watch, watch::run)?;
+        self.spawn(Role::Urger, |core| watch::urge(core))?;
         self.spawn(Role::Upkeep, liveness::run)?;
         #[cfg(feature = "periodic")]
         if !self.timetable.is_empty() {
@@ -87,7 +89,7 @@ impl Core {
 
     /// Whether each role has the threads that it needs.
     pub(super) fn is_alive(&self) -> bool {
-        let once = [Role::Settler, Role::Watch, Role::Upkeep];
+        let once = [Role::Settler, Role::Watch, Role::Urger, Role::Upkeep];
         let once = once.into_iter().chain(self.timetable_role());
         let fetchers = self.roll.count(Role::Fetcher) == self.queues.len();
         let workers = self.roll.count(Role::Worker) > 0;
@@ -146,7 +148,12 @@ impl Core {
     /// Has a claim settled.
     pub(super) fn settle(&self, claim: Held, mut end: End, conflicts: u32) {
         if let End::Failed(mishap) = &mut end {
-            mishap.chunk_size = self.registry.chunk_size(&claim.record.kind);
+            let size = || self.registry.chunk_size(&claim.record.kind);
+            mishap.chunk_size = catch_unwind(AssertUnwindSafe(size)).unwrap_or_else(|panic| {
+                let (task, panic) = (claim.record.id, caught(panic));
+                tracing::error!(%task, panic, "a handler could not say how large its chunks are");
+                None
+            });
         }
         self.settler.submit(claim, end, conflicts);
     }

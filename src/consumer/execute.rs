@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::attendance::Held;
 use super::backlog::LaneNumber;
 use super::core::Core;
-use super::hooks::{Event, said};
+use super::hooks::{Event, caught};
 use super::report::Reporter;
 use super::roll::Role;
 use super::timer::{instant, jitter};
@@ -18,6 +18,7 @@ use super::watch::{self, Reason};
 use crate::handler::{Attempt, Context, Outcome};
 use crate::queue::{self, Queue};
 use crate::store::{self, Claim, Kind};
+use crate::task::Position;
 use crate::txn::{BoxError, Cancellation, CommitError, Transaction};
 
 /// The longest pause before the first run after a conflict; it doubles with each further one.
@@ -95,6 +96,8 @@ struct Hold<'c> {
     held: Cell<Option<Held>>,
     claim: Arc<Claim>,
     since: Instant,
+    /// Whether it was taken back, to be settled.
+    taken: Cell<bool>,
     /// Whether the run came to its end.
     over: Cell<bool>,
 }
@@ -108,6 +111,7 @@ impl<'c> Hold<'c> {
             claim: held.shared(),
             held: Cell::new(Some(held)),
             since: instant(),
+            taken: Cell::new(false),
             over: Cell::new(false),
         }
     }
@@ -129,7 +133,9 @@ impl<'c> Hold<'c> {
     /// Takes the claim back; `None` if this worker was given up meanwhile.
     fn take_back(&self) -> Option<Held> {
         let watch = &self.core.watch;
-        self.held.take().or_else(|| watch.leave(self.claim.token))
+        let held = self.held.take().or_else(|| watch.leave(self.claim.token));
+        self.taken.set(held.is_some());
+        held
     }
 }
 
@@ -139,6 +145,9 @@ impl Drop for Hold<'_> {
             return;
         }
         let core = self.core;
+        if self.taken.get() {
+            return core.backlog.end(self.lane, self.since.elapsed());
+        }
         let Some(held) = self.take_back() else {
             // The watch has taken the thread off the roll, and its end is about to do so again.
             return core.roll.enter(Role::Worker);
@@ -172,7 +181,7 @@ fn run_claim(hold: &Hold<'_>) -> bool {
     };
     hold.watch(runner.timeout);
     let ending = catch_unwind(AssertUnwindSafe(|| runner.run()));
-    let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::failed(vec![said(&*panic)])));
+    let ending = ending.unwrap_or_else(|panic| Ending::Settle(End::failed(vec![caught(panic)])));
     let Some(claim) = hold.take_back() else {
         return false;
     };
@@ -185,6 +194,7 @@ fn run_claim(hold: &Hold<'_>) -> bool {
         Ending::Committed(Share::Chunk) => core.counters.count(|stats| stats.chunks += 1),
         Ending::Settle(end) => {
             let end = end.lasting(hold.since.elapsed());
+            let end = end.in_chunk(runner.chunk.get());
             core.settle(claim, end, runner.attempt.conflict_count);
         }
         Ending::Undecided => core.settle_in_doubt(claim, runner.attempt.conflict_count),
@@ -200,6 +210,8 @@ struct Runner<'c> {
     queue: &'c Queue,
     timeout: Option<Duration>,
     attempt: Attempt,
+    /// How far the task was when the handler began, if it runs in chunks and said so.
+    chunk: Cell<Option<Position>>,
 }
 
 impl<'c> Runner<'c> {
@@ -234,6 +246,7 @@ impl<'c> Runner<'c> {
             queue,
             timeout,
             attempt,
+            chunk: Cell::new(None),
         })
     }
 
@@ -306,7 +319,10 @@ impl<'c> Runner<'c> {
         let reason = self.core.watch.handler_ended(self.claim.token);
         self.executed(started.elapsed(), result.as_ref().err());
         match (result, reason) {
-            (Ok(outcome), None | Some(Reason::Stopping)) => self.commit(txn, outcome),
+            (Ok(outcome), None) => self.commit(txn, outcome),
+            (Ok(outcome), Some(Reason::Stopping)) => {
+                Self::unless_stopped(self.commit(txn, outcome))
+            }
             (Ok(_), Some(reason)) => Self::stopped(txn, reason, None),
             (Err(error), Some(reason)) => Self::stopped(txn, reason, Some(chain(&*error))),
             (Err(error), None) => Self::failed(txn, error),
@@ -349,18 +365,17 @@ impl<'c> Runner<'c> {
         cancellation: &Cancellation,
     ) -> Result<Outcome, BoxError> {
         let record = &self.claim.record;
-        let reporter = Reporter::new(self.core, record.id);
+        let reporter = Reporter::new(self.core, &self.claim);
         let report = |text: &str| reporter.report(text);
         let context = Context::new(txn, &self.attempt, record, self.queue, cancellation);
         let mut context = context.reporting(&report);
-        let run = || {
-            self.core.registry.run(record, &mut context)?;
-            Ok(context.into_outcome())
-        };
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let run = || self.core.registry.run(record, &mut context);
+        let ran = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
             self.core.counters.count(|stats| stats.panics += 1);
-            Err(said(&*panic).into())
-        })
+            Err(caught(panic).into())
+        });
+        self.chunk.set(context.chunk());
+        ran.map(|()| context.into_outcome())
     }
 
     /// Undoes a run that was told to stop.
@@ -380,10 +395,22 @@ impl<'c> Runner<'c> {
         Tried::settle(End::failed(chain(&*error)))
     }
 
+    /// What came of the commit of a run that was told to stop: if that was refused, what told it to may be the reason,
+    /// so nothing is counted.
+    fn unless_stopped(tried: Tried) -> Tried {
+        match tried {
+            Tried::Conflict { clean: true, .. } | Tried::Over(Ending::Settle(End::Failed(_))) => {
+                Tried::settle(End::Released(None))
+            }
+            tried => tried,
+        }
+    }
+
     /// Commits a run whose handler succeeded, together with the task's completion — or leaves that to
-    /// the settler, which shares its durable write with others, if there is nothing to go with it.
+    /// the settler, which shares its durable write with others, if there is nothing to go with it, nor can be: a
+    /// synchronizer may have something join at the last moment.
     fn commit(&self, mut txn: Transaction, outcome: Outcome) -> Tried {
-        let alone = txn.is_empty();
+        let alone = txn.is_empty() && !self.core.manager.has_synchronizers();
         let share = if outcome.is_part() {
             Share::Chunk
         } else {
@@ -391,6 +418,10 @@ impl<'c> Runner<'c> {
         };
         let end = End::Done(outcome);
         if !alone && let Err(error) = self.join_settlement(&mut txn, end.clone()) {
+            if is_away(&*error) {
+                abort(txn);
+                return self.postponed(&*error);
+            }
             return Self::failed(txn, error);
         }
         match txn.commit() {
@@ -418,6 +449,7 @@ impl<'c> Runner<'c> {
             CommitError::Refused { source, .. } if self.is_lost(&**source) => {
                 Tried::Over(Ending::Lost)
             }
+            CommitError::Refused { source, .. } if is_away(&**source) => self.postponed(&error),
             CommitError::Refused {
                 retryable: true,
                 also,
@@ -430,10 +462,22 @@ impl<'c> Runner<'c> {
         }
     }
 
-    fn is_lost(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+    /// Gives a task back whose run could not be committed because a store cannot be reached. That is no fault of the
+    /// task's, and lasts longer than a conflict.
+    fn postponed(&self, error: &(dyn StdError + 'static)) -> Tried {
+        self.core.store_failed("commit the run of a task", error);
+        Tried::settle(End::Released(Some(REST)))
+    }
+
+    fn is_lost(&self, error: &(dyn StdError + 'static)) -> bool {
         let kind = store::Error::among(error).map(|error| &error.kind);
         kind == Some(&Kind::ClaimLost(self.attempt.task))
     }
+}
+
+/// Whether a store could not be reached.
+fn is_away(error: &(dyn StdError + 'static)) -> bool {
+    store::Error::among(error).is_some_and(|error| error.kind == Kind::Unavailable)
 }
 
 /// Aborts, and returns whether every participant did so cleanly.

@@ -103,7 +103,8 @@ pub(super) fn take_starts(
 /// Claims what is wanted.
 pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Held>> {
     core.attendance.dismiss();
-    let Some(tenure) = core.attendance.present() else {
+    let (store, lease) = (&*core.store, core.settings.lease);
+    let Some(tenure) = core.attendance.present(store, lease)? else {
         return Ok(Vec::new());
     };
     let consumer = ConsumerId {
@@ -113,12 +114,11 @@ pub(super) fn claim(core: &Core, want: Want) -> Result<Vec<Held>> {
     let request = ClaimRequest {
         consumer,
         wants: vec![want],
-        lease: core.settings.lease,
+        lease,
     };
-    let claimed = core.store.claim(&request, core.store.now()?);
+    let claimed = store.claim(&request, store.now()?);
     if claimed.as_ref().is_err_and(|error| !error.is_definite()) {
-        let (store, lease) = (&*core.store, core.settings.lease);
-        core.attendance.renew(tenure.incarnation(), store, lease)?;
+        core.attendance.note_lost(tenure.incarnation());
     }
     let claims = claimed?.into_iter();
     let claims: Vec<_> = claims.map(|claim| Held::new(claim, &tenure)).collect();

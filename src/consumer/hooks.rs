@@ -140,7 +140,7 @@ impl Hooks {
     pub(super) fn tell(&self, event: &Event<'_>) {
         for hook in &self.0 {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(event))) {
-                let panic = said(&*panic);
+                let panic = caught(panic);
                 tracing::error!(
                     event = event.name(),
                     panic,
@@ -157,9 +157,13 @@ impl fmt::Debug for Hooks {
     }
 }
 
-/// Returns what a panic said.
-pub(super) fn said(panic: &(dyn Any + Send)) -> String {
+/// Returns what a panic said that was caught, and drops what it left: that is foreign too, and may panic again.
+pub(super) fn caught(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("without a message"))
+    let said = format!("panicked: {}", text.unwrap_or("without a message"));
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+    said
 }

@@ -38,6 +38,8 @@ mod watch;
 
 use std::fmt;
 use std::io;
+#[cfg(feature = "consume")]
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 pub use banner::Banner;
@@ -141,6 +143,25 @@ impl Running {
     /// As [`stop`](Self::stop), but for a few seconds at most once it is hurried.
     pub fn stop_hurried_by(mut self, hurried: impl Fn() -> bool) -> Stopped {
         self.end(&hurried)
+    }
+
+    /// Stops several consumers, each by its own deadlines; one that takes long keeps no other waiting.
+    #[cfg(feature = "consume")]
+    pub(crate) fn stop_together(
+        all: Vec<Self>,
+        hurried: &(impl Fn() -> bool + Sync),
+    ) -> Vec<Stopped> {
+        all.iter().for_each(Self::begin_stop);
+        std::thread::scope(|threads| {
+            let stops = all
+                .into_iter()
+                .map(|running| threads.spawn(move || running.stop_hurried_by(hurried)));
+            let stops: Vec<_> = stops.collect();
+            let stopped = stops.into_iter().map(std::thread::ScopedJoinHandle::join);
+            stopped
+                .map(|stopped| stopped.unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        })
     }
 
     fn end(&mut self, hurried: &dyn Fn() -> bool) -> Stopped {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::timer::instant;
-use crate::id::TaskId;
+use crate::id::{TaskId, Token};
 use crate::queue;
-use crate::store::{Amendment, Batch, Change};
+use crate::store::{Amendment, Batch, Change, Claim};
 use crate::task::{State, StateSet};
 use crate::txn::BoxError;
 
@@ -18,25 +18,25 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Reporter<'c> {
     core: &'c Core,
     task: TaskId,
+    run: Token,
     last: Cell<Option<Instant>>,
 }
 
 impl<'c> Reporter<'c> {
-    pub(super) fn new(core: &'c Core, task: TaskId) -> Self {
+    pub(super) fn new(core: &'c Core, claim: &Claim) -> Self {
         Self {
             core,
-            task,
+            task: claim.record.id,
+            run: claim.token,
             last: Cell::new(None),
         }
     }
 
-    /// Shows a text, unless another one was shown a moment ago.
+    /// Shows a text, unless another one was shown a moment ago, or the task is not this run's any more.
     pub(super) fn report(&self, text: &str) -> Result<bool, BoxError> {
-        if self
-            .last
-            .get()
-            .is_some_and(|last| last.elapsed() < INTERVAL)
-        {
+        let last = self.last.get();
+        let is_early = last.is_some_and(|last| last.elapsed() < INTERVAL);
+        if is_early || !self.core.watch.has(self.run) {
             return Ok(false);
         }
         let change = Change::Amend {

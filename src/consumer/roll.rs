@@ -12,6 +12,7 @@ pub(super) enum Role {
     Worker,
     Settler,
     Watch,
+    Urger,
     Upkeep,
     Timetable,
 }
@@ -23,6 +24,7 @@ impl Role {
             Self::Worker => "work",
             Self::Settler => "settle",
             Self::Watch => "watch",
+            Self::Urger => "urge",
             Self::Upkeep => "upkeep",
             Self::Timetable => "timetable",
         }

@@ -52,7 +52,7 @@ pub(super) fn begin(core: &Core) -> Instant {
 /// Stops the consumer, within the stop timeout and the grace, and without either once it is hurried.
 pub(super) fn stop(core: &Core, hurried: &dyn Fn() -> bool) -> Stopped {
     let polite = begin(core);
-    let last = later(polite, core.settings.timeout_grace + NOTICE);
+    let last = later(polite, core.settings.timeout_grace.saturating_add(NOTICE));
     if !idle(core, polite, hurried) {
         core.watch.stop_all(core.settings.timeout_grace);
         if !idle(core, last, hurried) {
@@ -60,13 +60,27 @@ pub(super) fn stop(core: &Core, hurried: &dyn Fn() -> bool) -> Stopped {
             core.backlog.idle_by(within(NOTICE));
         }
     }
-    let last = if hurried() { within(NOTICE) } else { last };
-    dismiss_fetchers(core, last);
+    patiently(last, hurried, |until| {
+        core.store.interrupt();
+        core.roll
+            .gone_by(Role::Fetcher, until.min(within(WAKE_INTERVAL)))
+    });
     core.settler.close(last);
-    core.roll.gone_by(Role::Settler, later(last, NOTICE));
+    if !patiently(last, hurried, |until| {
+        core.roll.gone_by(Role::Settler, until)
+    }) {
+        core.settler.close(instant());
+        core.roll.gone_by(Role::Settler, within(NOTICE));
+    }
     core.watch.close();
     core.roll.stop();
-    for role in [Role::Timetable, Role::Worker, Role::Watch, Role::Upkeep] {
+    for role in [
+        Role::Timetable,
+        Role::Worker,
+        Role::Watch,
+        Role::Urger,
+        Role::Upkeep,
+    ] {
         core.roll.gone_by(role, within(NOTICE));
     }
     report(core)
@@ -84,11 +98,24 @@ fn idle(core: &Core, deadline: Instant, hurried: &dyn Fn() -> bool) -> bool {
     }
 }
 
-fn dismiss_fetchers(core: &Core, deadline: Instant) {
-    while instant() < deadline {
-        core.store.interrupt();
-        if core.roll.gone_by(Role::Fetcher, within(WAKE_INTERVAL)) {
-            return;
+/// Waits until `is_over`, which waits for a moment itself; returns whether that was so by the deadline, or soon after
+/// it was hurried.
+fn patiently(
+    mut deadline: Instant,
+    hurried: &dyn Fn() -> bool,
+    is_over: impl Fn(Instant) -> bool,
+) -> bool {
+    let mut is_hurried = false;
+    loop {
+        if !is_hurried && hurried() {
+            is_hurried = true;
+            deadline = deadline.min(within(NOTICE));
+        }
+        if is_over(deadline.min(within(HURRY_INTERVAL))) {
+            return true;
+        }
+        if instant() >= deadline {
+            return false;
         }
     }
 }

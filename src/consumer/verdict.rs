@@ -38,11 +38,21 @@ pub(super) struct Mishap {
     pub(super) duration: Duration,
     /// The largest chunk of tasks of this kind, if they run in chunks.
     pub(super) chunk_size: Option<u64>,
+    /// How far the task was when the handler began, if that has said so.
+    pub(super) position: Option<Position>,
 }
 
 impl End {
     pub(super) fn failed(chain: Vec<String>) -> Self {
         Self::Failed(Mishap::new(chain))
+    }
+
+    /// Notes how far the task was, if that is of interest.
+    pub(super) fn in_chunk(mut self, position: Option<Position>) -> Self {
+        if let Self::Failed(mishap) = &mut self {
+            mishap.position = position;
+        }
+        self
     }
 
     /// Notes how long the run took, if that is of interest.
@@ -55,6 +65,19 @@ impl End {
 }
 
 impl Mishap {
+    /// Where the chunk began that failed. A handler that has said nothing never began one, or is still at it: then there may
+    /// be many items.
+    fn position(&self, before: Option<Position>, size_max: u64) -> Option<Position> {
+        let unknown = Position {
+            done: 0,
+            total: u64::MAX,
+            size: size_max,
+            timeouts: 0,
+        };
+        let said = before.or(self.position);
+        said.or_else(|| self.timed_out.then_some(unknown))
+    }
+
     pub(super) fn new(chain: Vec<String>) -> Self {
         Self {
             chain,
@@ -144,7 +167,11 @@ fn failed(
 ) {
     let attempt = claim.record.counts.attempts.saturating_add(1);
     let retry = claim.record.options.retry;
-    let chunk_size = mishap.chunk_size;
+    let before = account(claim).position;
+    let chunk = mishap.chunk_size.and_then(|size_max| {
+        let position = mishap.position(before, size_max)?;
+        Some((position, size_max))
+    });
     let timed_out = mishap.timed_out;
     let mut account = noting(
         claim,
@@ -155,7 +182,11 @@ fn failed(
             duration: mishap.duration,
         },
     );
-    let is_halved = chunk_size.is_some_and(|size| halve(&mut account, size, timed_out));
+    let is_halved = chunk.is_some_and(|(position, size_max)| {
+        let (position, size) = halved(position, size_max, timed_out);
+        account.position = Some(position);
+        size > 1
+    });
     settlement.account = Some(Box::new(account));
     settlement.counts.conflicts = 0;
     let delay = if is_halved {
@@ -172,22 +203,15 @@ fn failed(
     };
 }
 
-/// Makes the next chunk half as large as the one that failed; returns whether it had more than one item.
+/// Makes the next chunk half as large as the one that failed; returns how large that was.
 ///
 /// Only what fails by itself counts as an attempt: which of many items is at fault is not known yet.
-fn halve(account: &mut Account, size_max: u64, timed_out: bool) -> bool {
-    let mut position = account.position.unwrap_or(Position {
-        done: 0,
-        total: u64::MAX,
-        size: size_max,
-        timeouts: 0,
-    });
+fn halved(mut position: Position, size_max: u64, timed_out: bool) -> (Position, u64) {
     let left = position.total.saturating_sub(position.done);
     let size = position.size.min(size_max).min(left).max(1);
     position.size = (size / 2).max(1);
     position.timeouts = (position.timeouts + u32::from(timed_out)).min(TIMEOUTS_MAX);
-    account.position = Some(position);
-    size > 1
+    (position, size)
 }
 
 fn bury(reason: DeadReason) -> Verdict {

@@ -38,11 +38,15 @@ pub(super) enum Reason {
 pub(super) struct Watch {
     state: Mutex<State>,
     changed: Condvar,
+    /// Somebody is to be interrupted.
+    urged: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     runs: HashMap<Token, Run>,
+    /// When the runs are given up that come to be watched although the consumer stops.
+    stops_at: Option<Instant>,
     /// Until when the watch sleeps; `None` while it is awake.
     sleeps_until: Option<Instant>,
     closed: bool,
@@ -69,15 +73,15 @@ impl Run {
         }
     }
 
-    fn stop(&mut self, reason: Reason, grace: Duration) {
-        let give_up_at = within(grace);
+    /// Tells it to stop. To interrupt what it waits for is left to who [urges](Watch::next_urged).
+    fn stop(&mut self, reason: Reason, give_up_at: Instant) {
         if let Some((_, at)) = &mut self.stop {
             *at = give_up_at.min(*at);
             return;
         }
         self.stop = Some((reason, give_up_at));
         if let Some(cancellation) = &self.cancellation {
-            cancellation.cancel();
+            cancellation.announce();
         }
     }
 }
@@ -94,20 +98,27 @@ impl Watch {
         Self {
             state: Mutex::default(),
             changed: Condvar::new(),
+            urged: Condvar::new(),
         }
     }
 
     /// Begins to watch a run.
     pub(super) fn enter(&self, claim: Held, lane: LaneNumber, timeout: Option<Duration>) {
+        let mut state = self.state.lock();
         let run = Run {
             lane,
             since: instant(),
             timeout,
-            stop: None,
+            stop: state.stops_at.map(|at| (Reason::Stopping, at)),
             cancellation: None,
             claim,
         };
-        self.state.lock().runs.insert(run.claim.token, run);
+        state.runs.insert(run.claim.token, run);
+    }
+
+    /// Whether a run is watched: its claim is still its own.
+    pub(super) fn has(&self, run: Token) -> bool {
+        self.state.lock().runs.contains_key(&run)
     }
 
     /// Says that a handler begins to work, and how to stop it; returns why it must not, if so.
@@ -144,24 +155,29 @@ impl Watch {
         run.map(|run| run.claim)
     }
 
-    /// Tells every run to stop, because the consumer does.
+    /// Tells every run to stop, because the consumer does, and those that only begin.
     pub(super) fn stop_all(&self, grace: Duration) {
         let mut state = self.state.lock();
+        let give_up_at = within(grace);
+        state.stops_at = Some(give_up_at);
         for run in state.runs.values_mut() {
-            run.stop(Reason::Stopping, grace);
+            run.stop(Reason::Stopping, give_up_at);
         }
         self.changed.notify_one();
+        self.urged.notify_one();
     }
 
     /// Tells the runs to stop whose claims were lost.
     pub(super) fn stop_lost(&self, lost: &BTreeSet<Token>, grace: Duration) {
         let mut state = self.state.lock();
+        let give_up_at = within(grace);
         for token in lost {
             if let Some(run) = state.runs.get_mut(token) {
-                run.stop(Reason::Lost, grace);
+                run.stop(Reason::Lost, give_up_at);
             }
         }
         self.changed.notify_one();
+        self.urged.notify_one();
     }
 
     /// Returns the claims that run.
@@ -174,6 +190,7 @@ impl Watch {
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_one();
+        self.urged.notify_one();
     }
 
     /// Waits until something is due, at most for a round; `None` when the watch is closed.
@@ -186,33 +203,48 @@ impl Watch {
             }
             let now = instant();
             let findings = state.look(now, grace);
+            if findings.timed_out > 0 {
+                self.urged.notify_one();
+            }
             if now >= round_ends || findings.timed_out > 0 || !findings.given_up.is_empty() {
                 return Some(findings);
             }
-            let urged_at = state.urge().then(|| later(now, URGE_INTERVAL));
-            let due = state.runs.values().filter_map(Run::due_at).chain(urged_at);
+            let due = state.runs.values().filter_map(Run::due_at);
             let until = due.chain([round_ends]).min().unwrap_or(round_ends);
             state.sleeps_until = Some(until);
             self.changed.wait_until(&mut state, until);
             state.sleeps_until = None;
         }
     }
+
+    /// Waits until there are runs that are to stop and still work, and returns what interrupts them; `None` when the
+    /// watch is closed.
+    fn next_urged(&self) -> Option<Vec<Cancellation>> {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let stopping = state.runs.values().filter(|run| run.stop.is_some());
+            let working = stopping.filter_map(|run| run.cancellation.clone());
+            let working: Vec<_> = working.collect();
+            if !working.is_empty() {
+                return Some(working);
+            }
+            self.urged.wait(&mut state);
+        }
+    }
+
+    /// Waits for a moment, or until the watch is closed.
+    fn rest(&self) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            self.urged.wait_until(&mut state, within(URGE_INTERVAL));
+        }
+    }
 }
 
 impl State {
-    /// Interrupts again whatever is to stop and still works: a wait may have begun since the last time.
-    /// Returns whether there is such a run.
-    fn urge(&self) -> bool {
-        let stopping = self.runs.values().filter(|run| run.stop.is_some());
-        let working: Vec<_> = stopping
-            .filter_map(|run| run.cancellation.as_ref())
-            .collect();
-        for work in &working {
-            work.cancel();
-        }
-        !working.is_empty()
-    }
-
     fn look(&mut self, now: Instant, grace: Duration) -> Findings {
         let mut findings = Findings::default();
         let due = |run: &Run| run.due_at().is_some_and(|at| at <= now);
@@ -223,7 +255,10 @@ impl State {
                 .extend(run.stop.map(|(reason, _)| (reason, run)));
         }
         for run in self.runs.values_mut().filter(|run| due(run)) {
-            run.stop(Reason::TimedOut(run.timeout.unwrap_or_default()), grace);
+            run.stop(
+                Reason::TimedOut(run.timeout.unwrap_or_default()),
+                within(grace),
+            );
             findings.timed_out += 1;
         }
         findings
@@ -242,6 +277,15 @@ pub(super) fn run(core: &Arc<Core>) {
             core.release(claim);
         }
         core.hire();
+    }
+}
+
+/// Interrupts whatever is to stop and still works, again and again: a wait may begin at any time. That may itself wait,
+/// as for a server that is to cancel a statement, so it has a thread of its own and no lock.
+pub(super) fn urge(core: &Core) {
+    while let Some(working) = core.watch.next_urged() {
+        working.iter().for_each(Cancellation::cancel);
+        core.watch.rest();
     }
 }
 

@@ -98,17 +98,18 @@ where
         let size = before.map_or(Ok(self.size), |position| usize::try_from(position.size))?;
         let size = size.clamp(1, self.size);
         let end = done.saturating_add(size).min(total);
+        let position = |done: usize, size: usize| Position {
+            done: done as u64,
+            total: total as u64,
+            size: size as u64,
+            timeouts: before.map_or(0, |position| position.timeouts),
+        };
+        context.begin_chunk(position(done, size));
         if done < end {
             (self.run)(&task, done..end, context).map_err(Into::into)?;
         }
-        let size = size.saturating_mul(2).min(self.size);
         context.set_rest(Rest {
-            position: Position {
-                done: end as u64,
-                total: total as u64,
-                size: size as u64,
-                timeouts: before.map_or(0, |position| position.timeouts),
-            },
+            position: position(end, size.saturating_mul(2).min(self.size)),
             pause: self.pause,
         });
         Ok(())

@@ -70,6 +70,7 @@ pub struct Context<'a> {
     queue: &'a Queue,
     cancellation: &'a Cancellation,
     report: Option<&'a Report<'a>>,
+    chunk: Option<Position>,
     outcome: Outcome,
 }
 
@@ -89,6 +90,7 @@ impl<'a> Context<'a> {
             queue,
             cancellation,
             report: None,
+            chunk: None,
             outcome: Outcome::default(),
         }
     }
@@ -165,6 +167,16 @@ impl<'a> Context<'a> {
     pub fn progress(&self, text: impl AsRef<str>) -> Result<bool, BoxError> {
         self.report
             .map_or(Ok(false), |report| report(text.as_ref()))
+    }
+
+    /// Says how far the task is and how many items it has, before a chunk is run.
+    pub(super) fn begin_chunk(&mut self, position: Position) {
+        self.chunk = Some(position);
+    }
+
+    /// Returns where the chunk began that this run was to do, if the handler has said so.
+    pub(crate) fn chunk(&self) -> Option<Position> {
+        self.chunk
     }
 
     /// Says how far the task came in this run: it is done if all items are, or goes on later.

@@ -50,6 +50,11 @@ impl Cancellation {
         state.interrupts.push(Box::new(interrupt));
     }
 
+    /// Tells the work to stop, if it looks. Interrupts nothing.
+    pub(crate) fn announce(&self) {
+        self.0.lock().cancelled = true;
+    }
+
     /// Tells the work to stop, and interrupts what it waits for now. To be called again until it has.
     pub fn cancel(&self) {
         let interrupts = {

@@ -187,6 +187,11 @@ impl TransactionManager {
         drop(removed);
     }
 
+    /// Whether somebody may have participants join when a transaction is about to end.
+    pub(crate) fn has_synchronizers(&self) -> bool {
+        !self.0.synchronizers.lock().present.is_empty()
+    }
+
     pub(super) fn synchronizers(&self) -> Vec<Arc<dyn Synchronizer>> {
         let synchronizers = self.0.synchronizers.lock();
         let present = synchronizers.present.iter();

@@ -21,6 +21,8 @@ pub(crate) struct Faulty {
     inner: MemoryStore,
     /// What the next claims answer, the last one first.
     pub(crate) claims: Mutex<Vec<Kind>>,
+    /// What the next attendances come to, the last one first.
+    pub(crate) attends: Mutex<Vec<Kind>>,
     /// What the next batches with settlements answer, the last one first.
     pub(crate) settlements: Mutex<Vec<Kind>>,
     /// Batches with settlements that were taken.
@@ -94,7 +96,11 @@ impl Dispatch for Faulty {
 
     pass_on! {
         extend(claims: &[ClaimKey], lease: Duration, now: Timestamp) -> Result<Vec<TaskId>>;
-        attend(incarnation: Incarnation, lease: Duration) -> Result<Presence>;
+    }
+
+    fn attend(&self, incarnation: Incarnation, lease: Duration) -> Result<Presence> {
+        Self::fail(&self.attends)?;
+        self.inner.attend(incarnation, lease)
     }
 
     fn wait(&self, interests: &[Interest], timeout: Duration) -> Result<Option<Interest>> {

@@ -11,10 +11,11 @@ use votive::consumer::StartError;
 use votive::handler::{Context, Registry};
 use votive::queue::Queue;
 use votive::store::Kind;
-use votive::task::{Payload, PayloadError, State};
-use votive::txn::BoxError;
+use votive::task::{Counts, Payload, PayloadError, State};
+use votive::txn::{BoxError, Cancellation, Role, Synchronizer, Work};
 
 use crate::faulty::Faulty;
+use crate::voter::Votes;
 use crate::world::{LONG, Step, World, sender, steps, until};
 
 /// Counts how many run at once.
@@ -170,6 +171,64 @@ fn a_claim_whose_answer_was_lost_comes_back_without_a_restart() {
     let counts = world.reaches(task, State::Done).counts;
     assert_eq!((counts.attempts, counts.reclaims), (0, 1));
     assert!(running.stop().is_clean());
+}
+
+#[test]
+fn a_claim_whose_answer_was_lost_comes_back_although_the_store_was_away_after_it() {
+    let faulty = Arc::new(Faulty::default());
+    let world = World::of(Arc::clone(&faulty) as _);
+    let running = world.consumer(steps(|_, _| Ok(()))).start().unwrap();
+    world.reaches(world.enqueue(1), State::Done);
+    faulty.attends.lock().push(Kind::Unavailable);
+    faulty.claims.lock().push(Kind::Unknown);
+    let task = world.enqueue(2);
+    assert_eq!(world.reaches(task, State::Done).counts.reclaims, 1);
+    assert!(faulty.attends.lock().is_empty());
+    assert!(running.stop().is_clean());
+}
+
+#[test]
+fn a_store_that_is_away_at_the_commit_costs_neither_an_attempt_nor_a_conflict() {
+    let faulty = Arc::new(Faulty::default());
+    let world = World::of(Arc::clone(&faulty) as _);
+    faulty.settlements.lock().push(Kind::Unavailable);
+    let task = world.enqueue(1);
+    let votes = Votes::default();
+    let handler = steps(move |_, context| Ok(votes.join(context.work(), Role::Volatile)?));
+    let running = world.consumer(handler).start().unwrap();
+    assert_eq!(world.reaches(task, State::Done).counts, Counts::default());
+    let stats = running.stop().stats;
+    assert_eq!(
+        (stats.conflicts, stats.failed, stats.store_errors),
+        (0, 0, 1)
+    );
+}
+
+/// Has a participant join a handler's transaction at the last moment.
+struct Late(Votes);
+
+impl Synchronizer for Late {
+    fn before_completion(&self, work: &mut Work) -> Result<(), BoxError> {
+        if work.data::<Cancellation>().is_some() {
+            self.0.join(work, Role::Volatile)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_joins_at_the_last_moment_is_undone_if_the_claim_was_lost() {
+    let faulty = Arc::new(Faulty::default());
+    let world = World::of(Arc::clone(&faulty) as _);
+    let task = world.enqueue(1);
+    let votes = Votes::default();
+    world
+        .manager
+        .add_synchronizer(Arc::new(Late(votes.clone())));
+    faulty.settlements.lock().push(Kind::ClaimLost(task));
+    let running = world.consumer(steps(|_, _| Ok(()))).start().unwrap();
+    until(|| running.stats().lost == 1);
+    assert_eq!(*votes.finished.lock(), 0);
 }
 
 /// A step as it was written before it had a unit.

@@ -2,12 +2,15 @@
 #![cfg(test)]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use votive::store::Kind;
 use votive::task::{Counts, State};
+use votive::txn::{Answer, Role};
 
 use crate::faulty::Faulty;
+use crate::voter::Votes;
 use crate::world::{LONG, World, sender, steps, until};
 
 #[test]
@@ -69,6 +72,52 @@ fn a_task_that_ends_well_after_it_was_told_to_stop_is_done() {
     started.recv_timeout(LONG).unwrap();
     assert!(running.stop().is_clean());
     assert_eq!(world.record(task).state, State::Done);
+}
+
+#[test]
+fn a_commit_that_is_refused_after_the_run_was_told_to_stop_costs_no_attempt() {
+    let world = World::new();
+    let task = world.enqueue(1);
+    let (start, started) = sender();
+    let votes = Votes::new(vec![Answer::Refused("interrupted".into())]);
+    let handler = steps(move |_, context| {
+        votes.join(context.work(), Role::Volatile)?;
+        start.send(())?;
+        until(|| context.cancellation().is_cancelled());
+        Ok(())
+    });
+    let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
+    let running = consumer.start().unwrap();
+    started.recv_timeout(LONG).unwrap();
+    assert!(running.stop().is_clean());
+    let record = world.record(task);
+    assert_eq!(
+        (record.state, record.counts),
+        (State::Ready, Counts::default())
+    );
+}
+
+#[test]
+fn a_consumer_stops_whose_handlers_are_given_all_the_time_there_is() {
+    let world = World::new();
+    let consumer = world.consumer(steps(|_, _| Ok(())));
+    let running = consumer.timeout_grace(Duration::MAX).start().unwrap();
+    assert!(running.stop().is_clean());
+}
+
+#[test]
+fn a_stop_can_be_hurried_while_it_waits_for_the_store() {
+    let faulty = Arc::new(Faulty::default());
+    let world = World::of(Arc::clone(&faulty) as _);
+    let away = std::iter::repeat_with(|| Kind::Unavailable);
+    faulty.settlements.lock().extend(away.take(100_000));
+    world.enqueue(1);
+    let consumer = world.consumer(steps(|_, _| Ok(())));
+    let running = consumer.stop_timeout(LONG * 100).start().unwrap();
+    until(|| running.stats().store_errors > 0);
+    let asked = AtomicU32::new(0);
+    let stopped = running.stop_hurried_by(|| asked.fetch_add(1, Ordering::Relaxed) > 3);
+    assert_eq!(stopped.left_unsettled, 1);
 }
 
 #[test]

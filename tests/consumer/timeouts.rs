@@ -58,6 +58,30 @@ fn what_a_participant_waits_for_is_interrupted_again_and_again() {
 }
 
 #[test]
+fn an_interrupt_that_waits_holds_up_neither_other_tasks_nor_the_stop() {
+    let world = World::new();
+    world.enqueue_with(1, brief());
+    let ((leave, released), (begin, begun)) = (sender::<()>(), sender());
+    let handler = steps(move |step, context| {
+        if step.number > 1 {
+            return Ok(());
+        }
+        let (begin, released) = (begin.clone(), released.clone());
+        context.cancellation().on_cancel(move || {
+            begin.send(()).unwrap_or_default();
+            released.recv_timeout(LONG * 100).unwrap_or_default();
+        });
+        until(|| context.cancellation().is_cancelled());
+        Err("interrupted".into())
+    });
+    let running = world.consumer(handler).concurrent_limit(2).start().unwrap();
+    begun.recv_timeout(LONG).unwrap();
+    world.reaches(world.enqueue(2), State::Done);
+    assert!(running.stop().is_clean());
+    drop(leave);
+}
+
+#[test]
 fn a_handler_that_does_not_stop_is_done_without_and_voted_down_when_it_comes_back() {
     let world = World::new();
     let retry = RetryPolicy {
@@ -70,7 +94,7 @@ fn a_handler_that_does_not_stop_is_done_without_and_voted_down_when_it_comes_bac
         if step.number == 1 && context.attempt().number == 1 {
             let come_back = released.recv_timeout(LONG);
             context.enqueue(&Step { number: 3 })?;
-            end.send(come_back.is_ok())?;
+            end.send(come_back.is_ok() && !context.progress("as if it ran")?)?;
         }
         Ok(())
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use votive::Task;
 use votive::task::{Options, RetryPolicy, State};
 
-use crate::world::{LONG, Step, World, sender, steps, until};
+use crate::world::{LONG, Step, World, sender, steps};
 
 /// What cannot be cleared away: each attempt throws another one, until none is left.
 struct Bomb(u32);
@@ -20,7 +20,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_worker_that_dies_is_replaced_and_its_task_has_failed_and_is_kept() {
+fn a_panic_that_cannot_be_cleared_away_is_a_failure_like_any_other() {
     let world = World::new();
     let (bad, good) = (world.enqueue(1), world.enqueue(2));
     let handler = steps(|step, _| {
@@ -34,12 +34,31 @@ fn a_worker_that_dies_is_replaced_and_its_task_has_failed_and_is_kept() {
     assert_eq!(record.counts.attempts, 2);
     assert_eq!(
         record.failure().unwrap().chain,
-        ["its worker died of a panic"]
+        ["panicked: without a message"]
     );
     world.reaches(good, State::Done);
-    until(|| running.stats().replaced == 2);
     assert!(running.is_alive());
-    assert!(running.stop().is_clean());
+    assert_eq!(running.stop().stats.panics, 2);
+}
+
+#[test]
+fn a_hook_whose_panic_cannot_be_cleared_away_costs_no_thread() {
+    let world = World::new();
+    let tasks = [1, 2].map(|number| world.enqueue(number));
+    let consumer = world.consumer(steps(|_, _| Ok(())));
+    let running = consumer
+        .on(|_| std::panic::panic_any(Bomb(2)))
+        .start()
+        .unwrap();
+    for task in tasks {
+        world.reaches(task, State::Done);
+    }
+    assert!(running.is_alive());
+    let stopped = running.stop();
+    assert!(
+        stopped.is_clean() && stopped.stats.replaced == 0,
+        "{stopped:?}"
+    );
 }
 
 #[test]

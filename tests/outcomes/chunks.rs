@@ -108,6 +108,15 @@ fn the_item_at_fault_is_found_and_only_it_counts_attempts() {
 }
 
 #[test]
+fn a_first_chunk_of_one_item_counts_attempts_at_once() {
+    let world = World::new();
+    let task = world.enqueue(&Items(1), options(1));
+    let (_running, tried) = run(&world, 8, |_, _| Err("no".into()));
+    assert_eq!(task.wait(LONG).unwrap().state, State::Dead);
+    assert_eq!(*tried.lock(), [0..1]);
+}
+
+#[test]
 fn a_revived_task_goes_on_where_it_was_and_a_done_one_begins_again() {
     let world = World::new();
     let task = world.enqueue(&Items(4), options(1));

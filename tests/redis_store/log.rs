@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use votive::id::TaskId;
+use votive::register::Register;
 use votive::store::{
-    Arrival, Change, Claim, Dispatch, Inspect, Interest, Kind, Settlement, Stage, Verdict,
+    Amendment, Arrival, Batch, Change, Claim, Dispatch, Inspect, Interest, Kind, Settlement, Stage,
+    Verdict,
 };
-use votive::task::{Counts, Options, State, Unique};
+use votive::task::{Counts, Options, Record, State, StateSet, Unique};
 use votive_testbed::Redis;
 
 use crate::fixture::{Client, connect, done, eventually, insert, kind, server, tell};
@@ -202,7 +204,8 @@ fn who_held_nothing_but_what_went_with_the_server_is_forgotten() {
     let client = Client::new(server.address());
     assert_eq!(client.claim(2).unwrap().len(), 1);
     let now = client.store.now().unwrap();
-    assert!(client.store.departed(now).unwrap().is_empty());
+    let departed = Dispatch::departed(&client.store, now).unwrap();
+    assert!(departed.is_empty());
     let ready = [Interest::Ready("default".to_owned())];
     let found = client.store.wait(&ready, Duration::from_millis(1));
     assert_eq!(found.unwrap(), None, "there is nothing left to claim");
@@ -260,6 +263,79 @@ fn whoever_lost_its_claim_gives_way_to_more_urgent_tasks_of_its_group() {
 fn read_log(server: &Redis) -> Vec<u8> {
     let log = "appendonlydir/appendonly.aof.1.incr.aof";
     std::fs::read(server.folder().join(log)).unwrap()
+}
+
+#[test]
+fn a_merge_is_logged_as_shortly_however_many_came_before() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    let first = enqueue_keyed(&client, "key");
+    let merge = || {
+        let before = read_log(&server).len();
+        assert_eq!(enqueue_keyed(&client, "key"), first);
+        read_log(&server).len() - before
+    };
+    merge();
+    let few = merge();
+    for _ in 0..100 {
+        merge();
+    }
+    // Beside it the thread that renews leases may have written.
+    assert!(merge() < few + 500);
+    let claims = client.claim(1).unwrap();
+    client.apply(done(&claims[0])).unwrap();
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_batch_that_replaces_a_task_by_one_of_its_id_spoils_neither() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    let task = client.enqueue();
+    let changed = |priority| {
+        let options = Options {
+            priority,
+            ..Options::default()
+        };
+        let record = client.record();
+        Record { id: task, ..record }.with_options(options)
+    };
+    let remove = Change::Amend {
+        task,
+        expect: StateSet::of(&[State::Ready]),
+        amendment: Amendment::Remove,
+    };
+    let stage = |priority| {
+        let (txn, now) = (client.txn(), client.store.now().unwrap());
+        let batch = Batch::new(vec![remove.clone(), insert(changed(priority))]);
+        let register = votive::id::ResourceId::random();
+        client.store.stage(txn, register, &batch, now).unwrap();
+        txn
+    };
+    let priority = || {
+        let listed = client.store.get(task).unwrap().unwrap();
+        listed.record.options.priority
+    };
+    let usual = priority();
+    client.store.discard(stage(3)).unwrap();
+    assert_eq!(priority(), usual);
+    let txn = stage(4);
+    assert_eq!(priority(), usual);
+    client
+        .store
+        .publish(txn, client.store.now().unwrap())
+        .unwrap();
+    assert_eq!(priority(), 4);
+    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn ten_thousand_commits_are_forgotten_at_once() {
+    let Some(server) = server() else { return };
+    let client = Client::new(server.address());
+    client.enqueue();
+    let txns: Vec<_> = (0..10_000).map(|_| client.txn()).collect();
+    assert_eq!(client.store.forget(&txns).unwrap(), 0);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use votive::register::{Decision, Register};
-use votive::store::{Inspect, Kind, Stage};
+use votive::store::{Amendment, Change, Inspect, Kind, Stage};
+use votive::task::{State, StateSet};
 use votive_testbed::Redis;
 
 use crate::fixture::{Client, done, eventually, insert, kind, server, tell};
@@ -38,6 +39,27 @@ fn what_is_staged_is_published_although_the_memory_is_full() {
     let now = client.store.now().unwrap();
     client.store.publish(txn, now).unwrap();
     assert!(client.is_visible(task));
+}
+
+#[test]
+fn whoever_comes_anew_to_a_server_whose_memory_is_full_works_off_what_is_there() {
+    let Some(server) = server() else { return };
+    let task = Client::new(server.address()).enqueue();
+    tell(&server, &["CONFIG", "SET", "maxmemory", "1mb"]);
+    let client = Client::new(server.address());
+    let mark = Change::Mark {
+        key: "name".to_owned(),
+        expect: None,
+        value: Some(b"mine".to_vec()),
+    };
+    client.apply(mark).unwrap();
+    let cancel = Change::Amend {
+        task,
+        expect: StateSet::of(&[State::Ready]),
+        amendment: Amendment::Cancel,
+    };
+    client.apply(cancel).unwrap();
+    assert_eq!(kind(client.apply(insert(client.record()))), Kind::Full);
 }
 
 /// The file that the server begins with its next rewrite.

@@ -104,12 +104,12 @@ scripts! {
     OPEN Takes "open":;
     NOW Reads "now":;
     STAGE Takes "stage": RULES TASKS CHANGES OUTCOMES STAGED;
-    STAGE_SETTLEMENT Gives "stage": RULES TASKS CHANGES OUTCOMES STAGED;
+    STAGE_WITHOUT_INSERTS Gives "stage": RULES TASKS CHANGES OUTCOMES STAGED;
     PUBLISH Gives "publish": RULES TASKS CHANGES OUTCOMES STAGED;
     DISCARD Gives "discard": RULES TASKS CHANGES OUTCOMES STAGED;
     INSERT Takes "insert" "insert_timed": RULES TASKS OUTCOMES STAGED;
     APPLY Takes "apply": RULES TASKS CHANGES OUTCOMES STAGED;
-    APPLY_SETTLEMENT Gives "apply": RULES TASKS CHANGES OUTCOMES STAGED;
+    APPLY_WITHOUT_INSERTS Gives "apply": RULES TASKS CHANGES OUTCOMES STAGED;
     APPLY_INSERTS Takes "apply" ["insert"]: RULES TASKS CHANGES OUTCOMES STAGED;
     DONE Gives "done_plain" "done" ["settle" "done"]: RULES TASKS CHANGES OUTCOMES STAGED;
     FORGETTABLE Gives "forgettable": OUTCOMES STAGED;
@@ -121,7 +121,7 @@ scripts! {
     DEPART Gives "depart": RULES TASKS;
     DEPARTED Reads "departed": RULES TASKS;
     LOOK Gives "look": RULES TASKS;
-    ENROLL Takes "enroll": OUTCOMES;
+    ENROLL Gives "enroll": OUTCOMES;
     DECIDE Gives "decide": OUTCOMES;
     CLOSE Gives "close": OUTCOMES;
     FORGET Gives "forget": OUTCOMES;

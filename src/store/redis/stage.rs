@@ -94,7 +94,7 @@ impl RedisStore {
     ) -> Result<()> {
         let batch = WireBatch::new(batch)?;
         let script = match batch.shape {
-            Shape::Settlement => &script::STAGE_SETTLEMENT,
+            Shape::WithoutInserts => &script::STAGE_WITHOUT_INSERTS,
             Shape::Inserts | Shape::Mixed => &script::STAGE,
         };
         let arguments = Arguments::default()
@@ -163,7 +163,7 @@ impl RedisStore {
         let batch = WireBatch::new(batch)?;
         let script = match batch.shape {
             Shape::Inserts => &script::APPLY_INSERTS,
-            Shape::Settlement => &script::APPLY_SETTLEMENT,
+            Shape::WithoutInserts => &script::APPLY_WITHOUT_INSERTS,
             Shape::Mixed => &script::APPLY,
         };
         let answer = self

@@ -27,8 +27,8 @@ pub(super) struct WireBatch {
 pub(super) enum Shape {
     /// New tasks and nothing else.
     Inserts,
-    /// What gives more room than it takes.
-    Settlement,
+    /// What gives more room than it takes, or takes hardly any.
+    WithoutInserts,
     /// Anything.
     Mixed,
 }
@@ -38,8 +38,8 @@ impl Shape {
         let is_insert = |change: &Change| matches!(change, Change::Insert(_));
         if batch.changes.iter().all(is_insert) {
             Self::Inserts
-        } else if batch.inserts().next().is_none() && batch.settlements().next().is_some() {
-            Self::Settlement
+        } else if !batch.changes.iter().any(is_insert) {
+            Self::WithoutInserts
         } else {
             Self::Mixed
         }

@@ -95,6 +95,10 @@ impl Shared {
         channel.subscribe(link.channel()).map_err(lost)?;
         channel.set_read_timeout(None).map_err(lost)?;
         self.connected.store(true, Ordering::SeqCst);
+        // Who closes the store nudges a listener that is connected, so one that was not looks for itself.
+        if self.is_stopped_within(Duration::ZERO) {
+            return Ok(());
+        }
         self.bell.ring();
         loop {
             let message = channel.get_message().map_err(lost)?;

@@ -127,18 +127,22 @@ impl RedisStore {
     fn look(&self, interests: &str, values: &[Vec<u8>], now: Timestamp) -> Result<Look> {
         let arguments = Arguments::default().with(interests).all(values);
         let answer = self.link.run_at(&script::LOOK, now, arguments)?;
-        let [number, due_at, lease_ends_at] = &reply::list(answer)?[..] else {
+        let [number, due_at, lease_ends_in] = &reply::list(answer)?[..] else {
             return Err(Kind::Corrupt("a look saw too little".to_owned()).into());
         };
         if let Ok(number @ 1..) = usize::try_from(reply::number(number)?) {
             return Ok(Look::Served(number));
         }
         let mut quiet = Duration::MAX;
-        for at in [due_at, lease_ends_at] {
-            if !reply::bytes(at)?.is_empty() {
-                let at = Timestamp::from_micros(reply::number(at)?);
-                quiet = quiet.min(at.since(now).saturating_add(SLEEP_MIN));
-            }
+        if !reply::bytes(due_at)?.is_empty() {
+            let due_at = Timestamp::from_micros(reply::number(due_at)?);
+            quiet = quiet.min(due_at.since(now).saturating_add(SLEEP_MIN));
+        }
+        if !reply::bytes(lease_ends_in)?.is_empty() {
+            // By the server's clock, which may be behind the store's time.
+            let ends_in: i64 = reply::number(lease_ends_in)?;
+            let ends_in = Duration::from_micros(ends_in.unsigned_abs());
+            quiet = quiet.min(ends_in.saturating_add(SLEEP_MIN));
         }
         if self.link.clock.is_replaced() && quiet != Duration::MAX {
             quiet = quiet.min(REPLACED_SLEEP_MAX);

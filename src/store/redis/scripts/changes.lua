@@ -179,7 +179,7 @@ local function set_pins(batch, txn)
   local ids = pinned(batch)
   for _, id in ipairs(ids) do
     -- A pinned claim must outlive the server, because what was promised depends on it.
-    local task = lasting(id)
+    local task = as_lasting(id)
     task.pin = txn
     put(id, task)
   end

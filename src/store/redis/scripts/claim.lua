@@ -36,6 +36,7 @@ local function candidates_of(queue, want)
     if not holds_any(dead) then
       redis.call('ZREM', leases, dead)
       redis.call('UNLINK', holds_key(dead))
+      redis.call('HDEL', store .. 'fences', dead)
     else
       take(candidates, held_key(dead, queue), want)
     end

@@ -61,10 +61,18 @@ local function take(lines, want)
   return { members = members, ranks = ranks, from = from }
 end
 
+-- Whether somebody died who held tasks of a queue, or holds nothing and is to be forgotten.
+local function has_dead(queue)
+  for _, dead in ipairs(redis.call('ZRANGE', leases, '-inf', '(' .. text(server_time()), 'BYSCORE')) do
+    if not is_empty(held_key(dead, queue)) or not holds_any(dead) then return true end
+  end
+  return false
+end
+
 -- Whether a claim concerns more than what is Ready in one queue: another queue, an answer that was lost, what is
 -- due, or what the dead held.
 local function is_wider(queue)
-  if ARGV[10] or redis.call('ZCOUNT', leases, '-inf', '(' .. text(server_time())) > 0 then return true end
+  if ARGV[10] or has_dead(queue) then return true end
   local fences, due = store .. 'fences', due_key(queue)
   return redis.call('EXISTS', fences, due) > 0
     and (redis.call('HEXISTS', fences, ARGV[3]) == 1 or redis.call('ZCOUNT', due, '-inf', text(now)) > 0)

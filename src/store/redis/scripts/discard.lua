@@ -7,7 +7,7 @@ return answer(function()
   local batch = cjson.decode(fields.batch)
   let_go_on(unlock(batch))
   for _, change in ipairs(batch) do
-    if change.change == 'insert' then redis.call('UNLINK', body_key(change.task)) end
+    if change.change == 'insert' and not load(change.task) then redis.call('UNLINK', body_key(change.task)) end
   end
   keep_time()
   end_staged(txn, discarded)

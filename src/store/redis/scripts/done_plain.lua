@@ -206,14 +206,14 @@ local function tell(ids, longer)
   for i, id in ipairs(ids) do named[i] = 'settled:' .. id end
   for _, line in pairs(longer) do named[#named + 1] = 'ready:' .. line.queue end
   local is_awaited = redis.call('SMISMEMBER', waiting, unpack(named))
-  redis.set_repl(redis.REPL_NONE)
   for i, topic in ipairs(named) do
     if is_awaited[i] == 1 then
       redis.call('SREM', waiting, topic)
+      redis.set_repl(redis.REPL_NONE)
       redis.call('PUBLISH', store .. 'wake', topic)
+      redis.set_repl(redis.REPL_ALL)
     end
   end
-  redis.set_repl(redis.REPL_ALL)
 end
 
 local function done_plain()

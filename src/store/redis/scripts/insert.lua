@@ -98,7 +98,9 @@ else
 end
 if said.spent then call('HDEL', meta, unpack(said.spent)) end
 if lasting > 0 then
-  redis.set_repl(redis.REPL_NONE)
-  if call('SREM', waiting, ready) == 1 then call('PUBLISH', store .. 'wake', ready) end
+  if call('SREM', waiting, ready) == 1 then
+    redis.set_repl(redis.REPL_NONE)
+    call('PUBLISH', store .. 'wake', ready)
+  end
 end
 if not said.wanted then return 1 end

@@ -1,4 +1,4 @@
--- ARGV: interests. Returns which may be served, counted from 1, or 0 and when to look again; who looks
+-- ARGV: interests. Returns which may be served, counted from 1, or 0, when to look again, and after how long; who looks
 -- in vain is woken by the first that changes something.
 local interests = cjson.decode(ARGV[3])
 local lives_at = server_time()
@@ -35,10 +35,10 @@ local function next_due()
   return next_at and text(next_at) or ''
 end
 
--- When the next lease ends of somebody who holds something.
+-- How long until the next lease ends of somebody who holds something.
 local function next_lease()
   for _, member in ipairs(redis.call('ZRANGE', leases, text(lives_at), '+inf', 'BYSCORE', 'LIMIT', 0, 16)) do
-    if holds_any(member) then return redis.call('ZSCORE', leases, member) end
+    if holds_any(member) then return text(redis.call('ZSCORE', leases, member) - lives_at) end
   end
   return ''
 end

@@ -38,8 +38,11 @@ end
 local function forget_lone_commits(txns)
   local fields = {}
   for txn in string.gmatch(txns, '[^,]+') do fields[#fields + 1] = txn end
-  if #fields == 0 then return 0 end
-  return redis.call('HDEL', meta, unpack(fields))
+  local count = 0
+  for i = 1, #fields, 1000 do
+    count = count + redis.call('HDEL', meta, unpack(fields, i, math.min(i + 999, #fields)))
+  end
+  return count
 end
 
 -- Forgets those of the transactions that committed; returns how many.

@@ -10,6 +10,10 @@ return answer(function()
   local kept = unlock(batch)
   is_judged = true
   local merged = perform(batch, blobs_of(fields))
+  for _, change in ipairs(batch) do
+    local body = change.change == 'insert' and fields['blob:' .. text(change.body)]
+    if body and load(change.task) then redis.call('SET', body_key(change.task), body) end
+  end
   -- Only now: the changes were judged by their tasks as these were.
   let_go_on(kept)
   keep_time()

@@ -5,6 +5,10 @@ local lives_at = server_time()
 local condition = ARGV[2] ~= '' and 'GT' or 'CH'
 
 return answer(function()
-  for i = 4, #ARGV, 2 do redis.call('ZADD', store .. ARGV[3], condition, lives_at + ARGV[i + 1], ARGV[i]) end
+  for i = 4, #ARGV, 2 do
+    -- A manager that was suspended may have been taken for dead meanwhile, and dropped.
+    local is_known = ARGV[3] ~= 'managers' or redis.call('HEXISTS', meta, ARGV[i]) == 1
+    if is_known then redis.call('ZADD', store .. ARGV[3], condition, lives_at + ARGV[i + 1], ARGV[i]) end
+  end
   return 0
 end)

@@ -28,6 +28,7 @@ local known = {} -- tasks by id, as they are now; `false` is missing
 local journal = {} -- how to undo what was done, the latest last
 local dropped = {} -- ids whose bodies go if the script succeeds
 local topics = {} -- what to tell those who wait
+local former_names = {} -- the other names of tasks that are not listed any more
 
 local function task_key(id) return store .. 'task:' .. id end
 local function body_key(id) return store .. 'body:' .. id end
@@ -39,6 +40,7 @@ local function held_key(holder, queue) return store .. 'held:' .. holder .. ':' 
 local function group_key(group) return store .. 'group:' .. group end
 local function places_key(group) return store .. 'places:' .. group end
 local function about_key(object) return store .. 'about:' .. object end
+local function names_key(id) return store .. 'names:' .. id end
 
 -- The field of `meta` that counts the tasks of a queue in one state.
 local function counted(state, queue) return state .. ':' .. queue end
@@ -286,6 +288,11 @@ local function leave_index(id, task)
   if not task.pin then leave_line(id, task) end
 end
 
+local function add_alias(alias, id)
+  redis.call('HSET', aliases, alias, id)
+  redis.call('SADD', names_key(id), alias)
+end
+
 -- The objects that a task is about.
 local function objects(task) return task.about and cjson.decode(task.about) or {} end
 
@@ -293,15 +300,19 @@ local function objects(task) return task.about and cjson.decode(task.about) or {
 local function enlist(id, task)
   redis.call('ZADD', tasks, task.seq, id)
   for _, object in ipairs(objects(task)) do redis.call('ZADD', about_key(object), task.seq, id) end
-  for alias in string.gmatch(task.aliases or '', '[^,]+') do redis.call('HSET', aliases, alias, id) end
+  for _, alias in ipairs(former_names[id] or {}) do add_alias(alias, id) end
 end
 
 local function delist(id, task)
   redis.call('ZREM', tasks, id)
   for _, object in ipairs(objects(task)) do redis.call('ZREM', about_key(object), id) end
-  for alias in string.gmatch(task.aliases or '', '[^,]+') do
-    redis.call('HDEL', aliases, alias)
-    topics['settled:' .. alias] = true
+  if task.aliases then
+    former_names[id] = redis.call('SMEMBERS', names_key(id))
+    redis.call('UNLINK', names_key(id))
+    for _, alias in ipairs(former_names[id]) do
+      redis.call('HDEL', aliases, alias)
+      topics['settled:' .. alias] = true
+    end
   end
   topics['settled:' .. id] = true
 end
@@ -392,7 +403,7 @@ local function key_holder(key)
 end
 
 -- A copy of a task whose claim, if it has one, is to outlive the server.
-local function lasting(id)
+local function as_lasting(id)
   local task = copy(load(id))
   task.unlogged, task.still_named = nil, nil
   return task
@@ -402,7 +413,7 @@ end
 -- which that started is logged, since somebody relies on it now.
 local function log_former_holder(key, id)
   local former = redis.call('HGET', unique_keys, key)
-  if former and former ~= id and load(former) then put(former, lasting(former)) end
+  if former and former ~= id and load(former) then put(former, as_lasting(former)) end
 end
 
 -- Whether a task holds its unique key after a change.
@@ -422,11 +433,13 @@ end
 
 -- Makes `alias` another name of a task.
 local function merge(alias, id)
-  local task = copy(load(id))
-  task.aliases = (task.aliases and task.aliases .. ',' or '') .. alias
-  put(id, task)
-  redis.call('HSET', aliases, alias, id)
-  journal[#journal + 1] = { alias = alias }
+  if not load(id).aliases then
+    local task = copy(load(id))
+    task.aliases = '1'
+    put(id, task)
+  end
+  add_alias(alias, id)
+  journal[#journal + 1] = { alias = alias, of = id }
 end
 
 local function put_rest(key, at, id)
@@ -484,6 +497,7 @@ local function undo()
       replace(step.id, step.task)
     elseif step.alias then
       redis.call('HDEL', aliases, step.alias)
+      redis.call('SREM', names_key(step.of), step.alias)
     elseif step.value then
       redis.call('HSET', marks, step.mark, step.value)
     else
@@ -499,14 +513,13 @@ local function commit()
     if not load(id) then redis.call('UNLINK', body_key(id)) end
   end
   if is_empty(waiting) then return end
-  -- Who waits looks again whenever it has connected, so that notes need not outlive the server.
-  unlogged(function()
-    for topic in pairs(topics) do
-      if redis.call('SREM', waiting, topic) == 1 then
-        redis.call('PUBLISH', store .. 'wake', topic)
-      end
+  -- Who waits looks again whenever it has connected, so that notes need not outlive the server. A rewrite writes them down
+  -- all the same, so to take one out is logged.
+  for topic in pairs(topics) do
+    if redis.call('SREM', waiting, topic) == 1 then
+      unlogged(function() redis.call('PUBLISH', store .. 'wake', topic) end)
     end
-  end)
+  end
 end
 
 -- Whether something can be claimed from a queue at once.

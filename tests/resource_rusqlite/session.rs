@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use votive::resource::rusqlite::{Database, DatabaseError, Options};
 use votive::txn::{BoxError, Cancellation, CommitError};
 
@@ -208,6 +209,24 @@ fn a_deferred_session_that_only_read_leaves() {
     let other = fixture.raw();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     txn.commit().unwrap();
+}
+
+#[test]
+fn a_deferred_session_that_wrote_only_to_an_attached_file_is_committed() {
+    let fixture = fixture();
+    let attached = fixture.folder.path().join("attached.db");
+    let attach = format!("ATTACH '{}' AS beside", attached.display());
+    let options = impatience().deferred(true);
+    let database = fixture.open(options.setup(move |connection| connection.execute_batch(&attach)));
+    let mut txn = fixture.manager.begin().unwrap();
+    let session = database.join(&mut txn).unwrap();
+    session
+        .execute_batch("CREATE TABLE beside.page (text); INSERT INTO page VALUES ('one')")
+        .unwrap();
+    txn.commit().unwrap();
+    let attached = Connection::open(attached).unwrap();
+    let count = attached.query_row("SELECT count(*) FROM page", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count, Ok(1));
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub enum Prepared {
     /// Its work travels in the commit of the participant that owns this resource, to which it was
     /// [handed over](PrepareInfo::hand_over). It counts as volatile and is told how it ends.
     HandedOver(ResourceId),
+    /// It has nothing that anybody decides about, but may say something to others if the transaction commits. It counts
+    /// as volatile and is told how it ends; what it cannot say then is lost.
+    Follows,
     /// It has nothing to do, and leaves, unless work was handed over to it.
     Nothing,
 }
@@ -80,15 +83,16 @@ pub enum Answer {
 /// What a participant is told when it prepares, and where it may leave work for another.
 pub struct PrepareInfo<'a> {
     txn: TxnId,
-    hosts: &'a [ResourceId],
+    /// The roles of the others that have work, or have yet to say so.
+    others: &'a [Role],
     handed: Vec<(ResourceId, Box<dyn Any + Send>)>,
 }
 
 impl<'a> PrepareInfo<'a> {
-    pub(crate) fn new(txn: TxnId, hosts: &'a [ResourceId]) -> Self {
+    pub(crate) fn new(txn: TxnId, others: &'a [Role]) -> Self {
         Self {
             txn,
-            hosts,
+            others,
             handed: Vec::new(),
         }
     }
@@ -107,7 +111,14 @@ impl<'a> PrepareInfo<'a> {
     /// in its commit.
     #[must_use]
     pub fn hosts(&self, resource: ResourceId) -> bool {
-        self.hosts.contains(&resource)
+        let mut owned = self.others.iter().copied().filter_map(Role::resource);
+        owned.any(|owned| owned == resource)
+    }
+
+    /// Whether no other participant has work, or has yet to say so: whatever this one does now is all that is done.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.others.is_empty()
     }
 
     /// Leaves `work` for the participant that owns the resource; it gets it with

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::id::{ResourceId, TaskId};
 use crate::register::Decision;
-use crate::txn::data_manager::{Answer, BoxError, DataManager, PrepareInfo, Prepared, Vote};
+use crate::txn::data_manager::{Answer, BoxError, DataManager, PrepareInfo, Prepared, Role, Vote};
 use crate::txn::error::{
     AbortError, CommitError, FailedEarlier, IncarnationGone, RefusedBy, discard, guarded,
 };
@@ -250,8 +250,8 @@ impl<'a> Execution<'a> {
     }
 
     fn prepare(&mut self, number: usize) -> Event<Refusal> {
-        let hosts = self.hosts_for(number);
-        let mut info = PrepareInfo::new(self.work.id(), &hosts);
+        let others = self.others_of(number);
+        let mut info = PrepareInfo::new(self.work.id(), &others);
         let prepared = self.call(number, |participant| participant.prepare(&mut info));
         self.handed.extend(info.into_handed());
         match prepared {
@@ -260,12 +260,12 @@ impl<'a> Execution<'a> {
         }
     }
 
-    /// The resources of the others that are still in.
-    fn hosts_for(&self, number: usize) -> Vec<ResourceId> {
+    /// The roles of the others that have work, or have yet to say so.
+    fn others_of(&self, number: usize) -> Vec<Role> {
         let others = self.work.seats.iter().enumerate();
         others
             .filter(|(other, seat)| *other != number && seat.prepared == Prepared::Work)
-            .filter_map(|(_, seat)| seat.role.resource())
+            .map(|(_, seat)| seat.role)
             .collect()
     }
 

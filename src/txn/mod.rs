@@ -8,7 +8,7 @@
 //!          │                                                 synchronizers, before completion
 //!        sort ───────────────▶ role, sort_key                the last moment to join
 //!          │
-//!     prepare ───────────────▶ prepare   Work | HandedOver | Nothing: it leaves
+//!     prepare ───────────────▶ prepare   Work | HandedOver | Follows | Nothing: it leaves
 //!          │                   accept    what was handed over to it
 //!        plan                  who decides, who promises, which tier
 //!          │

@@ -6,6 +6,7 @@ mod enlisted_ours;
 mod enlisted_yours;
 mod enlisting;
 mod fixture;
+mod following;
 mod prepared;
 mod preparing;
 mod register;

@@ -169,6 +169,11 @@ impl Member {
         Self { prepared, ..self }
     }
 
+    pub(crate) fn follows(self) -> Self {
+        let prepared = Prepared::Follows;
+        Self { prepared, ..self }
+    }
+
     /// Leaves its work to `host`, if that is there.
     pub(crate) fn travels_with(self, host: &str) -> Self {
         let prepared = Prepared::HandedOver(resource(host));

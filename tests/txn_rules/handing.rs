@@ -1,4 +1,4 @@
-//! Work that travels in the commit of another participant.
+//! Work that travels in the commit of another participant, and participants that have none but follow.
 #![cfg(test)]
 
 use votive::register::Tier;
@@ -70,4 +70,34 @@ fn work_that_is_handed_over_to_nobody_is_refused_and_not_lost() {
     };
     assert_eq!(by, RefusedBy::Planner);
     assert_eq!(scene.heard(), "a.prepare a.abort");
+}
+
+#[test]
+fn one_that_follows_is_not_planned_with_and_is_told_how_it_ends() {
+    let scene = Scene::default();
+    let mut txn = scene.begin();
+    join(&mut txn, scene.member("a").decides().follows());
+    join(&mut txn, scene.member("b").decides());
+    let committed = txn.commit().unwrap();
+    assert_eq!(
+        scene.heard(),
+        "a.prepare b.prepare a.vote b.decide a.finish b.finish"
+    );
+    assert_eq!(committed.tier, Tier::Enlisted);
+}
+
+#[test]
+fn one_that_follows_is_aborted_with_the_others() {
+    let scene = Scene::default();
+    let mut txn = scene.begin();
+    join(&mut txn, scene.member("a").decides().follows());
+    join(
+        &mut txn,
+        scene.member("b").decides().fails("decide", Fault::Error),
+    );
+    txn.commit().unwrap_err();
+    assert_eq!(
+        scene.heard(),
+        "a.prepare b.prepare a.vote b.decide a.abort b.abort"
+    );
 }

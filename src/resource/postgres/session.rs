@@ -50,6 +50,8 @@ pub struct Session {
 pub(super) enum Phase {
     /// It is open.
     Open,
+    /// It is open, and nobody decides about it.
+    Following,
     /// It is prepared, or possibly so, under the name of this register.
     Prepared(ResourceId),
     /// It is committed, or possibly so, with an outcome record that lists these.
@@ -226,23 +228,48 @@ impl Session {
 
     /// Ends the transaction without a trace.
     fn end(&mut self) -> Result<(), BoxError> {
-        let ended = match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Open => self.command("ROLLBACK", "be rolled back"),
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Open | Phase::Following => {
+                unless_lost(self.end_by("ROLLBACK", "be rolled back"))
+            }
             Phase::Prepared(register) => {
                 let database = self.database.clone();
                 self.leave();
-                return database.roll_back_prepared(register, self.txn);
+                database.roll_back_prepared(register, self.txn)
             }
-            Phase::Decided(_) | Phase::Ended => Ok(()),
-        };
+            Phase::Decided(_) | Phase::Ended => {
+                self.leave();
+                Ok(())
+            }
+        }
+    }
+
+    fn end_by(&mut self, command: &str, operation: &'static str) -> Result<(), DatabaseError> {
+        self.phase = Phase::Ended;
+        let ended = self.command(command, operation);
         if ended.is_err() {
             self.connection.spoil();
         }
         self.leave();
-        // A server that hung up has rolled back, and will not be reached by asking it again.
-        match ended {
-            Err(error) if error.is_refusal() => Err(report(error)),
-            _ => Ok(()),
+        ended
+    }
+
+    /// Leaves a transaction that has changed nothing to be committed after the decision, since it may have said something
+    /// to others.
+    fn prepare_to_follow(&mut self, is_alone: bool) -> Result<Prepared, BoxError> {
+        if is_alone {
+            unless_lost(self.end_by("COMMIT", "be committed"))?;
+            return Ok(Prepared::Nothing);
+        }
+        self.phase = Phase::Following;
+        Ok(Prepared::Follows)
+    }
+
+    /// Commits what nobody decides about. After the decision nobody could do anything about a failure.
+    fn follow(&mut self) {
+        if let Err(error) = self.end_by("COMMIT", "be committed") {
+            let error = BoxError::from(error);
+            tracing::warn!(txn = %self.txn, error = &*error, "what a session said to others is lost");
         }
     }
 
@@ -250,6 +277,14 @@ impl Session {
     /// this one.
     pub(super) fn leave(&mut self) {
         *self.interrupt.lock() = None;
+    }
+}
+
+/// A server that hung up has rolled back, and will not be reached by asking it again.
+fn unless_lost(ended: Result<(), DatabaseError>) -> Result<(), BoxError> {
+    match ended {
+        Err(error) if error.is_refusal() => Err(report(error)),
+        _ => Ok(()),
     }
 }
 
@@ -270,7 +305,7 @@ impl DataManager for Session {
         ))
     }
 
-    fn prepare(&mut self, _info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
+    fn prepare(&mut self, info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
         let habit = &self.database.inner().habit;
         if self.is_used && self.database.register().is_some() && habit.is_certain() {
             self.is_unasked = true;
@@ -280,6 +315,9 @@ impl DataManager for Session {
         self.database.inner().habit.saw(changed);
         if changed || self.database.inner().store.is_some() {
             return Ok(Prepared::Work);
+        }
+        if self.is_used {
+            return self.prepare_to_follow(info.is_alone());
         }
         self.end()?;
         Ok(Prepared::Nothing)
@@ -295,6 +333,7 @@ impl DataManager for Session {
 
     fn vote(&mut self, vote: Vote<'_>) -> Answer {
         match vote {
+            _ if matches!(self.phase, Phase::Following) => Answer::Ok,
             Vote::Decide { prepared } => self.decide(prepared),
             Vote::Prepare { register, .. } => self.promise(register),
         }
@@ -312,6 +351,10 @@ impl DataManager for Session {
             Phase::Decided(prepared) => {
                 self.note_committed(prepared);
                 self.announce();
+                Ok(())
+            }
+            Phase::Following => {
+                self.follow();
                 Ok(())
             }
             Phase::Open | Phase::Ended => Ok(()),
@@ -347,7 +390,7 @@ impl DataManager for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // What is prepared, or decided, is not this one's any more to undo.
-        if !matches!(self.phase, Phase::Open) {
+        if !matches!(self.phase, Phase::Open | Phase::Following) {
             return;
         }
         if let Err(error) = self.end() {

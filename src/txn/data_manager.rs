@@ -121,6 +121,14 @@ impl<'a> PrepareInfo<'a> {
         self.others.is_empty()
     }
 
+    /// Whether another participant that can only decide has work, or has yet to say so: of two that can only decide one
+    /// must have none.
+    #[must_use]
+    pub fn has_decider(&self) -> bool {
+        let mut others = self.others.iter();
+        others.any(|role| matches!(role, Role::OnePhase(_)))
+    }
+
     /// Leaves `work` for the participant that owns the resource; it gets it with
     /// [`DataManager::accept`] after all have prepared and before any votes.
     pub fn hand_over(&mut self, resource: ResourceId, work: Box<dyn Any + Send>) {

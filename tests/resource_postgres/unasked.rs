@@ -1,7 +1,9 @@
 //! Sessions of a database whose transactions change something one after the other, so that they are not asked.
 #![cfg(test)]
 
+use votive::register::Tier;
 use votive::resource::postgres::{Database, DatabaseError};
+use votive::resource::rusqlite;
 use votive::store::Stage;
 use votive::store::sqlite::SqliteStore;
 use votive::txn::{BoxError, Transaction};
@@ -108,4 +110,20 @@ fn one_that_may_only_read_is_asked_when_it_is_run_again() {
     accustomed.fixture.manager.run(2, read).unwrap();
     assert_eq!(accustomed.tasks.texts().len(), BEFORE + 1);
     assert_eq!(accustomed.fixture.notes().len(), BEFORE);
+}
+
+#[test]
+fn one_that_only_read_is_asked_where_another_database_has_to_decide() {
+    let Some(accustomed) = accustomed() else {
+        return;
+    };
+    let file = accustomed.fixture.folder.path().join("other.db");
+    let other = rusqlite::Database::open(file).unwrap();
+    let mut txn = accustomed.fixture.manager.begin().unwrap();
+    let session = accustomed.database.join(&mut txn).unwrap();
+    session.query("SELECT text FROM note", &[]).unwrap();
+    let session = other.join(&mut txn).unwrap();
+    session.execute_batch("CREATE TABLE page (text)").unwrap();
+    let committed = txn.commit().unwrap();
+    assert_eq!(committed.tier, Tier::Enlisted);
 }

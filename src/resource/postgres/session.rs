@@ -254,6 +254,13 @@ impl Session {
         ended
     }
 
+    /// Whether it is taken to have changed something without being asked.
+    fn is_taken_as_changed(&self, info: &PrepareInfo<'_>) -> bool {
+        let is_possible = self.is_used && self.database.register().is_some();
+        // Beside another that can only decide it must be known, or the plan fails for what was merely read.
+        is_possible && !info.has_decider() && self.database.inner().habit.is_certain()
+    }
+
     /// Leaves a transaction that has changed nothing to be committed after the decision, since it may have said something
     /// to others.
     fn prepare_to_follow(&mut self, is_alone: bool) -> Result<Prepared, BoxError> {
@@ -306,8 +313,7 @@ impl DataManager for Session {
     }
 
     fn prepare(&mut self, info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
-        let habit = &self.database.inner().habit;
-        if self.is_used && self.database.register().is_some() && habit.is_certain() {
+        if self.is_taken_as_changed(info) {
             self.is_unasked = true;
             return Ok(Prepared::Work);
         }

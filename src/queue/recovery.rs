@@ -12,7 +12,7 @@ use crate::queue::decision::{Action, action, is_due};
 use crate::queue::garbage::{self, Collected};
 use crate::queue::turn::take_turn;
 use crate::register::{Decision, Register, RegisterError, Registers, Tier};
-use crate::store::{self, InDoubt, Published, Store};
+use crate::store::{self, InDoubt, Kind, Published, Store};
 use crate::time::Timestamp;
 use crate::txn::TransactionManager;
 
@@ -21,6 +21,9 @@ pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
 
 /// How many staged batches are read at once.
 const PAGE: usize = 256;
+
+/// How often in a row a store may fail to answer before its other batches are left for the next time.
+const UNANSWERED_MAX: usize = 2;
 
 /// What a recovery did, and what it had to leave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,8 +54,8 @@ pub struct Recovered {
 /// owner is proved dead.
 ///
 /// # Errors
-/// The store failed. A batch that it could not settle, because it is damaged for one, keeps no other
-/// from being settled; only a store that cannot be reached ends the recovery. Call again.
+/// The store failed; this is its first error. A batch that it could not settle keeps no other from being settled, unless
+/// the store cannot be reached at all. Databases and garbage have been seen to in any case. Call again.
 pub fn recover(store: &Arc<dyn Store>, manager: &TransactionManager) -> store::Result<Recovered> {
     recover_older_than(store, manager, GRACE_DEFAULT)
 }
@@ -92,31 +95,48 @@ pub fn recover_older_than(
     let registers = manager.registers();
     introduce(store, registers);
     manager.settle_undecided();
-    let now = store.now()?;
     let mut recovered = Recovered::default();
-    let mut failed = None;
+    let settled = settle_staged(&**store, registers, grace, &mut recovered);
+    recovered.databases = databases::recover(registers, grace);
+    recovered.garbage = garbage::collect_all(registers);
+    settled.map(|()| recovered)
+}
+
+/// Settles what is staged in a store; returns the first error.
+fn settle_staged(
+    store: &dyn Store,
+    registers: &Registers,
+    grace: Duration,
+    recovered: &mut Recovered,
+) -> store::Result<()> {
+    let now = store.now()?;
+    let (mut failed, mut unanswered) = (None, 0);
     // Looked up only after what is in doubt was listed: who staged is enrolled before.
     let living = LazyCell::new(|| garbage::or_later(garbage::living(registers).map(Some)));
     let may_live =
         |incarnation: &Incarnation| living.as_ref().is_none_or(|of| of.contains(incarnation));
-    for in_doubt in all_in_doubt(&**store)? {
+    for in_doubt in all_in_doubt(store)? {
         let is_young = !is_due(&in_doubt, now, grace);
         if is_young && may_live(&in_doubt.txn.incarnation) {
             continue;
         }
-        let action = judge(&**store, registers, &in_doubt);
-        match carry_out(&**store, &in_doubt, action, &mut recovered) {
-            Ok(()) => {}
-            Err(error) if error.is_retryable() => return Err(error),
+        let action = judge(store, registers, &in_doubt);
+        match carry_out(store, &in_doubt, action, recovered) {
+            // The store was not asked.
+            Ok(()) if action == Action::Wait => {}
+            Ok(()) => unanswered = 0,
             Err(error) => {
                 tracing::error!(txn = %in_doubt.txn, %error, "a batch could not be settled");
+                let is_unanswered = error.kind == Kind::Unavailable;
+                unanswered = if is_unanswered { unanswered + 1 } else { 0 };
                 failed.get_or_insert(error);
             }
         }
+        if unanswered == UNANSWERED_MAX {
+            break;
+        }
     }
-    recovered.databases = databases::recover(registers, grace);
-    recovered.garbage = garbage::collect_all(registers);
-    failed.map_or(Ok(recovered), Err)
+    failed.map_or(Ok(()), Err)
 }
 
 /// Reads all staged batches of a store, oldest id first.

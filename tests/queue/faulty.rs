@@ -141,7 +141,7 @@ impl Stage for Faulty {
     }
 
     fn in_doubt(&self, after: Option<TxnId>, limit: usize) -> Result<Vec<InDoubt>> {
-        self.inner.in_doubt(after, limit)
+        self.call("in_doubt", || self.inner.in_doubt(after, limit))
     }
 }
 

@@ -9,6 +9,7 @@ use votive::register::{Decision, Register, Tier};
 use votive::store::{Kind, Stage};
 use votive::txn::TransactionManager;
 
+use crate::database::Database;
 use crate::faulty::{Fault, Faulty};
 use crate::fixture::{as_store, durable, orphan, stage, visible};
 
@@ -142,22 +143,56 @@ fn what_is_decided_here_for_others_waits_for_them() {
     assert!(visible(&*store).is_empty());
 }
 
-#[test]
-fn a_batch_that_cannot_be_published_keeps_no_other_from_it() {
-    let (store, register, manager, first) = staged_elsewhere();
-    let second = votive::id::TxnId {
-        sequence: first.sequence + 1,
-        ..first
-    };
-    stage(&store, &*register, second, "bob");
-    for txn in [first, second] {
+/// A store with greetings that a process has staged which is no more, and whose transactions committed.
+fn staged_and_committed(names: &[&str]) -> (std::sync::Arc<Faulty>, TransactionManager) {
+    let (store, _, manager) = durable();
+    let register = Faulty::new(Tier::Enlisted);
+    manager.registers().insert(register.clone());
+    let first = orphan(&*register);
+    for (sequence, name) in (1..).zip(names) {
+        let txn = votive::id::TxnId { sequence, ..first };
+        stage(&store, &*register, txn, name);
         register.decide(txn, Decision::Committed, &[]).unwrap();
     }
+    (store, manager)
+}
+
+#[test]
+fn a_batch_that_cannot_be_published_keeps_no_other_from_it() {
     let damaged = Kind::Corrupt("the batch".to_owned());
-    store.fail("publish", Fault::Refused(damaged.clone()));
+    for kind in [damaged, Kind::Conflict, Kind::Unavailable] {
+        let (store, manager) = staged_and_committed(&["ann", "bob"]);
+        store.fail("publish", Fault::Refused(kind.clone()));
+        let recovered = recover_older_than(&as_store(&store), &manager, Duration::ZERO);
+        assert_eq!(recovered.unwrap_err().kind, kind);
+        assert_eq!(visible(&*store), ["bob"]);
+    }
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_not_asked_for_every_batch() {
+    let (store, manager) = staged_and_committed(&["ann", "bob", "cid"]);
+    for _ in 0..2 {
+        store.fail("publish", Fault::Refused(Kind::Unavailable));
+    }
     let recovered = recover_older_than(&as_store(&store), &manager, Duration::ZERO);
-    assert_eq!(recovered.unwrap_err().kind, damaged);
-    assert_eq!(visible(&*store), ["bob"]);
+    assert_eq!(recovered.unwrap_err().kind, Kind::Unavailable);
+    assert!(visible(&*store).is_empty());
+    assert_eq!(recover_now(&store, &manager).published, 3);
+}
+
+#[test]
+fn databases_and_garbage_do_not_wait_for_a_store_that_does_not_answer() {
+    let (store, register, manager, txn) = staged_elsewhere();
+    let database = Database::new(1);
+    manager.registers().insert_database(database.clone());
+    database.prepare(register.resource(), txn, Duration::ZERO);
+    register.departed.lock().push(txn.incarnation);
+    store.fail("in_doubt", Fault::Refused(Kind::Unavailable));
+    let recovered = recover_older_than(&as_store(&store), &manager, Duration::ZERO);
+    assert_eq!(recovered.unwrap_err().kind, Kind::Unavailable);
+    assert!(!database.holds(txn));
+    assert!(register.incarnations().unwrap().is_empty());
 }
 
 #[test]

@@ -59,8 +59,7 @@ fn fail(layout: Layout, flaw: Flaw, dice: &mut Dice) -> Option<Vec<String>> {
     let site = Site::new(layout);
     assert_eq!(child::inspect(&site), [""; 0]);
     let mut disk = Disk::of(&site.folder);
-    let is_after = |point: &&str| point.ends_with(".after_commit");
-    let points: Vec<_> = layout.points().into_iter().filter(is_after).collect();
+    let points: Vec<_> = layout.points().into_iter().filter(is_deadly).collect();
     let mut events = work(&site, flaw, Some(dice.pick(&points)))?;
     events.extend(work(&site, flaw, None)?);
     let instants: BTreeSet<_> = (0..OUTAGES).map(|_| dice.below(events.len())).collect();
@@ -76,6 +75,12 @@ fn fail(layout: Layout, flaw: Flaw, dice: &mut Dice) -> Option<Vec<String>> {
         disk.perform(event);
     }
     Some(Vec::new())
+}
+
+/// Whether there is something to lose where a child dies: what was committed, or a name that only whoever comes next
+/// can have on disk.
+fn is_deadly(point: &&str) -> bool {
+    point.ends_with(".after_commit") || *point == "file.compact.after_rename"
 }
 
 /// Has a child work, until it comes to `point` if one is given, and returns its steps if all are known.

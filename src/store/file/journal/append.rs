@@ -46,6 +46,10 @@ impl Entered<'_> {
                 };
             }
             let (file, _) = open_segment(&self.folder, next)?;
+            // Whoever made it may have died before its name was on disk.
+            if let Err(error) = self.folder.sync() {
+                return Err(self.poison(error.into()).with_kind(Kind::Poisoned));
+            }
             self.go_on_to(next, file)?;
         }
     }

@@ -24,14 +24,11 @@ impl Folder {
     ///
     /// Refuses one in which there is something, but no journal: it is somebody else's.
     pub(crate) fn open(path: &Path, create: bool) -> Result<Self> {
-        if create {
-            match fs::create_dir(path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(error.into());
-                }
-                Err(_) => {}
-                Ok(()) => sync_parent(path)?,
-            }
+        if create
+            && let Err(error) = fs::create_dir(path)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(error.into());
         }
         if !create && !path.try_exists()? {
             let what = format!("there is no folder {}", path.display());
@@ -153,6 +150,18 @@ impl Folder {
     pub(crate) fn sync(&self) -> io::Result<()> {
         sync_folder(&self.path)
     }
+
+    /// Has the name of the folder itself on disk, unless somebody else made it where this process may not look.
+    pub(crate) fn sync_parent(&self) -> io::Result<()> {
+        let synced = self.path.parent().map_or(Ok(()), sync_folder);
+        match synced {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                tracing::warn!(%error, path = %self.path.display(), "the folder's own name was not flushed");
+                Ok(())
+            }
+            synced => synced,
+        }
+    }
 }
 
 fn is_ours(name: &str) -> bool {
@@ -162,13 +171,6 @@ fn is_ours(name: &str) -> bool {
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::write(path, content)?;
     File::options().write(true).open(path)?.sync_all()
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.canonicalize()?.parent() {
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
-    }
 }
 
 #[cfg(unix)]

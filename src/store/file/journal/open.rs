@@ -105,19 +105,26 @@ impl Listed {
     }
 }
 
-/// Makes the first segment if there is none.
+/// Makes the first segment if there is none. After that the names of all segments are on disk: whoever made the last
+/// one may have died before it had seen to that.
 fn first(folder: &Folder, base: &[u8]) -> Result<()> {
-    if !folder.segments()?.is_empty() {
-        return Ok(());
+    if folder.segments()?.is_empty() {
+        make_first(folder, base)?;
     }
+    folder.sync()?;
+    Ok(())
+}
+
+fn make_first(folder: &Folder, base: &[u8]) -> Result<()> {
     let header = Header {
         store: StoreId::random(),
         number: 1,
         oldest: 1,
         first: 1,
     };
+    // Before there is anything in it, for whoever finds something there does not do it any more.
+    folder.sync_parent()?;
     folder.create(1, &segment_with(header, (1, base))?)?;
-    folder.sync()?;
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::thread;
 
+use votive::store::Change;
+
 use crate::child::{self, Task, short_segments};
 use crate::fixture::{Client, Place, place};
 
@@ -19,6 +21,30 @@ fn a_store_that_is_worked_off_stays_small() {
         client.work();
     }
     assert!(place.size() < 100_000, "{}", place.size());
+    client.is_healthy();
+}
+
+/// The number of the newest segment.
+fn newest(place: &Place) -> u32 {
+    let segments = place.segments();
+    let name = segments.last().unwrap().file_stem().unwrap();
+    name.to_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn marks_that_would_fill_a_segment_are_not_written_again_by_each_commit() {
+    let place = place();
+    let client = Client::open_with(&place.path, short_segments());
+    let marks = (0..200).map(|number| Change::Mark {
+        key: format!("mark-{number}"),
+        expect: None,
+        value: Some(vec![b'x'; 200]),
+    });
+    client.apply(marks.collect()).unwrap();
+    let before = newest(&place);
+    client.enqueue_many(50);
+    let made = newest(&place) - before;
+    assert!(made <= 5, "{made}");
     client.is_healthy();
 }
 

@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::SEGMENT_SIZE_MAX;
 use super::body::Shelf;
 use super::book::{self, BASE, Book, Page};
 use super::error::Result;
@@ -59,12 +60,19 @@ impl State {
     }
 
     fn roll_if_long(&mut self) -> Result<()> {
-        if self.journal.end().offset < self.segment_size {
+        if self.journal.end().offset < self.segment_length() {
             return Ok(());
         }
         self.roll()?;
         self.cleaning.target = self.target();
         Ok(())
+    }
+
+    /// From how many bytes on the journal goes on in a new segment. Not before there is as much in this one as it began
+    /// with, or else what segments begin with would be most of what is written.
+    fn segment_length(&self) -> u64 {
+        let length = self.segment_size.max(2 * self.journal.base_end());
+        length.min(SEGMENT_SIZE_MAX)
     }
 
     fn roll(&mut self) -> Result<()> {
@@ -76,7 +84,12 @@ impl State {
     fn target(&self) -> Number {
         let oldest = self.journal.oldest();
         let count = u64::from(self.journal.end().segment - oldest);
-        let spare = self.book.size() * 2 / self.segment_size.max(1) + 1;
+        let for_tasks = self
+            .segment_length()
+            .saturating_sub(self.journal.base_end());
+        // At the limit of a segment's length what it begins with may leave nothing.
+        let for_tasks = for_tasks.max(self.segment_size / 2);
+        let spare = self.book.size() * 2 / for_tasks + 1;
         let excess = Number::try_from(count.saturating_sub(spare)).unwrap_or(Number::MAX);
         oldest.saturating_add(excess)
     }

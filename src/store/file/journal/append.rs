@@ -188,6 +188,7 @@ impl Entered<'_> {
         let tail = &mut self.0.tail;
         tail.last = header.first;
         tail.length = content.len() as u64;
+        tail.base_end = tail.length;
         Ok(())
     }
 

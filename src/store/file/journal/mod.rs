@@ -68,6 +68,8 @@ struct Tail {
     number: Number,
     file: Arc<File>,
     length: u64,
+    /// Where the record ends that the segment begins with.
+    base_end: u64,
     /// Up to where there is room: zeros, which take less of a flush to overwrite than a longer file does.
     room_end: u64,
     /// The id of the last record, and of the last one that is known to be on disk.
@@ -97,6 +99,11 @@ impl Journal {
             segment: self.tail.number,
             offset: self.tail.length,
         }
+    }
+
+    /// How long the segment that is appended to was when it was made.
+    pub(crate) fn base_end(&self) -> u64 {
+        self.tail.base_end
     }
 
     /// How often this process has waited for the disk since the journal was opened.
@@ -244,6 +251,9 @@ impl Journal {
                 Step::Record(offset, frame) => {
                     self.take(offset, frame, visit)?;
                     self.tail.length = scanner.at();
+                    if offset == HEADER_LENGTH as u64 {
+                        self.tail.base_end = scanner.at();
+                    }
                 }
             }
         }
@@ -314,6 +324,7 @@ impl Tail {
             number: header.number,
             file,
             length: HEADER_LENGTH as u64,
+            base_end: HEADER_LENGTH as u64,
             room_end: 0,
             last: header.first - 1,
             // A segment gets its name when its first record is on disk.

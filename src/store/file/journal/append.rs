@@ -58,7 +58,7 @@ impl Entered<'_> {
         let last = self.tail.last;
         let is_damage = self.tail.flushed > last
             || self.folder.has(self.tail.number + 1)?
-            || scan::flushed_after(&self.tail.file, broken, end, last)? > last;
+            || scan::is_known_behind(&self.tail.file, (broken, end), last)?;
         if is_damage {
             return Err(self.damaged(broken));
         }

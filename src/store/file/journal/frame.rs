@@ -15,6 +15,9 @@ pub(crate) const HEAD_LENGTH: usize = 21;
 /// The bytes after the body.
 const CHECKSUM_LENGTH: usize = 4;
 
+/// The length of a record without a body: of the shortest.
+pub(crate) const LENGTH_MIN: usize = HEAD_LENGTH + CHECKSUM_LENGTH;
+
 /// The longest body.
 pub(crate) const BODY_LENGTH_MAX: usize = 1 << 30;
 

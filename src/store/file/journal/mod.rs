@@ -467,6 +467,52 @@ mod tests {
         assert_eq!(Reader::open(folder.path()).seen, ["base", "a", "b"]);
     }
 
+    /// A record as it is on disk.
+    fn written((id, flushed): (u64, u64), body: &[u8]) -> Vec<u8> {
+        let label = Label {
+            record_type: 2,
+            id,
+            flushed,
+        };
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, label, &[body]).unwrap();
+        bytes
+    }
+
+    /// Bytes that could be anything.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[0]
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn a_large_record_that_is_torn_is_cut_off_without_long_search() {
+        let folder = tempfile::tempdir().unwrap();
+        Reader::open(folder.path()).append("a", true);
+        let torn = written((3, 2), &noise(16 << 20));
+        add_to_end(folder.path(), &torn[..torn.len() / 2]);
+        assert_eq!(Reader::open(folder.path()).seen, ["base", "a"]);
+        let left = fs::metadata(folder.path().join(segment::name(1))).unwrap();
+        assert!(left.len() < 1_000);
+    }
+
+    #[test]
+    fn a_record_in_the_body_of_one_that_is_torn_is_not_taken_for_a_later_one() {
+        const BILLION: u64 = 1_000_000_000;
+        let folder = tempfile::tempdir().unwrap();
+        Reader::open(folder.path()).append("a", true);
+        let inner = written((BILLION + 1, BILLION), b"x");
+        let torn = written((3, 2), &[&inner[..], &[7; 100]].concat());
+        add_to_end(folder.path(), &torn[..torn.len() - 50]);
+        assert_eq!(Reader::open(folder.path()).seen, ["base", "a"]);
+    }
+
     #[test]
     fn damage_of_what_was_on_disk_is_named() {
         let folder = tempfile::tempdir().unwrap();

@@ -123,21 +123,38 @@ pub(crate) fn is_all_room(file: &File, (mut at, end): (u64, u64)) -> io::Result<
     Ok(true)
 }
 
-/// Looks for whole records with ids above `id` after a record that is not whole, and returns the id of
-/// the last one that they know to have been on disk; 0 if there are none.
-pub(crate) fn flushed_after(file: &File, broken: u64, end: u64, id: u64) -> io::Result<u64> {
-    let length = usize::try_from(end.saturating_sub(broken)).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length];
-    read_at(file, &mut bytes, broken)?;
-    let mut flushed = 0;
-    for start in 1..length {
-        let rest = bytes.get(start..).unwrap_or_default();
-        let is_likely = frame::label(rest).is_some_and(|label| label.id > id);
-        let record = frame::length(rest).filter(|_| is_likely);
-        let record = record.and_then(|length| frame::read(rest.get(..length)?));
-        flushed = flushed.max(record.map_or(0, |frame| frame.label.flushed));
+/// Whether a whole record behind one that is not knows that there was more on disk than the records up to `id`, after
+/// which the broken one comes.
+///
+/// What is broken can be anything, records among it, so a place is looked at closely only if one of this journal may
+/// begin there: so many records as its id says fit before it, and it knows of more than `id`.
+pub(crate) fn is_known_behind(file: &File, (broken, end): (u64, u64), id: u64) -> io::Result<bool> {
+    let mut chunk = vec![0; CHUNK_MAX];
+    let mut at = broken + frame::LENGTH_MIN as u64;
+    while at + HEAD_LENGTH as u64 <= end {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let bytes = chunk.get_mut(..left.min(CHUNK_MAX)).unwrap_or_default();
+        read_at(file, bytes, at)?;
+        for head in bytes.windows(HEAD_LENGTH) {
+            let id_max = id + 1 + (at - broken) / frame::LENGTH_MIN as u64;
+            let is_likely = frame::label(head).is_some_and(|label| {
+                id < label.flushed && label.flushed < label.id && label.id <= id_max
+            });
+            if is_likely && is_whole(file, (at, end), head)? {
+                return Ok(true);
+            }
+            at += 1;
+        }
     }
-    Ok(flushed)
+    Ok(false)
+}
+
+/// Whether a record that begins with this head is whole, and ends in time.
+fn is_whole(file: &File, (at, end): (u64, u64), head: &[u8]) -> io::Result<bool> {
+    let length = frame::length(head).filter(|length| *length as u64 <= end - at);
+    let mut record = vec![0; length.unwrap_or_default()];
+    read_at(file, &mut record, at)?;
+    Ok(frame::read(&record).is_some())
 }
 
 /// Fills `bytes` from an offset, without moving a position that others share.

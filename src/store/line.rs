@@ -105,6 +105,7 @@ impl<J, E: Clone + From<Kind>> Line<J, E> {
         Some(Group {
             members: queue.members.drain(..count).collect(),
             line: self,
+            is_done: false,
         })
     }
 }
@@ -113,11 +114,15 @@ impl<J, E: Clone + From<Kind>> Line<J, E> {
 struct Group<'l, J, E: From<Kind>> {
     members: Vec<Member<J, E>>,
     line: &'l Line<J, E>,
+    /// Whether the work has returned: what it leaves in the members before that may come to nothing.
+    is_done: bool,
 }
 
 impl<J, E: Clone + From<Kind>> Group<'_, J, E> {
     fn do_by(&mut self, work: impl Fn(&mut [Member<J, E>]) -> Result<(), E>) {
-        if let Err(error) = work(&mut self.members) {
+        let worked = work(&mut self.members);
+        self.is_done = true;
+        if let Err(error) = worked {
             for member in &mut self.members {
                 member.result = Err(error.clone());
             }
@@ -127,6 +132,11 @@ impl<J, E: Clone + From<Kind>> Group<'_, J, E> {
 
 impl<J, E: From<Kind>> Drop for Group<'_, J, E> {
     fn drop(&mut self) {
+        if !self.is_done {
+            for member in &mut self.members {
+                member.result = Err(Kind::Unknown.into());
+            }
+        }
         let mut queue = self.line.0.lock();
         queue.led = 0;
         if let Some(first) = queue.members.front() {
@@ -252,5 +262,15 @@ mod tests {
         let ends = behind(&line, &[2, 4], |_| panic!("on purpose"));
         assert_eq!(ends, [None, Some(Err(Kind::Unknown))]);
         assert_eq!(line.run(2, all), Ok(()));
+    }
+
+    #[test]
+    fn what_a_leader_found_before_it_panicked_is_told_to_nobody() {
+        let work = |members: &mut [Member<u32, Kind>]| -> Ended {
+            all(members)?;
+            panic!("on purpose")
+        };
+        let ends = behind(&Numbers::default(), &[2, 4], work);
+        assert_eq!(ends, [None, Some(Err(Kind::Unknown))]);
     }
 }

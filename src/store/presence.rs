@@ -173,8 +173,9 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Whether an open file is still the one at a path.
 #[cfg(unix)]
-fn is_same(file: &File, path: &Path) -> io::Result<bool> {
+pub(crate) fn is_same(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let held = file.metadata()?;
     match std::fs::metadata(path) {
@@ -186,7 +187,7 @@ fn is_same(file: &File, path: &Path) -> io::Result<bool> {
 
 /// Elsewhere an open file cannot be removed.
 #[cfg(not(unix))]
-fn is_same(_file: &File, path: &Path) -> io::Result<bool> {
+pub(crate) fn is_same(_file: &File, path: &Path) -> io::Result<bool> {
     path.try_exists()
 }
 

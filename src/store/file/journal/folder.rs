@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::segment::{self, Number};
 use crate::store::Kind;
 use crate::store::file::error::Result;
+use crate::store::presence::is_same;
 
 /// The file whose kernel lock lets one process at a time append.
 const LOCK: &str = "lock";
@@ -112,6 +113,11 @@ impl Folder {
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true);
         options.open(self.path.join(LOCK))
+    }
+
+    /// Whether this is still the file to lock: one that was removed keeps out only those who have it open.
+    pub(crate) fn is_lock(&self, file: &File) -> io::Result<bool> {
+        is_same(file, &self.path.join(LOCK))
     }
 
     /// The segments, in order.

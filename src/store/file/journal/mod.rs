@@ -149,7 +149,7 @@ impl Journal {
     /// Waits until nobody else appends, and keeps everybody else from it.
     pub(crate) fn enter(&mut self) -> Result<Entered<'_>> {
         self.refuse_poisoned()?;
-        acquire(&self.lock)?;
+        acquire(&self.folder, &mut self.lock)?;
         Ok(Entered(self))
     }
 
@@ -453,6 +453,22 @@ mod tests {
         other.catch_up();
         assert_eq!(other.seen, ["base", "a", "c"]);
         assert_eq!(one.seen, ["base", "b"]);
+        assert_eq!(Reader::open(folder.path()).seen, ["base", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_file_to_lock_that_was_removed_keeps_nobody_apart_from_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock");
+        let mut one = Reader::open(folder.path());
+        fs::remove_file(&lock).unwrap();
+        let mut other = Reader::open(folder.path());
+        one.append("a", true);
+        other.append("b", true);
+        let entered = one.journal.enter().unwrap();
+        assert!(File::open(&lock).unwrap().try_lock().is_err());
+        drop(entered);
+        one.append("c", true);
         assert_eq!(Reader::open(folder.path()).seen, ["base", "a", "b", "c"]);
     }
 

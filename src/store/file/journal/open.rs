@@ -28,8 +28,8 @@ impl Journal {
     /// # Blocking
     /// Waits for those who append. Others go on while it is read.
     pub(crate) fn open(folder: Folder, new: New<'_>, visit: &mut Visit<'_>) -> Result<Self> {
-        let lock = folder.lock_file()?;
-        acquire(&lock)?;
+        let mut lock = folder.lock_file()?;
+        acquire(&folder, &mut lock)?;
         let listed = first(&folder, new.base).and_then(|()| Listed::read(&folder));
         lock.unlock()?;
         let listed = listed?;
@@ -157,11 +157,25 @@ pub(super) fn read_header(folder: &Folder, number: Number, file: &File) -> Resul
     header.map_err(|refusal| refusal.kind(&path).into())
 }
 
-pub(super) fn acquire(lock: &File) -> Result<()> {
+/// Waits for the lock. If its file was removed meanwhile, others may hold that of a new one: then that is waited for.
+pub(super) fn acquire(folder: &Folder, lock: &mut File) -> Result<()> {
+    loop {
+        wait_for(lock)?;
+        let is_lock = folder.is_lock(lock);
+        if matches!(is_lock, Ok(true)) {
+            return Ok(());
+        }
+        lock.unlock()?;
+        is_lock?;
+        *lock = folder.lock_file()?;
+    }
+}
+
+fn wait_for(lock: &File) -> io::Result<()> {
     loop {
         match lock.lock() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            locked => return Ok(locked?),
+            locked => return locked,
         }
     }
 }

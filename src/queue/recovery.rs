@@ -155,8 +155,10 @@ pub(super) fn all_in_doubt(store: &dyn Store) -> store::Result<Vec<InDoubt>> {
 
 /// Decides what to do with one staged batch. What cannot be learnt stays in doubt.
 fn judge(store: &dyn Store, registers: &Registers, in_doubt: &InDoubt) -> Action {
-    // Nobody writes outcomes for a store that does not outlive the process: its owner is alive.
-    if store.capabilities().tier_max == Tier::Volatile {
+    let capabilities = store.capabilities();
+    // Nobody writes outcomes for a store that does not outlive the process: its owner is alive. Not so where a server is
+    // merely not trusted to keep what it has.
+    if capabilities.tier_max == Tier::Volatile && !capabilities.shared {
         return Action::Wait;
     }
     let (txn, register) = (in_doubt.txn, in_doubt.register);

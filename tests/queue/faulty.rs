@@ -45,10 +45,21 @@ pub(crate) struct Faulty {
 
 impl Faulty {
     pub(crate) fn new(tier: Tier) -> Arc<Self> {
+        Self::with(Capabilities::new("faulty", tier))
+    }
+
+    /// One whose tasks other processes see.
+    pub(crate) fn shared(tier: Tier) -> Arc<Self> {
+        let mut capabilities = Capabilities::new("faulty", tier);
+        capabilities.shared = true;
+        Self::with(capabilities)
+    }
+
+    fn with(capabilities: Capabilities) -> Arc<Self> {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         Arc::new(Self {
             inner: MemoryStore::with_clock(Arc::new(clock.clone())),
-            capabilities: Capabilities::new("faulty", tier),
+            capabilities,
             clock,
             faults: Mutex::default(),
             departed: Mutex::default(),

@@ -133,6 +133,21 @@ fn a_volatile_store_is_left_to_its_living_owner() {
 }
 
 #[test]
+fn what_the_dead_left_in_a_volatile_store_that_others_see_is_settled() {
+    let store = Faulty::shared(Tier::Volatile);
+    let (register, _, manager) = durable();
+    manager.registers().insert(register.clone());
+    for (name, decision) in [("ann", Decision::Committed), ("bob", Decision::Aborted)] {
+        let txn = orphan(&*register);
+        stage(&store, &*register, txn, name);
+        register.decide(txn, decision, &[]).unwrap();
+    }
+    let recovered = recover_now(&store, &manager);
+    assert_eq!((recovered.published, recovered.discarded), (1, 1));
+    assert_eq!(visible(&*store), ["ann"]);
+}
+
+#[test]
 fn what_is_decided_here_for_others_waits_for_them() {
     let (store, _, manager) = durable();
     let txn = orphan(&*store);

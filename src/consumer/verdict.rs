@@ -303,6 +303,7 @@ mod tests {
         let mishap = Mishap {
             timed_out,
             chunk_size: Some(8),
+            position: Some(position(0, 8)),
             ..Mishap::default()
         };
         settlement(claim, End::Failed(mishap), 0, NOW, 0.5)
@@ -389,6 +390,22 @@ mod tests {
             claim.record.account = settled.account;
         }
         assert_eq!(chunk_fails(&claim, false).counts.attempts, 1);
+    }
+
+    #[test]
+    fn what_fails_before_its_first_chunk_counts_at_once_unless_it_took_too_long() {
+        let fails = |timed_out| {
+            let mishap = Mishap {
+                timed_out,
+                chunk_size: Some(8),
+                ..Mishap::new(vec!["no".to_owned()])
+            };
+            let claim = claim(counts(0, 0, 0));
+            settlement(&claim, End::Failed(mishap), 0, NOW, 0.5)
+                .counts
+                .attempts
+        };
+        assert_eq!([fails(false), fails(true)], [1, 0]);
     }
 
     #[test]

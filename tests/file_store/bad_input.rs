@@ -88,6 +88,41 @@ fn a_folder_that_is_not_there_is_not_made_unless_it_may_be() {
 }
 
 #[test]
+fn a_folder_that_was_emptied_while_it_was_open_stays_empty() {
+    let place = place();
+    let client = Client::open(&place.path);
+    fs::remove_dir_all(&place.path).unwrap();
+    fs::create_dir(&place.path).unwrap();
+    let kind = client.enqueue().unwrap_err().kind;
+    assert!(matches!(kind, Kind::NoStore(what) if what.contains("open the store again")));
+    let kind = client.store.stats().unwrap_err().kind;
+    assert!(matches!(kind, Kind::NoStore(_)));
+    assert_eq!(fs::read_dir(&place.path).unwrap().count(), 0);
+}
+
+#[test]
+fn segments_that_were_moved_away_are_not_appended_to() {
+    let (place, elsewhere) = (place(), tempfile::tempdir().unwrap());
+    let client = Client::open(&place.path);
+    fs::rename(&place.segments()[0], elsewhere.path().join("segment")).unwrap();
+    fs::remove_file(place.path.join("lock")).unwrap();
+    let kind = client.enqueue().unwrap_err().kind;
+    assert!(matches!(kind, Kind::NoStore(_)));
+    assert!(!place.path.join("lock").exists());
+}
+
+#[test]
+fn another_store_in_its_place_is_not_taken_for_the_one_that_was_open() {
+    let place = place();
+    let client = Client::open(&place.path);
+    fs::remove_dir_all(&place.path).unwrap();
+    let other = Client::open(&place.path);
+    let kind = client.enqueue().unwrap_err().kind;
+    assert!(matches!(kind, Kind::NoStore(what) if what.contains("put that back")));
+    assert_eq!(other.task_count(), 0);
+}
+
+#[test]
 fn damage_in_the_middle_is_named_with_its_file_and_offset() {
     let place = place();
     let client = Client::open(&place.path);

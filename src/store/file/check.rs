@@ -11,7 +11,10 @@ use crate::store::Kind;
 pub(super) fn check(store: &FileStore) -> Result<Vec<String>> {
     let mut book = Book::new(String::new());
     let folder = Folder::open(&store.path, false)?;
-    let new = New { base: &[], room: 0 };
+    let new = New {
+        base: None,
+        room: 0,
+    };
     let read = Journal::open(folder, new, &mut |_, frame| book.take_up(frame));
     let mut journal = match read {
         Ok(journal) => journal,

@@ -114,7 +114,7 @@ impl FileStore {
         let base = book.base()?;
         let segment_size = options.segment_size.clamp(1_000, SEGMENT_SIZE_MAX);
         let new = New {
-            base: &base,
+            base: Some(&base),
             room: options.room.min(segment_size / 8),
         };
         let journal = Journal::open(folder, new, &mut |_, frame| book.take_up(frame))?;

@@ -41,10 +41,9 @@ impl State {
     /// Opens the store again: for one who has not looked for so long that what it has not read yet is
     /// given up in part.
     fn begin_anew(&mut self) -> Result<()> {
-        let mut book = Book::new(std::mem::take(&mut self.book.fingerprint));
-        let base = book.base()?;
+        let mut book = Book::new(String::new());
         self.journal
-            .open_again(&base, &mut |_, frame| book.take_up(frame))?;
+            .open_again(&mut |_, frame| book.take_up(frame))?;
         self.book = book;
         self.cleaning = Cleaning::default();
         self.bell.ring();

@@ -130,6 +130,20 @@ impl Folder {
         Ok(numbers)
     }
 
+    /// Refuses to go on where the journal is gone.
+    pub(crate) fn refuse_emptied(&self) -> Result<()> {
+        match self.segments() {
+            Ok(numbers) if !numbers.is_empty() => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let path = self.path.display();
+        let what = format!(
+            "its journal is gone from {path}: put it back, or open the store again to begin a new one"
+        );
+        Err(Kind::NoStore(what).into())
+    }
+
     /// Writes a new segment, whole and on disk, before its name says that it is there.
     pub(crate) fn create(&self, number: Number, content: &[u8]) -> io::Result<()> {
         let new = self.path.join(segment::name_new(number));

@@ -153,13 +153,25 @@ impl Journal {
         Ok(Entered(self))
     }
 
-    /// Opens the journal anew and reads all of it.
-    pub(crate) fn open_again(&mut self, base: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+    /// Opens the journal anew and reads all of it. It must be there, and be the same: what was promised in it is in no
+    /// other one.
+    pub(crate) fn open_again(&mut self, visit: &mut Visit<'_>) -> Result<()> {
+        self.folder.refuse_emptied()?;
         let new = New {
-            base,
+            base: None,
             room: self.room,
         };
-        *self = Self::open(self.folder.clone(), new, visit)?;
+        let found = Self::open(self.folder.clone(), new, visit)?;
+        if found.store != self.store {
+            let what = format!(
+                "{} has store {} now, and had {} when it was opened: put that back, or open it again",
+                self.folder.path().display(),
+                found.store,
+                self.store
+            );
+            return Err(Kind::NoStore(what).into());
+        }
+        *self = found;
         Ok(())
     }
 
@@ -384,7 +396,7 @@ mod tests {
             let mut seen = Vec::new();
             let folder = Folder::open(path, true)?;
             let new = New {
-                base: b"base",
+                base: Some(b"base"),
                 room,
             };
             let journal = Journal::open(folder, new, &mut see(&mut seen))?;

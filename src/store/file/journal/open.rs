@@ -16,8 +16,8 @@ use crate::store::file::error::{Fault, Result};
 /// What whoever opens a journal adds to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct New<'b> {
-    /// The first record, if there is no journal yet.
-    pub(crate) base: &'b [u8],
+    /// The first record, if there is no journal yet; `None` if none is to be made.
+    pub(crate) base: Option<&'b [u8]>,
     /// How much room is made at a time for what is to be appended.
     pub(crate) room: u64,
 }
@@ -105,11 +105,13 @@ impl Listed {
     }
 }
 
-/// Makes the first segment if there is none. After that the names of all segments are on disk: whoever made the last
-/// one may have died before it had seen to that.
-fn first(folder: &Folder, base: &[u8]) -> Result<()> {
-    if folder.segments()?.is_empty() {
-        make_first(folder, base)?;
+/// Makes the first segment if there is none and one is to be made. After that the names of all segments are on disk:
+/// whoever made the last one may have died before it had seen to that.
+fn first(folder: &Folder, base: Option<&[u8]>) -> Result<()> {
+    match base {
+        None => folder.refuse_emptied()?,
+        Some(base) if folder.segments()?.is_empty() => make_first(folder, base)?,
+        Some(_) => {}
     }
     folder.sync()?;
     Ok(())
@@ -167,6 +169,7 @@ pub(super) fn acquire(folder: &Folder, lock: &mut File) -> Result<()> {
         }
         lock.unlock()?;
         is_lock?;
+        folder.refuse_emptied()?;
         *lock = folder.lock_file()?;
     }
 }

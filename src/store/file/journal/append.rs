@@ -27,7 +27,8 @@ pub(crate) struct Entered<'j>(pub(super) &'j mut Journal);
 impl Entered<'_> {
     /// Reads what others have appended, and cuts off what one of them was about to append when it died.
     pub(crate) fn catch_up(&mut self, visit: &mut Visit<'_>) -> Result<()> {
-        self.follow(Journal::read_to, visit)
+        self.follow(Journal::read_to, visit)?;
+        self.settle()
     }
 
     pub(super) fn follow(&mut self, read_to: ReadTo, visit: &mut Visit<'_>) -> Result<()> {
@@ -149,12 +150,19 @@ impl Entered<'_> {
         fault.with_kind(Kind::Unknown)
     }
 
-    /// Writes what is not known to be on disk once more, and flushes it. Where a flush failed, only
-    /// what is written anew is flushed by the next.
+    /// Writes what was not known to be on disk when the segment was opened once more, and flushes it. Where a flush
+    /// failed, only what is written anew is flushed by the next.
     pub(super) fn settle(&mut self) -> Result<()> {
-        let Some((_, offset)) = self.tail.unflushed.front().copied() else {
-            return Ok(());
-        };
+        if !self.tail.is_settled
+            && let Some((_, offset)) = self.tail.unflushed.front().copied()
+        {
+            self.write_again(offset)?;
+        }
+        self.tail.is_settled = true;
+        Ok(())
+    }
+
+    fn write_again(&mut self, offset: u64) -> Result<()> {
         let length = usize::try_from(self.tail.length - offset).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
         scan::read_at(&self.tail.file, &mut bytes, offset)?;
@@ -189,6 +197,7 @@ impl Entered<'_> {
         tail.last = header.first;
         tail.length = content.len() as u64;
         tail.base_end = tail.length;
+        tail.is_settled = true;
         Ok(())
     }
 

@@ -77,6 +77,9 @@ struct Tail {
     flushed: u64,
     /// The ids and offsets of the records that are not known to be on disk.
     unflushed: VecDeque<(u64, u64)>,
+    /// Whether a flush vouches for all that is in the file: one that failed before the file was opened here is told to
+    /// nobody here, so what others had appended by then has to be written once more.
+    is_settled: bool,
 }
 
 impl Journal {
@@ -342,6 +345,7 @@ impl Tail {
             // A segment gets its name when its first record is on disk.
             flushed: header.first,
             unflushed: VecDeque::new(),
+            is_settled: false,
         }
     }
 
@@ -578,6 +582,20 @@ mod tests {
             Reader::open(folder.path()).seen,
             ["base", "a", "base", "b", "c"]
         );
+    }
+
+    #[test]
+    fn what_others_had_appended_to_a_new_segment_is_flushed_by_who_comes_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut one, mut other) = (Reader::open(folder.path()), Reader::open(folder.path()));
+        one.roll();
+        one.append("a", false);
+        other.catch_up();
+        assert!(other.journal.is_flushed());
+        one.append("b", false);
+        other.catch_up();
+        assert_eq!(other.journal.flush_count(), 1);
+        assert_eq!(other.seen, ["base", "base", "a", "b"]);
     }
 
     #[test]

@@ -307,22 +307,49 @@ fn an_outcome_goes_when_neither_the_batch_nor_a_database_is_in_doubt() {
     assert!(store.outcomes(None, 9).unwrap().is_empty());
 }
 
-#[test]
-fn a_server_that_keeps_no_prepared_transactions_is_refused_by_the_name_of_the_setting() {
-    let options = postgres::Options::default().setting("max_prepared_transactions", "0");
-    let Some(server) = or_skip(Postgres::start(options)) else {
-        return;
-    };
-    let Some(fixture) = fixture() else { return };
+/// How a server that is set up so refuses to promise. Nothing is left of the transaction.
+fn refused_on(options: postgres::Options) -> Option<CommitError> {
+    let server = or_skip(Postgres::start(options))?;
+    let fixture = fixture()?;
     let url = server.url_of(&make_database(&server));
     let (database, tasks) = (Database::preparing(&url).unwrap(), fixture.tasks());
     let mut txn = fixture.manager.begin().unwrap();
     note(&database, &mut txn, "one").unwrap();
     tasks.enqueue(&mut txn, "one");
     let refused = txn.commit().unwrap_err();
+    assert!(notes_at(&url).is_empty() && tasks.texts().is_empty());
+    Some(refused)
+}
+
+#[test]
+fn a_server_that_keeps_no_prepared_transactions_is_refused_by_the_name_of_the_setting() {
+    let options = postgres::Options::default().setting("max_prepared_transactions", "0");
+    let Some(refused) = refused_on(options) else {
+        return;
+    };
     assert!(matches!(cause(&refused), DatabaseError::CannotPrepare(_)));
     assert!(story(&refused).contains("max_prepared_transactions"));
-    assert!(notes_at(&url).is_empty() && tasks.texts().is_empty());
+}
+
+#[test]
+fn a_server_that_may_lose_what_it_has_prepared_is_refused_by_the_name_of_the_setting() {
+    let options = postgres::Options::default().setting("max_prepared_transactions", "9");
+    let Some(refused) = refused_on(options.setting("fsync", "off")) else {
+        return;
+    };
+    assert!(matches!(cause(&refused), DatabaseError::NotDurable { .. }));
+    assert!(story(&refused).contains("fsync = off"));
+}
+
+#[test]
+fn a_promise_waits_for_the_disk_whatever_commits_do() {
+    let Some(world) = world() else { return };
+    let mut txn = world.begin();
+    let session = world.databases[1].join(&mut txn).unwrap();
+    let lax = "SET LOCAL synchronous_commit = off";
+    session.batch_execute(lax).unwrap();
+    assert_eq!(txn.commit().unwrap().tier, Tier::Prepared);
+    world.assert_all();
 }
 
 #[test]

@@ -121,18 +121,7 @@ impl Session {
         } else if self.database.register().is_none() {
             Err(DatabaseError::NoRegister(self.place()))
         } else {
-            self.check_durable()
-        }
-    }
-
-    /// Refuses to decide for others if the decision might be lost with the power.
-    fn check_durable(&self) -> Result<(), DatabaseError> {
-        match self.lax.clone() {
-            None => Ok(()),
-            Some(setting) => Err(DatabaseError::NotDurable {
-                place: self.place(),
-                setting,
-            }),
+            self.refuse_lax(&["fsync", "synchronous_commit"])
         }
     }
 

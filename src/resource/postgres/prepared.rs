@@ -97,7 +97,9 @@ impl Session {
         if self.connection.prepared_max() == 0 {
             return Err(DatabaseError::CannotPrepare(self.place()));
         }
-        Ok(())
+        // What is not found there any more is taken for committed. To prepare waits for the disk in any case, whatever
+        // `synchronous_commit` says.
+        self.refuse_lax(&["fsync"])
     }
 
     /// Commits what is prepared, on the connection that prepared it.

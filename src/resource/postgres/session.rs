@@ -36,8 +36,8 @@ pub struct Session {
     pub(super) txn: TxnId,
     pub(super) handed: Vec<HandedBatch>,
     marks: u64,
-    /// The settings for which the server would not wait for its disk, as its transaction ended.
-    pub(super) lax: Option<String>,
+    /// The settings that were off as its transaction ended, so that the server would not wait for its disk.
+    pub(super) lax: Vec<&'static str>,
     /// Whether a statement was executed in it.
     is_used: bool,
     /// Whether its commit has to find out whether it is open and will last: nobody has asked before.
@@ -77,7 +77,7 @@ impl Session {
             txn,
             handed: Vec::new(),
             marks: 0,
-            lax: None,
+            lax: Vec::new(),
             is_used: false,
             is_unasked: false,
             phase: Phase::Open,
@@ -218,12 +218,22 @@ impl Session {
             return Err(DatabaseError::Ended(self.place()));
         }
         let settings = ["fsync", "synchronous_commit"].into_iter().zip(settings);
-        let lax: Vec<_> = settings
-            .filter(|(_, value)| *value == "off")
-            .map(|(name, value)| format!("{name} = {value}"))
-            .collect();
-        self.lax = (!lax.is_empty()).then(|| lax.join(", "));
+        let lax = settings.filter(|(_, value)| *value == "off");
+        self.lax = lax.map(|(name, _)| name).collect();
         Ok(changed)
+    }
+
+    /// Refuses to vouch for what may be lost with the power where a setting among these is off.
+    pub(super) fn refuse_lax(&self, settings: &[&str]) -> Result<(), DatabaseError> {
+        let lax = self.lax.iter().filter(|name| settings.contains(name));
+        let lax: Vec<_> = lax.map(|name| format!("{name} = off")).collect();
+        if lax.is_empty() {
+            return Ok(());
+        }
+        Err(DatabaseError::NotDurable {
+            place: self.place(),
+            setting: lax.join(", "),
+        })
     }
 
     /// Ends the transaction without a trace.

@@ -11,13 +11,15 @@ use votive::id::TaskId;
 use votive::register::{Register, RegisterErrorKind};
 use votive::resource::rusqlite::Database;
 use votive::store::sqlite::{Options, SqliteStore};
-use votive::store::{Claim, Inspect, Kind};
+use votive::store::{Change, Claim, Inspect, Kind};
 use votive::task::{self, Unique};
 use votive::time::ManualClock;
 use votive_testbed::copy_this_program;
 
 use crate::child::{self, Task};
-use crate::fixture::{Client, NOW, Place, done, place};
+use crate::fixture::{Client, NOW, Place, done, place, record};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Opens what is at `place`, which must fail and change nothing.
 fn refused(place: &Place) -> Kind {
@@ -205,13 +207,65 @@ fn a_scheduled_task_that_cannot_be_read_holds_up_nobody() {
     for unreadable in [DAMAGED, NEWER] {
         let place = place();
         let client = Client::open(&place.path);
-        let minute = Duration::from_secs(60);
-        let delayed = || client.enqueue_with(task::Options::default().delay(minute));
+        let delayed = || client.enqueue_with(task::Options::default().delay(MINUTE));
         let scheduled = [delayed(), delayed()];
         replace(&place, scheduled[0], unreadable);
-        let claims = client.claim_at(NOW.saturating_add(2 * minute));
+        let claims = client.claim_at(NOW.saturating_add(2 * MINUTE));
         assert_eq!(ids(&claims), [scheduled[1]]);
     }
+}
+
+/// A task that is done, and kept for a minute.
+fn finished(client: &Client) -> TaskId {
+    let task = client.enqueue_with(task::Options {
+        retention: Some(MINUTE),
+        ..task::Options::default()
+    });
+    client.apply(done(&client.claim()[0])).unwrap();
+    task
+}
+
+/// Enqueues a task when what is kept for a minute is past that.
+fn enqueue_later(client: &Client) {
+    let insert = Change::Insert(Box::new(record()));
+    let later = NOW.saturating_add(2 * MINUTE);
+    client.apply_at(vec![insert], later).unwrap();
+}
+
+fn is_there(place: &Place, task: TaskId) -> bool {
+    let find = "SELECT EXISTS (SELECT 1 FROM votive_task WHERE id = ?1)";
+    let found = place
+        .connection()
+        .query_row(find, [task.to_bytes()], |row| row.get(0));
+    found.unwrap()
+}
+
+#[test]
+fn a_kept_task_that_cannot_be_read_has_nobody_refused_when_its_time_is_over() {
+    for (unreadable, stays) in [(DAMAGED, false), (NEWER, true)] {
+        let place = place();
+        let client = Client::open(&place.path);
+        let kept = finished(&client);
+        replace(&place, kept, unreadable);
+        enqueue_later(&client);
+        assert_eq!(is_there(&place, kept), stays);
+        enqueue_later(&client);
+    }
+}
+
+#[test]
+fn what_a_newer_version_keeps_has_nothing_else_kept_for_longer() {
+    let place = place();
+    let client = Client::open(&place.path);
+    // More than go at once.
+    let newer = [(); 20].map(|()| finished(&client));
+    let kept = finished(&client);
+    for task in newer {
+        replace(&place, task, NEWER);
+    }
+    enqueue_later(&client);
+    assert!(!is_there(&place, kept));
+    assert!(newer.iter().all(|task| is_there(&place, *task)));
 }
 
 #[test]

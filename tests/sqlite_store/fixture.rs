@@ -76,8 +76,13 @@ impl Client {
     }
 
     pub(crate) fn apply(&self, change: Change) -> Result<(), Error> {
-        let batch = Batch::new(vec![change]);
-        self.store.apply(self.txn(), &batch, &[], NOW).map(drop)
+        self.apply_at(vec![change], NOW)
+    }
+
+    /// Makes changes together, at a time.
+    pub(crate) fn apply_at(&self, changes: Vec<Change>, now: Timestamp) -> Result<(), Error> {
+        let batch = Batch::new(changes);
+        self.store.apply(self.txn(), &batch, &[], now).map(drop)
     }
 
     pub(crate) fn enqueue(&self) -> Result<TaskId, Error> {

@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use rusqlite::{Connection, Rows, params};
+use rusqlite::{Connection, params};
 
 use super::error::{Fault, Result};
 use super::groups;
-use super::row::{Bytes, Sql, TaskRow, columns, limit};
+use super::row::{Bytes, Found, Sql, TaskRow, Unread, columns, limit};
 use super::statements::Statements;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
@@ -158,7 +158,7 @@ pub(super) fn claim(
 fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<Vec<Unread>> {
     let limit = limit(want.count.max(DUE_MAX));
     let mut select = connection.prepare_cached(DUE)?;
-    let mut due = Candidates::default();
+    let mut due = Found::default();
     due.add(
         select.query(params![want.queue, now.as_micros(), limit])?,
         Bytes::Left,
@@ -173,45 +173,13 @@ fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> R
     Ok(due.unread)
 }
 
-/// A task that cannot be read.
-struct Unread {
-    seq: i64,
-    is_damaged: bool,
-}
-
-/// What may be claimed, or made ready.
-#[derive(Default)]
-struct Candidates {
-    rows: Vec<TaskRow>,
-    unread: Vec<Unread>,
-}
-
-impl Candidates {
-    fn add(&mut self, mut found: Rows<'_>, bytes: Bytes) -> Result<()> {
-        while let Some(row) = found.next()? {
-            match TaskRow::read(row, bytes) {
-                Ok(row) => self.rows.push(row),
-                Err(fault) if fault.is_unreadable() => {
-                    tracing::error!(?fault, "a task cannot be read");
-                    self.unread.push(Unread {
-                        seq: row.get(0)?,
-                        is_damaged: fault.is_damaged(),
-                    });
-                }
-                Err(fault) => return Err(fault),
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Returns the first of those that are Ready and those that the departed hold, in one order.
 fn candidates(
     connection: &Connection,
     want: &Want,
     departed: &BTreeSet<Incarnation>,
-) -> Result<Candidates> {
-    let mut found = Candidates::default();
+) -> Result<Found> {
+    let mut found = Found::default();
     let mut ready = connection.prepare_cached(READY)?;
     found.add(
         ready.query(params![want.queue, limit(want.count)])?,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Row, Rows};
 
 use super::error::{Fault, Result};
 pub(super) use super::register::Sql;
@@ -22,7 +22,14 @@ macro_rules! columns {
          enqueued_at, published_at, options, format, version"
     };
 }
-pub(super) use columns;
+
+/// Whether nothing that is encoded in a row was written by a newer version of votive, for which such a row is left.
+macro_rules! not_newer {
+    () => {
+        "coalesce(substr(options, 1, 1), x'') <= x'01' AND coalesce(substr(account, 1, 1), x'') <= x'01'"
+    };
+}
+pub(super) use {columns, not_newer};
 
 const PAYLOAD: usize = 24;
 
@@ -83,6 +90,40 @@ impl TaskRow {
             claim: claim(row)?,
             kept: (),
         })
+    }
+}
+
+/// Rows of tasks, and apart from them those that cannot be read.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) rows: Vec<TaskRow>,
+    pub(super) unread: Vec<Unread>,
+}
+
+/// A task that cannot be read.
+pub(super) struct Unread {
+    pub(super) seq: i64,
+    /// Whether no newer version can either.
+    pub(super) is_damaged: bool,
+}
+
+impl Found {
+    /// Reads rows as [`TaskRow::read`] does.
+    pub(super) fn add(&mut self, mut found: Rows<'_>, bytes: Bytes) -> Result<()> {
+        while let Some(row) = found.next()? {
+            match TaskRow::read(row, bytes) {
+                Ok(row) => self.rows.push(row),
+                Err(fault) if fault.is_unreadable() => {
+                    tracing::error!(?fault, "a task cannot be read");
+                    self.unread.push(Unread {
+                        seq: row.get(0)?,
+                        is_damaged: fault.is_damaged(),
+                    });
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -187,3 +228,12 @@ numbers_in_sql!(dead_number, DeadReason {
     Reclaimed = 1,
     Expired = 2,
 });
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_statements_know_which_version_is_newer() {
+        let known = format!("x'{:02x}'", crate::codec::VERSION);
+        assert_eq!(not_newer!().matches(&known).count(), 2);
+    }
+}

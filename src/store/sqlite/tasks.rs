@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Result;
 use super::groups;
 use super::keys;
-use super::row::{Bytes, Sql, TaskRow, columns};
+use super::row::{Bytes, Found, Sql, TaskRow, columns, not_newer};
 use super::statements::Statements;
 use crate::codec;
 use crate::id::{TaskId, TxnId};
@@ -349,20 +349,44 @@ pub(super) fn release(connection: &Connection, txn: TxnId) -> Result<()> {
     Ok(())
 }
 
-/// Drops a few of the records whose retention has passed, but those by which a staged batch was judged.
+/// The records whose retention has passed, but those by which a staged batch was judged, and those of a newer version.
+const EXPIRED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM votive_task WHERE kept_until <= ?1 AND pinned IS NULL AND ",
+    not_newer!(),
+    " ORDER BY kept_until LIMIT ?2"
+);
+
+/// Drops a few of the records whose retention has passed, those that are damaged too.
 pub(super) fn drop_expired(connection: &Connection, now: Timestamp) -> Result<()> {
     const AT_ONCE: usize = 16;
-    let mut select = connection.prepare_cached(concat!(
-        "SELECT ",
-        columns!(),
-        " FROM votive_task WHERE kept_until <= ?1 AND pinned IS NULL ORDER BY kept_until LIMIT ?2"
-    ))?;
-    let rows = select
-        .query_and_then(params![now.as_micros(), AT_ONCE], |row| {
-            TaskRow::read(row, Bytes::Left)
-        })?
-        .collect::<Result<Vec<_>>>()?;
-    rows.iter().try_for_each(|row| delete(connection, row))
+    let mut select = connection.prepare_cached(EXPIRED)?;
+    let mut expired = Found::default();
+    expired.add(
+        select.query(params![now.as_micros(), AT_ONCE])?,
+        Bytes::Left,
+    )?;
+    for row in &expired.rows {
+        delete(connection, row)?;
+    }
+    let mut damaged = expired.unread.iter().filter(|task| task.is_damaged);
+    damaged.try_for_each(|task| delete_damaged(connection, task.seq))
+}
+
+/// Deletes a task that does not say what hangs on it, with all that does.
+fn delete_damaged(connection: &Connection, seq: i64) -> Result<()> {
+    let deletions = [
+        // No index has the sequences, but damage is rare; and a sequence may be another task's later.
+        "DELETE FROM votive_about WHERE seq = ?1",
+        "DELETE FROM votive_prerequisite WHERE task = (SELECT id FROM votive_task WHERE seq = ?1)",
+        "DELETE FROM votive_alias WHERE task = (SELECT id FROM votive_task WHERE seq = ?1)",
+        "DELETE FROM votive_task WHERE seq = ?1",
+    ];
+    for deletion in deletions {
+        connection.execute(deletion, [seq])?;
+    }
+    Ok(())
 }
 
 /// Reads a mark.

@@ -11,7 +11,7 @@ use votive::id::TaskId;
 use votive::register::{Register, RegisterErrorKind};
 use votive::resource::rusqlite::Database;
 use votive::store::sqlite::{Options, SqliteStore};
-use votive::store::{Change, Claim, Inspect, Kind};
+use votive::store::{Change, Claim, Dispatch, Inspect, Interest, Kind};
 use votive::task::{self, Unique};
 use votive::time::ManualClock;
 use votive_testbed::copy_this_program;
@@ -213,6 +213,25 @@ fn a_scheduled_task_that_cannot_be_read_holds_up_nobody() {
         let claims = client.claim_at(NOW.saturating_add(2 * MINUTE));
         assert_eq!(ids(&claims), [scheduled[1]]);
     }
+}
+
+#[test]
+fn nobody_is_woken_for_a_scheduled_task_of_a_newer_version_that_stays_for_that() {
+    let place = place();
+    let clock = ManualClock::new(NOW);
+    let client = Client::open_with(&place.path, Options::default().clock(clock.clone()));
+    let scheduled = client.enqueue_with(task::Options::default().delay(MINUTE));
+    clock.advance(2 * MINUTE);
+    let ready = Interest::Ready("default".to_owned());
+    let wait = || {
+        client
+            .store
+            .wait(std::slice::from_ref(&ready), Duration::ZERO)
+    };
+    assert_eq!(wait().unwrap(), Some(ready.clone()));
+    replace(&place, scheduled, NEWER);
+    assert_eq!(ids(&client.claim_at(client.store.now().unwrap())), []);
+    assert_eq!(wait().unwrap(), None);
 }
 
 /// A task that is done, and kept for a minute.

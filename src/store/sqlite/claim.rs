@@ -1,6 +1,7 @@
 //! Claims: which tasks, in which order, and how they become the claimer's.
 //!
-//! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits.
+//! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits. Only what is due and
+//! of a newer version is walked over.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -9,7 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::error::{Fault, Result};
 use super::groups;
-use super::row::{Bytes, Found, Sql, TaskRow, Unread, columns, limit};
+use super::row::{Bytes, Found, Sql, TaskRow, Unread, columns, limit, not_newer};
 use super::statements::Statements;
 use crate::id::{ConsumerId, Incarnation, Token};
 use crate::store::lifecycle::{self, Fate};
@@ -29,13 +30,23 @@ pub(super) const READY: &str = concat!(
       WHERE queue = ?1 AND state = 3 AND pinned IS NULL ORDER BY rank, seq LIMIT ?2"
 );
 
-/// The tasks of a queue whose time has come, those first that have waited longest.
+/// The tasks of a queue whose time has come, but those of a newer version.
+macro_rules! due {
+    () => {
+        concat!(
+            " FROM votive_task INDEXED BY votive_task_scheduled
+              WHERE queue = ?1 AND state = 2 AND pinned IS NULL AND not_before <= ?2 AND ",
+            not_newer!()
+        )
+    };
+}
+
+/// The same, those first that have waited longest.
 pub(super) const DUE: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM votive_task INDEXED BY votive_task_scheduled
-      WHERE queue = ?1 AND state = 2 AND pinned IS NULL AND not_before <= ?2
-      ORDER BY not_before, seq LIMIT ?3"
+    due!(),
+    " ORDER BY not_before, seq LIMIT ?3"
 );
 
 const HELD: &str = concat!(
@@ -64,22 +75,29 @@ const GIVE_UP: &str = "UPDATE votive_task SET held_key = 0, group_id = NULL WHER
 
 /// Whether a claim on a queue would find something, but for what the departed hold.
 pub(super) fn is_ready(connection: &Connection, queue: &str, now: Timestamp) -> Result<bool> {
-    let mut select = connection.prepare_cached(
+    let mut select = connection.prepare_cached(concat!(
         "SELECT EXISTS (SELECT 1 FROM votive_task INDEXED BY votive_task_ready
                         WHERE queue = ?1 AND state = 3 AND pinned IS NULL)
-             OR EXISTS (SELECT 1 FROM votive_task INDEXED BY votive_task_scheduled
-                        WHERE queue = ?1 AND state = 2 AND pinned IS NULL AND not_before <= ?2)",
-    )?;
+             OR EXISTS (SELECT 1",
+        due!(),
+        ")"
+    ))?;
     Ok(select.query_row(params![queue, now.as_micros()], |row| row.get(0))?)
 }
 
-/// Returns when the next scheduled task of a queue is due.
-pub(super) fn next_due_at(connection: &Connection, queue: &str) -> Result<Option<Timestamp>> {
+/// Returns when the next scheduled task of a queue becomes due. One that is due already is ready, or left for a newer
+/// version.
+pub(super) fn next_due_at(
+    connection: &Connection,
+    queue: &str,
+    now: Timestamp,
+) -> Result<Option<Timestamp>> {
     let mut select = connection.prepare_cached(
         "SELECT min(not_before) FROM votive_task INDEXED BY votive_task_scheduled
-         WHERE queue = ?1 AND state = 2 AND pinned IS NULL",
+         WHERE queue = ?1 AND state = 2 AND pinned IS NULL AND not_before > ?2",
     )?;
-    let micros: Option<i64> = select.query_row([queue], |row| row.get(0))?;
+    let values = params![queue, now.as_micros()];
+    let micros: Option<i64> = select.query_row(values, |row| row.get(0))?;
     Ok(micros.map(Timestamp::from_micros))
 }
 
@@ -154,7 +172,7 @@ pub(super) fn claim(
 }
 
 /// Has the scheduled tasks whose time has come go on. Returns those that are damaged; what a newer version wrote stays
-/// for that, which knows of its group.
+/// for that, which knows of its group: neither this nor a [look](is_ready) finds it.
 fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> Result<Vec<Unread>> {
     let limit = limit(want.count.max(DUE_MAX));
     let mut select = connection.prepare_cached(DUE)?;
@@ -169,7 +187,6 @@ fn make_due_ready(connection: &Statements<'_>, want: &Want, now: Timestamp) -> R
         lifecycle::due(&mut row.record, group_busy, now)?;
         rules::keep(&mut tables, State::Scheduled, &row, Fate::Stays, now)?;
     }
-    due.unread.retain(|task| task.is_damaged);
     Ok(due.unread)
 }
 
@@ -388,6 +405,15 @@ mod tests {
             .unwrap();
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
         rows.unwrap().map(|row| row.unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_due_already_wakes_nobody_again() {
+        let (_folder, connection) = backlog(10);
+        let next = |now| next_due_at(&connection, "default", Timestamp::from_micros(now));
+        let expected = Timestamp::from_micros(1_006);
+        assert_eq!(next(1_005).unwrap(), Some(expected));
+        assert_eq!(next(1_010).unwrap(), None);
     }
 
     #[test]

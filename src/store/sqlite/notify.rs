@@ -56,7 +56,7 @@ impl SqliteStore {
         for (interest, mark) in interests.iter().zip(marks) {
             let served = match interest {
                 Interest::Ready(queue) => {
-                    if let Some(due_at) = claim::next_due_at(connection, queue)? {
+                    if let Some(due_at) = claim::next_due_at(connection, queue, now)? {
                         quiet = quiet.min(due_at.since(now).max(SLEEP_MIN));
                     }
                     claim::is_ready(connection, queue, now)?

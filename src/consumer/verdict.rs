@@ -65,8 +65,8 @@ impl End {
 }
 
 impl Mishap {
-    /// Where the chunk began that failed. A handler that has said nothing never began one, or is still at it: then there may
-    /// be many items.
+    /// Where the chunk began that failed. A handler that has said nothing never began one, or is still at it: then
+    /// there may be many items.
     fn position(&self, before: Option<Position>, size_max: u64) -> Option<Position> {
         let unknown = Position {
             done: 0,

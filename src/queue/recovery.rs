@@ -47,15 +47,15 @@ pub struct Recovered {
     pub garbage: Collected,
 }
 
-/// Settles what crashes left in doubt in `store`, and in the databases that can prepare, asking the
-/// manager's registers; then collects garbage.
+/// Settles what crashes left in doubt in `store`, and in the databases that can prepare, asking the manager's
+/// registers; then collects garbage.
 ///
-/// What is younger than [`GRACE_DEFAULT`] is left alone, since its owner is probably at work, unless its
-/// owner is proved dead.
+/// What is younger than [`GRACE_DEFAULT`] is left alone, since its owner is probably at work, unless its owner is
+/// proved dead.
 ///
 /// # Errors
-/// The store failed; this is its first error. A batch that it could not settle keeps no other from being settled, unless
-/// the store cannot be reached at all. Databases and garbage have been seen to in any case. Call again.
+/// The store failed; this is its first error. A batch that it could not settle keeps no other from being settled,
+/// unless the store cannot be reached at all. Databases and garbage have been seen to in any case. Call again.
 pub fn recover(store: &Arc<dyn Store>, manager: &TransactionManager) -> store::Result<Recovered> {
     recover_older_than(store, manager, GRACE_DEFAULT)
 }
@@ -156,8 +156,8 @@ pub(super) fn all_in_doubt(store: &dyn Store) -> store::Result<Vec<InDoubt>> {
 /// Decides what to do with one staged batch. What cannot be learnt stays in doubt.
 fn judge(store: &dyn Store, registers: &Registers, in_doubt: &InDoubt) -> Action {
     let capabilities = store.capabilities();
-    // Nobody writes outcomes for a store that does not outlive the process: its owner is alive. Not so where a server is
-    // merely not trusted to keep what it has.
+    // Nobody writes outcomes for a store that does not outlive the process: its owner is alive. Not so where a server
+    // is merely not trusted to keep what it has.
     if capabilities.tier_max == Tier::Volatile && !capabilities.shared {
         return Action::Wait;
     }

@@ -72,8 +72,8 @@ pub enum DatabaseError {
          --register` with its address and open it again"
     )]
     NoRegister(String),
-    /// A commit of this database might not survive a power failure, so it cannot decide for others; with `fsync` off what
-    /// it has prepared might not either, so it cannot promise.
+    /// A commit of this database might not survive a power failure, so it cannot decide for others; with `fsync` off
+    /// what it has prepared might not either, so it cannot promise.
     #[error(
         "{place} has `{setting}`, so its commits may be lost with the power: a transaction with another \
          store needs `fsync` and `synchronous_commit`"

@@ -271,8 +271,8 @@ impl Session {
         is_possible && !info.has_decider() && self.database.inner().habit.is_certain()
     }
 
-    /// Leaves a transaction that has changed nothing to be committed after the decision, since it may have said something
-    /// to others.
+    /// Leaves a transaction that has changed nothing to be committed after the decision, since it may have said
+    /// something to others.
     fn prepare_to_follow(&mut self, is_alone: bool) -> Result<Prepared, BoxError> {
         if is_alone {
             unless_lost(self.end_by("COMMIT", "be committed"))?;

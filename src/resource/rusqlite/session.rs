@@ -266,8 +266,8 @@ impl DataManager for Session {
 
     fn prepare(&mut self, _info: &mut PrepareInfo<'_>) -> Result<Prepared, BoxError> {
         self.check_open()?;
-        // In an immediate transaction SQLite does not tell whether anything was written. What is attached counts too: it
-        // is committed or rolled back with the rest.
+        // In an immediate transaction SQLite does not tell whether anything was written. What is attached counts too:
+        // it is committed or rolled back with the rest.
         let state = self.connection.transaction_state(None::<&str>)?;
         if state == TransactionState::Write || self.database.inner().store.is_some() {
             return Ok(Prepared::Work);

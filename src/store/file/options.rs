@@ -37,10 +37,10 @@ impl Options {
         self
     }
 
-    /// From how many bytes on the journal goes on in a new segment, or from twice as many as the segment begins with, if
-    /// that is more: the marks, and what is known of transactions. Space is given back by segments: what the folder takes
-    /// is at most about twice what is in the store, and two segments. Processes that use the same store may differ in it.
-    /// At most 1 GiB. Defaults to 32 MiB.
+    /// From how many bytes on the journal goes on in a new segment, or from twice as many as the segment begins with,
+    /// if that is more: the marks, and what is known of transactions. Space is given back by segments: what the folder
+    /// takes is at most about twice what is in the store, and two segments. Processes that use the same store may
+    /// differ in it. At most 1 GiB. Defaults to 32 MiB.
     #[must_use]
     pub fn segment_size(mut self, bytes: u64) -> Self {
         self.segment_size = bytes;

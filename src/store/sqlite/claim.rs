@@ -1,7 +1,7 @@
 //! Claims: which tasks, in which order, and how they become the claimer's.
 //!
-//! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits. Only what is due and
-//! of a newer version is walked over.
+//! Everything here is an index seek: what a claim costs depends on what it takes, not on what waits. Only what is due
+//! and of a newer version is walked over.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

@@ -4,8 +4,8 @@ local batch = cjson.decode(ARGV[6])
 local digest = redis.sha1hex(register .. table.concat(ARGV, '', 6))
 local function blob(number) return ARGV[6 + number] end
 
--- Keeps the batch: the bodies of tasks where they will be, all other blobs beside it; and a body beside it whose place another
--- task has until the batch is published, which removes that.
+-- Keeps the batch: the bodies of tasks where they will be, all other blobs beside it; and a body beside it whose place
+-- another task has until the batch is published, which removes that.
 local function keep()
   local fields = { 'register', register, 'digest', digest, 'size', size, 'at', text(now),
     'count', #batch, 'batch', ARGV[6] }

@@ -513,8 +513,8 @@ local function commit()
     if not load(id) then redis.call('UNLINK', body_key(id)) end
   end
   if is_empty(waiting) then return end
-  -- Who waits looks again whenever it has connected, so that notes need not outlive the server. A rewrite writes them down
-  -- all the same, so to take one out is logged.
+  -- Who waits looks again whenever it has connected, so that notes need not outlive the server. A rewrite writes them
+  -- down all the same, so to take one out is logged.
   for topic in pairs(topics) do
     if redis.call('SREM', waiting, topic) == 1 then
       unlogged(function() redis.call('PUBLISH', store .. 'wake', topic) end)

@@ -687,6 +687,37 @@ mod tests {
         assert!(matches!(fault.kind, Kind::Corrupt(text) if text.contains(&named)));
     }
 
+    /// How many files of a folder this process has open.
+    #[cfg(target_os = "linux")]
+    fn open_count(folder: &Path) -> usize {
+        let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+        let files = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        files.filter(|file| file.starts_with(folder)).count()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_journal_of_many_segments_is_read_with_few_files_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        let mut one = Reader::open(&path);
+        (0..FILES_MAX + 10).for_each(|_| one.roll());
+        drop(one);
+        let (mut seen, mut open_max) = (0, 0);
+        let new = New {
+            base: None,
+            room: 0,
+        };
+        let folder = Folder::open(&path, false).unwrap();
+        let read = Journal::open(folder, new, &mut |_, _| {
+            open_max = open_max.max(open_count(&path));
+            seen += 1;
+            Ok(())
+        });
+        assert_eq!(read.unwrap().tail.number as usize, seen);
+        assert!(open_max <= FILES_MAX + 2, "{open_max}");
+    }
+
     #[test]
     fn a_record_is_read_again_where_it_was() {
         let folder = tempfile::tempdir().unwrap();

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use super::append::Entered;
 use super::folder::Folder;
 use super::frame::{self, Label};
 use super::segment::{self, HEADER_LENGTH, Header, Number};
-use super::{Journal, Tail, Visit, scan};
+use super::{FILES_MAX, Journal, Tail, Visit, scan};
 use crate::id::StoreId;
 use crate::store::Kind;
 use crate::store::file::error::{Fault, Result};
@@ -30,23 +31,37 @@ impl Journal {
     pub(crate) fn open(folder: Folder, new: New<'_>, visit: &mut Visit<'_>) -> Result<Self> {
         let mut lock = folder.lock_file()?;
         acquire(&folder, &mut lock)?;
-        let listed = first(&folder, new.base).and_then(|()| Listed::read(&folder));
-        lock.unlock()?;
-        let listed = listed?;
-        let (oldest, end) = (listed.header.number, listed.end);
-        let mut journal = listed.into_journal(folder, lock)?;
-        journal.room = new.room;
-        journal.read_unlocked(end, visit)?;
+        let begun = first(&folder, new.base).and_then(|()| oldest(&folder));
+        let (file, header) = begun?;
+        let mut journal = Self {
+            folder,
+            lock,
+            store: header.store,
+            oldest: header.oldest,
+            tail: Tail::new(&header, file),
+            files: BTreeMap::new(),
+            room: new.room,
+            flush_count: 0,
+            is_poisoned: false,
+        };
+        let mut end = Entered(&mut journal).open_next()?;
+        loop {
+            journal.read_unlocked(end, visit)?;
+            if !journal.is_followed()? {
+                break;
+            }
+            end = journal.enter()?.open_next()?;
+        }
         let mut entered = journal.enter()?;
         entered.follow(Journal::read_all_to, visit)?;
         entered.settle()?;
-        entered.clear_away(oldest)?;
+        entered.clear_away(header.number)?;
         drop(entered);
         Ok(journal)
     }
 
-    /// Reads what was there when the segments were listed, up to the `end` that the last one had: all
-    /// of it is whole, except perhaps its very end.
+    /// Reads the segments that were opened, up to the `end` that the last one had: all of it is whole, except perhaps
+    /// its very end.
     fn read_unlocked(&mut self, end: u64, visit: &mut Visit<'_>) -> Result<()> {
         while let Some(file) = self.files.remove(&(self.tail.number + 1)) {
             let end = self.tail.file.metadata()?.len();
@@ -59,50 +74,31 @@ impl Journal {
     }
 }
 
-/// The segments that were there, opened, so that they can be read even when they are given up.
-struct Listed {
-    /// Of the first one.
-    header: Header,
-    files: BTreeMap<Number, Arc<File>>,
-    /// The length of the last one.
-    end: u64,
+impl Entered<'_> {
+    /// Opens the segments that come next, so that they can be read even when they are given up, but not more than may
+    /// be open at a time; returns the length of the last one.
+    fn open_next(&mut self) -> Result<u64> {
+        self.files.clear();
+        let mut last = Arc::clone(&self.tail.file);
+        let mut number = self.tail.number + 1;
+        while self.files.len() < FILES_MAX && self.folder.has(number)? {
+            (last, _) = open_segment(&self.folder, number)?;
+            self.files.insert(number, Arc::clone(&last));
+            number += 1;
+        }
+        Ok(last.metadata()?.len())
+    }
 }
 
-impl Listed {
-    fn read(folder: &Folder) -> Result<Self> {
-        let mut first = None;
-        let mut files = BTreeMap::new();
-        // From the last one back: what comes before a gap was given up, or else a segment is missing.
-        for number in folder.segments()?.into_iter().rev() {
-            let oldest = files.first_key_value().map(|(oldest, _)| *oldest);
-            if oldest.is_some_and(|oldest| oldest != number + 1) {
-                break;
-            }
-            let (file, header) = open_segment(folder, number)?;
-            first = Some(header);
-            files.insert(number, file);
-        }
-        let (_, last) = files.last_key_value().ok_or(Kind::Unavailable)?;
-        let end = last.metadata()?.len();
-        let header = first.ok_or(Kind::Unavailable)?;
-        Ok(Self { header, files, end })
+/// The oldest segment from which others lead to the last one. What comes before a gap was given up, or else a segment
+/// is missing.
+fn oldest(folder: &Folder) -> Result<(Arc<File>, Header)> {
+    let mut numbers = folder.segments()?.into_iter().rev();
+    let mut oldest = numbers.next().ok_or(Kind::Unavailable)?;
+    while numbers.next().is_some_and(|number| number + 1 == oldest) {
+        oldest -= 1;
     }
-
-    fn into_journal(mut self, folder: Folder, lock: File) -> Result<Journal> {
-        let file = self.files.remove(&self.header.number);
-        let file = file.ok_or(Kind::Unavailable)?;
-        Ok(Journal {
-            folder,
-            lock,
-            store: self.header.store,
-            oldest: self.header.oldest,
-            tail: Tail::new(&self.header, file),
-            files: self.files,
-            room: 0,
-            flush_count: 0,
-            is_poisoned: false,
-        })
-    }
+    open_segment(folder, oldest)
 }
 
 /// Makes the first segment if there is none and one is to be made. After that the names of all segments are on disk:

@@ -86,7 +86,7 @@ impl<B: Backend> Fault<B> {
     }
 
     /// Whether something that is kept cannot be read, so that to try again does not help.
-    #[cfg(any(feature = "sqlite", feature = "file"))]
+    #[cfg(any(feature = "sqlite", feature = "file", feature = "postgres"))]
     pub(super) fn is_unreadable(&self) -> bool {
         matches!(self.kind, Kind::Corrupt(_) | Kind::NewerVersion { .. })
     }

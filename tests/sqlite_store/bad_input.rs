@@ -215,6 +215,42 @@ fn a_scheduled_task_that_cannot_be_read_holds_up_nobody() {
     }
 }
 
+/// The number that stands for the state of a task.
+fn state(place: &Place, task: TaskId) -> u8 {
+    let find = "SELECT state FROM votive_task WHERE id = ?1";
+    let found = place
+        .connection()
+        .query_row(find, [task.to_bytes()], |row| row.get(0));
+    found.unwrap()
+}
+
+const READY: u8 = 3;
+
+#[test]
+fn a_task_that_cannot_be_read_has_no_end_refused_for_which_it_waits() {
+    for (unreadable, group) in [DAMAGED, NEWER].into_iter().zip([None, Some("vat")]) {
+        let place = place();
+        let client = Client::open(&place.path);
+        let first = client.enqueue().unwrap();
+        let waiting = client.enqueue_with(task::Options {
+            waits_for: vec![first],
+            group: group.map(str::to_owned),
+            ..task::Options::default()
+        });
+        replace(&place, waiting, unreadable);
+        let claims = client.claim();
+        assert_eq!(ids(&claims), [first]);
+        let arrive = Change::Arrive {
+            task: waiting,
+            done: first,
+        };
+        client
+            .apply_at(vec![done(&claims[0]), arrive], NOW)
+            .unwrap();
+        assert_eq!(state(&place, waiting), READY);
+    }
+}
+
 #[test]
 fn nobody_is_woken_for_a_scheduled_task_of_a_newer_version_that_stays_for_that() {
     let place = place();

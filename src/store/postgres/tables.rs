@@ -19,6 +19,10 @@ impl rules::Fault for Fault {
     fn is_verdict(&self) -> bool {
         self.is_verdict()
     }
+
+    fn is_unreadable(&self) -> bool {
+        self.is_unreadable()
+    }
 }
 
 impl rules::Tables for &mut (dyn Session + '_) {

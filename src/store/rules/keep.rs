@@ -1,6 +1,6 @@
 //! What follows from a change of a task: its key and its group go on.
 
-use super::{Reservation, Result, RowOf, Tables};
+use super::{Fault, Reservation, Result, RowOf, Tables};
 use crate::id::TaskId;
 use crate::store::life::holds_key_in;
 use crate::store::lifecycle::{self, Fate, Turn};
@@ -129,9 +129,15 @@ pub(in crate::store) fn arrive<T: Tables>(
     if !tables.meet(task, done)? {
         return Ok(());
     }
-    match tables.find(task)? {
-        Some(row) => unblock(tables, row, now),
-        None => Ok(()),
+    match tables.find(task) {
+        Ok(Some(row)) => unblock(tables, row, now),
+        Ok(None) => Ok(()),
+        // The other has ended all the same, and if that were refused it would run again and again.
+        Err(fault) if Fault::is_unreadable(&fault) => {
+            tracing::error!(?fault, "a task that waits for others cannot be read");
+            tables.unblock_unread(task, now)
+        }
+        Err(fault) => Err(fault),
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) use judge::Judge;
 pub(super) use keep::{arrive, keep, let_go, pass_on, rest, unblock};
 pub(super) use perform::Performer;
 
+use std::fmt::Debug;
+
 use crate::id::{ConsumerId, TaskId, Token, TxnId};
 use crate::store::lifecycle;
 use crate::store::{Batch, Kind, Listed, Settlement};
@@ -24,9 +26,12 @@ use crate::time::Timestamp;
 pub(super) type Result<T, F> = std::result::Result<T, F>;
 
 /// What went wrong.
-pub(super) trait Fault: From<Kind> {
+pub(super) trait Fault: From<Kind> + Debug {
     /// Whether it was judged here and not by the database.
     fn is_verdict(&self) -> bool;
+
+    /// Whether a task is damaged, or was written by a newer version.
+    fn is_unreadable(&self) -> bool;
 }
 
 /// What staged transactions can reserve by name.
@@ -156,6 +161,11 @@ pub(super) trait Tables {
 
     /// Whether a task waits for another.
     fn has_prerequisites(&mut self, task: TaskId) -> Result<bool, Self::Fault>;
+
+    /// Has a task that cannot be read go on if it waits for nothing any more, where that can be told all the same.
+    fn unblock_unread(&mut self, _task: TaskId, _now: Timestamp) -> Result<(), Self::Fault> {
+        Ok(())
+    }
 
     /// Has a task wait for no other any more.
     fn drop_prerequisites(&mut self, record: &Record) -> Result<(), Self::Fault>;

@@ -183,6 +183,24 @@ pub(super) fn go_on(connection: &Statements<'_>, seq: i64) -> Result<()> {
     Ok(())
 }
 
+/// Has a task that cannot be read go on if it waits for nothing any more, and is the first of its group, if it has one,
+/// and finds a place there: its columns tell that.
+pub(super) fn go_on_unread(connection: &Statements<'_>, seq: i64, now: Timestamp) -> Result<()> {
+    connection.run(GO_ON_UNREAD, [seq, now.as_micros()])?;
+    Ok(())
+}
+
+const GO_ON_UNREAD: &str = "\
+UPDATE votive_task SET state = iif(not_before > ?2, 2, 3), place = iif(not_before > ?2, 2, 1)
+WHERE seq = ?1 AND state = 1 AND pinned IS NULL
+    AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = votive_task.id)
+    AND (group_id IS NULL
+        OR places > (SELECT count(*) FROM votive_task o WHERE o.group_id = votive_task.group_id AND o.place = 1)
+        AND NOT EXISTS (
+            SELECT 1 FROM votive_task o WHERE o.group_id = votive_task.group_id AND o.place = 0 AND o.pinned IS NULL
+                AND (o.rank, o.seq) < (votive_task.rank, votive_task.seq)
+                AND NOT EXISTS (SELECT 1 FROM votive_prerequisite WHERE task = o.id)))";
+
 /// The groups, of which those mean nothing in which no task is.
 pub(super) const TABLE: Table = Table {
     last: "SELECT max(name) FROM votive_group",

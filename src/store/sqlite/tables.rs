@@ -3,7 +3,7 @@
 use super::error::{Fault, Result};
 use super::groups::{self, Heir};
 use super::keys;
-use super::row::{Bytes, TaskRow};
+use super::row::{Bytes, Sql, TaskRow};
 use super::statements::Statements;
 use super::tasks;
 use crate::id::{TaskId, TxnId};
@@ -15,6 +15,10 @@ use crate::time::Timestamp;
 impl rules::Fault for Fault {
     fn is_verdict(&self) -> bool {
         self.is_verdict()
+    }
+
+    fn is_unreadable(&self) -> bool {
+        self.is_unreadable()
     }
 }
 
@@ -112,6 +116,12 @@ impl Tables for &Statements<'_> {
 
     fn has_prerequisites(&mut self, task: TaskId) -> Result<bool> {
         tasks::has_prerequisites(self, task)
+    }
+
+    fn unblock_unread(&mut self, task: TaskId, now: Timestamp) -> Result<()> {
+        let find = "SELECT seq FROM votive_task WHERE id = ?1";
+        let seq = self.ask(find, [Sql(task)], |row| row.get(0))?;
+        groups::go_on_unread(self, seq, now)
     }
 
     fn drop_prerequisites(&mut self, record: &Record) -> Result<()> {

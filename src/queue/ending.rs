@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::id::TaskId;
 use crate::queue::data_manager::Buffer;
 use crate::queue::{Queue, change};
-use crate::store::{Amendment, Change, Settlement, Store, Verdict};
+use crate::store::{self, Amendment, Change, Kind, Listed, Settlement, Store, Verdict};
 use crate::task::{FollowUp, Record, State, StateSet};
 use crate::txn::{BoxError, Work};
 
@@ -106,13 +106,24 @@ fn waiting_behind(
         if waiting.contains_key(&id) || Buffer::join(store, work)?.amends(id) {
             continue;
         }
-        let found = store.get(id)?.map(|listed| listed.record);
+        let found = readable(store.get(id))?.map(|listed| listed.record);
         if let Some(record) = found.filter(|record| record.state == State::Waiting) {
             next.extend(&record.options.announces);
             waiting.insert(id, record);
         }
     }
     Ok(waiting)
+}
+
+/// Leaves out a task that cannot be read: it goes on waiting, as those do that have nothing to be done in their place.
+fn readable(found: store::Result<Option<Listed>>) -> store::Result<Option<Listed>> {
+    match found {
+        Err(error) if matches!(error.kind, Kind::Corrupt(_) | Kind::NewerVersion { .. }) => {
+            tracing::error!(%error, "a task that waits for a dead one cannot be read");
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 /// Returns those that have an `on_failure`, and those on the way to them.

@@ -5,19 +5,22 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use votive::id::TaskId;
+use votive::queue::settle_claim;
 use votive::register::{Register, RegisterErrorKind};
 use votive::resource::rusqlite::Database;
 use votive::store::sqlite::{Options, SqliteStore};
-use votive::store::{Change, Claim, Dispatch, Inspect, Interest, Kind};
-use votive::task::{self, Unique};
+use votive::store::{Change, Claim, Dispatch, Inspect, Interest, Kind, Store, Verdict};
+use votive::task::{self, DeadReason, Unique};
 use votive::time::ManualClock;
+use votive::txn::TransactionManager;
 use votive_testbed::copy_this_program;
 
 use crate::child::{self, Task};
-use crate::fixture::{Client, NOW, Place, done, place, record};
+use crate::fixture::{Client, NOW, Place, done, place, record, settlement};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -225,6 +228,7 @@ fn state(place: &Place, task: TaskId) -> u8 {
 }
 
 const READY: u8 = 3;
+const DEAD: u8 = 6;
 
 #[test]
 fn a_task_that_cannot_be_read_has_no_end_refused_for_which_it_waits() {
@@ -249,6 +253,31 @@ fn a_task_that_cannot_be_read_has_no_end_refused_for_which_it_waits() {
             .unwrap();
         assert_eq!(state(&place, waiting), READY);
     }
+}
+
+#[test]
+fn a_task_that_cannot_be_read_keeps_none_alive_for_which_it_waits() {
+    let place = place();
+    let client = Client::open(&place.path);
+    let first = record();
+    let waiting = client.enqueue_with(task::Options {
+        waits_for: vec![first.id],
+        ..task::Options::default()
+    });
+    let first = first.with_options(task::Options {
+        announces: vec![waiting],
+        ..task::Options::default()
+    });
+    client.apply(Change::Insert(Box::new(first))).unwrap();
+    replace(&place, waiting, DAMAGED);
+    let claim = client.claim().remove(0);
+    let reason = DeadReason::Failed;
+    let bury = settlement(&claim, Verdict::Bury { reason });
+    let store: Arc<dyn Store> = Arc::new(place.open().unwrap());
+    let mut txn = TransactionManager::new().begin().unwrap();
+    settle_claim(&store, &mut txn, &claim.record, bury).unwrap();
+    txn.commit().unwrap();
+    assert_eq!(state(&place, claim.record.id), DEAD);
 }
 
 #[test]

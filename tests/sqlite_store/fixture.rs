@@ -141,11 +141,15 @@ pub(crate) fn record() -> Record {
 }
 
 pub(crate) fn done(claim: &Claim) -> Change {
-    Change::Settle(Settlement {
+    Change::Settle(settlement(claim, Verdict::Done))
+}
+
+pub(crate) fn settlement(claim: &Claim, verdict: Verdict) -> Settlement {
+    Settlement {
         task: claim.record.id,
         token: claim.token,
-        verdict: Verdict::Done,
+        verdict,
         counts: Counts::default(),
         account: None,
-    })
+    }
 }

@@ -76,7 +76,8 @@ impl Journal {
 
 impl Entered<'_> {
     /// Opens the segments that come next, so that they can be read even when they are given up, but not more than may
-    /// be open at a time; returns the length of the last one.
+    /// be open at a time; returns the length of the last one. After that their names are on disk: whoever made the last
+    /// one may have died before it had seen to that.
     fn open_next(&mut self) -> Result<u64> {
         self.files.clear();
         let mut last = Arc::clone(&self.tail.file);
@@ -86,6 +87,7 @@ impl Entered<'_> {
             self.files.insert(number, Arc::clone(&last));
             number += 1;
         }
+        self.folder.sync()?;
         Ok(last.metadata()?.len())
     }
 }
@@ -101,16 +103,13 @@ fn oldest(folder: &Folder) -> Result<(Arc<File>, Header)> {
     open_segment(folder, oldest)
 }
 
-/// Makes the first segment if there is none and one is to be made. After that the names of all segments are on disk:
-/// whoever made the last one may have died before it had seen to that.
+/// Makes the first segment if there is none and one is to be made.
 fn first(folder: &Folder, base: Option<&[u8]>) -> Result<()> {
     match base {
-        None => folder.refuse_emptied()?,
-        Some(base) if folder.segments()?.is_empty() => make_first(folder, base)?,
-        Some(_) => {}
+        None => folder.refuse_emptied(),
+        Some(base) if folder.segments()?.is_empty() => make_first(folder, base),
+        Some(_) => Ok(()),
     }
-    folder.sync()?;
-    Ok(())
 }
 
 fn make_first(folder: &Folder, base: &[u8]) -> Result<()> {

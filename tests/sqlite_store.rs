@@ -13,5 +13,7 @@ mod group_commit;
 mod housekeeping;
 #[path = "sqlite_store/processes.rs"]
 mod processes;
+#[path = "sqlite_store/unreadable.rs"]
+mod unreadable;
 #[path = "sqlite_store/waiting.rs"]
 mod waiting;

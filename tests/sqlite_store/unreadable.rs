@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use votive::id::TaskId;
+use votive::id::{ResourceId, TaskId};
 use votive::queue::settle_claim;
 use votive::store::sqlite::Options;
-use votive::store::{Change, Claim, Dispatch, Inspect, Interest, Store, Verdict};
-use votive::task::{self, DeadReason, Unique};
+use votive::store::{
+    Amendment, Batch, Change, Claim, Dispatch, Inspect, Interest, Stage, Store, Verdict,
+};
+use votive::task::{self, DeadReason, StateSet, Unique};
 use votive::time::ManualClock;
 use votive::txn::TransactionManager;
 
@@ -130,30 +132,66 @@ fn state(place: &Place, task: TaskId) -> u8 {
 }
 
 const READY: u8 = 3;
+const CLAIMED: u8 = 4;
 const DEAD: u8 = 6;
+
+/// A task, and one that waits for it.
+fn chain(client: &Client, group: Option<&str>) -> [TaskId; 2] {
+    let first = client.enqueue().unwrap();
+    let waiting = client.enqueue_with(task::Options {
+        waits_for: vec![first],
+        group: group.map(str::to_owned),
+        ..task::Options::default()
+    });
+    [first, waiting]
+}
+
+/// Has the first of a chain be done.
+fn finish_first(client: &Client, [first, waiting]: [TaskId; 2]) {
+    let claims = client.claim();
+    assert_eq!(ids(&claims), [first]);
+    let arrive = Change::Arrive {
+        task: waiting,
+        done: first,
+    };
+    client
+        .apply_at(vec![done(&claims[0]), arrive], NOW)
+        .unwrap();
+}
 
 #[test]
 fn a_task_that_cannot_be_read_has_no_end_refused_for_which_it_waits() {
     for (unreadable, group) in [DAMAGED, NEWER].into_iter().zip([None, Some("vat")]) {
         let place = place();
         let client = Client::open(&place.path);
-        let first = client.enqueue().unwrap();
-        let waiting = client.enqueue_with(task::Options {
-            waits_for: vec![first],
-            group: group.map(str::to_owned),
-            ..task::Options::default()
-        });
+        let tasks = chain(&client, group);
+        let [_, waiting] = tasks;
         replace(&place, waiting, unreadable);
-        let claims = client.claim();
-        assert_eq!(ids(&claims), [first]);
-        let arrive = Change::Arrive {
-            task: waiting,
-            done: first,
-        };
-        client
-            .apply_at(vec![done(&claims[0]), arrive], NOW)
-            .unwrap();
+        finish_first(&client, tasks);
         assert_eq!(state(&place, waiting), READY);
+    }
+}
+
+#[test]
+fn what_a_staged_batch_has_pinned_is_let_go_although_it_cannot_be_read() {
+    for unreadable in [DAMAGED, NEWER] {
+        let place = place();
+        let client = Client::open(&place.path);
+        let tasks = chain(&client, None);
+        let [_, waiting] = tasks;
+        let cancel = Batch::new(vec![Change::Amend {
+            task: waiting,
+            expect: StateSet::ALL,
+            amendment: Amendment::Cancel,
+        }]);
+        let (txn, register) = (client.txn(), ResourceId::random());
+        client.store.stage(txn, register, &cancel, NOW).unwrap();
+        finish_first(&client, tasks);
+        replace(&place, waiting, unreadable);
+        client.store.discard(txn).unwrap();
+        assert_eq!(state(&place, waiting), READY);
+        assert_eq!(ids(&client.claim()), []);
+        assert_eq!(state(&place, waiting), CLAIMED, "and so set aside");
     }
 }
 

@@ -7,8 +7,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteStore;
 use super::batch;
 use super::error::{Fault, Result};
+use super::groups;
 use super::register::{self, CommitRecord};
-use super::row::{self, Bytes, Sql, TaskRow, columns};
+use super::row::{self, Bytes, Found, Sql, columns};
 use super::statements::Statements;
 use super::tasks;
 use super::writer::{Durability, Write};
@@ -244,7 +245,14 @@ fn discard(connection: &Statements<'_>, txn: TxnId, now: Timestamp) -> Result<()
         tasks::unstage(connection, record.id)?;
     }
     let pinned = pinned_by(connection, txn)?;
-    rules::let_go(&mut { connection }, pinned, now)?;
+    // What cannot be read is let go with the others: all of them before any goes on.
+    for task in &pinned.unread {
+        tasks::pin(connection, task.seq, None)?;
+    }
+    rules::let_go(&mut { connection }, pinned.rows, now)?;
+    for task in &pinned.unread {
+        groups::go_on_unread(connection, task.seq, now)?;
+    }
     tasks::release(connection, txn)?;
     end(connection, txn, staged::DISCARDED)?;
     drop_discarded(connection, now)
@@ -271,14 +279,15 @@ fn end(connection: &Connection, txn: TxnId, state: u8) -> Result<()> {
     Ok(())
 }
 
-fn pinned_by(connection: &Connection, txn: TxnId) -> Result<Vec<TaskRow>> {
+fn pinned_by(connection: &Connection, txn: TxnId) -> Result<Found> {
     let mut select = connection.prepare_cached(concat!(
         "SELECT ",
         columns!(),
         " FROM votive_task WHERE pinned = ?1"
     ))?;
-    let rows = select.query_and_then([Sql(txn)], |row| TaskRow::read(row, Bytes::Left))?;
-    rows.collect()
+    let mut pinned = Found::default();
+    pinned.add(select.query([Sql(txn)])?, Bytes::Left)?;
+    Ok(pinned)
 }
 
 /// Forgets what has become of a batch; `false` if it is still staged.

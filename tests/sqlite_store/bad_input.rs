@@ -156,6 +156,15 @@ fn a_read_only_file_is_refused() {
 }
 
 #[test]
+fn a_file_that_may_not_be_read_either_is_refused_in_the_same_way() {
+    let place = place();
+    drop(place.open().unwrap());
+    set_mode(place.path.parent().unwrap(), 0o777);
+    set_mode(&place.path, 0o000);
+    assert_eq!(opened_by_another(&place), "ReadOnly");
+}
+
+#[test]
 fn a_full_store_refuses_what_is_new_and_keeps_what_it_has() {
     let place = place();
     let client = Client::open_with(&place.path, Options::default().max_page_count(100));

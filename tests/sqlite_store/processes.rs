@@ -1,11 +1,13 @@
 //! Several processes on one file, one that dies, and one that forks.
 #![cfg(test)]
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use votive::id::Incarnation;
 use votive::register::Register;
-use votive::store::sqlite::Options;
+use votive::store::sqlite::{Options, SqliteStore};
 use votive::store::{Arrival, Dispatch, Inspect, Interest, Kind};
 
 use crate::child::{self, Task};
@@ -32,6 +34,28 @@ fn a_commit_of_another_process_wakes_who_waits_without_polling() {
     let woken = client.store.wait(std::slice::from_ref(&ready), hour);
     assert_eq!(woken.unwrap(), Some(ready));
     child::end(child);
+}
+
+/// Another name of a file, which is too long for SQLite.
+fn long_name(path: &Path) -> PathBuf {
+    let folder = path.with_file_name(vec!["f".repeat(200); 3].join("/"));
+    fs::create_dir_all(&folder).unwrap();
+    let name = folder.join("queue.db");
+    fs::hard_link(path, &name).unwrap();
+    name
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_once_more_stays_locked_by_those_who_have_it_open() {
+    let place = place();
+    let client = Client::open(&place.path);
+    client.enqueue().unwrap();
+    SqliteStore::open(long_name(&place.path), Options::default()).unwrap_err();
+    let mut child = child::start(Task::Open, &place.path);
+    assert_eq!(child::said(&mut child), "opened");
+    child::end(child);
+    // Who closes a file that nobody else has open deletes its log.
+    assert!(place.path.with_file_name("queue.db-wal").exists());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Connections to the file, with every pragma read back: SQLite ignores one that it does not know.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -78,21 +79,18 @@ fn open(path: &Path, flags: OpenFlags, options: &Options) -> Result<Connection> 
     Ok(connection)
 }
 
-/// SQLite only says that it could not; the file system knows why.
+/// SQLite only says that it could not; the file system knows why. The file is not opened to find out: when it is closed
+/// again the kernel drops all locks that this process has on it, also those of connections that are open.
 fn why_not_opened(path: &Path, flags: OpenFlags, error: rusqlite::Error) -> Fault {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    let found = std::fs::metadata(folder.unwrap_or(Path::new("."))).and_then(|_| {
-        std::fs::OpenOptions::new()
-            .append(true)
-            .open(path)
-            .map(drop)
-    });
+    let found =
+        std::fs::metadata(folder.unwrap_or(Path::new("."))).and_then(|_| std::fs::metadata(path));
     match found {
-        Err(io) if io.kind() == std::io::ErrorKind::IsADirectory => {
-            Kind::Foreign("it is a directory".to_owned()).into()
-        }
+        Ok(found) if found.is_dir() => Kind::Foreign("it is a directory".to_owned()).into(),
+        Ok(found) if is_closed_to_some(&found) => Fault::from(error).with_kind(Kind::ReadOnly),
+        Ok(_) => error.into(),
         Err(io)
             if io.kind() == std::io::ErrorKind::NotFound
                 && flags.contains(OpenFlags::SQLITE_OPEN_CREATE)
@@ -101,8 +99,19 @@ fn why_not_opened(path: &Path, flags: OpenFlags, error: rusqlite::Error) -> Faul
             Fault::from(error).with_kind(Kind::ReadOnly)
         }
         Err(io) => io.into(),
-        Ok(()) => error.into(),
     }
+}
+
+/// Whether there are users who may not read a file; one that all may read is opened if only for that.
+#[cfg(unix)]
+fn is_closed_to_some(file: &Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.permissions().mode() & 0o444 != 0o444
+}
+
+#[cfg(not(unix))]
+fn is_closed_to_some(_file: &Metadata) -> bool {
+    false
 }
 
 /// Sets a pragma and asserts that it took.

@@ -7,7 +7,8 @@ use diesel::sqlite::Sqlite;
 use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
 use votive::queue::{EnlistError, Queue};
 
-use crate::{Application, Does, End, Ping, Place, Result, Step, Unguarded};
+use crate::step::LOSE;
+use crate::{Application, Does, End, Losing, Ping, Place, Result, Step, Unguarded};
 
 /// A connection of Diesel's.
 pub struct Diesel(SqliteConnection);
@@ -80,7 +81,7 @@ impl Application for Diesel {
     fn connect(place: &Place) -> Result<Self> {
         let mut connection = SqliteConnection::establish(&place.url)?;
         connection.batch_execute(
-            "PRAGMA busy_timeout = 5000; CREATE TABLE IF NOT EXISTS note (n integer)",
+            "PRAGMA busy_timeout = 5000; CREATE TABLE IF NOT EXISTS note (n integer CHECK (n > 0))",
         )?;
         Ok(Self(connection))
     }
@@ -109,5 +110,16 @@ impl Application for Diesel {
 impl Unguarded for Diesel {
     fn enlist_outside(&mut self, queue: &Queue) -> std::result::Result<(), EnlistError> {
         queue.enlist(&mut self.0).map(drop)
+    }
+}
+
+impl Losing for Diesel {
+    fn lose(&mut self, queue: &Queue) -> Result<[std::result::Result<(), EnlistError>; 2]> {
+        self.0.begin_test_transaction()?;
+        let mut enlisted = queue.enlist(&mut self.0)?;
+        drop(sql_query(LOSE).execute(&mut **enlisted.transaction()));
+        let written = enlisted.enqueue(&Ping(7)).map(drop);
+        let enlisted = queue.enlist(&mut self.0).map(drop);
+        Ok([written, enlisted])
     }
 }

@@ -12,5 +12,5 @@ pub use home::{Home, Place, Postgres, Sqlite};
 pub use seaorm::SeaOrm;
 pub use sqlx::{SqlxPostgres, SqlxSqlite};
 pub use step::{
-    Application, Does, Droppable, End, Ping, Result, Step, Unguarded, dropped_after, ready,
+    Application, Does, Droppable, End, Losing, Ping, Result, Step, Unguarded, dropped_after, ready,
 };

@@ -10,7 +10,8 @@ use sea_orm::{
 use tokio::runtime::Runtime;
 use votive::queue::{EnlistError, Queue};
 
-use crate::{Application, Does, End, Ping, Place, Result, Step, ready};
+use crate::step::LOSE;
+use crate::{Application, Does, End, Losing, Ping, Place, Result, Step, ready};
 
 /// A pool of `SeaORM`'s.
 pub struct SeaOrm {
@@ -73,7 +74,7 @@ impl Application for SeaOrm {
         };
         let database = ready(&runtime, async {
             let database = Database::connect(url).await?;
-            let create = "CREATE TABLE IF NOT EXISTS note (n integer)";
+            let create = "CREATE TABLE IF NOT EXISTS note (n integer CHECK (n > 0))";
             database.execute_unprepared(create).await?;
             Ok(database)
         })?;
@@ -100,6 +101,19 @@ impl Application for SeaOrm {
             let backend = self.database.get_database_backend();
             let select = Statement::from_string(backend, "SELECT n FROM note");
             Ok(self.database.query_all_raw(select).await?.len())
+        })
+    }
+}
+
+impl Losing for SeaOrm {
+    fn lose(&mut self, queue: &Queue) -> Result<[std::result::Result<(), EnlistError>; 2]> {
+        ready(&self.runtime, async {
+            let transaction = self.begin().await?;
+            let mut enlisted = queue.enlist_async(&transaction).await?;
+            drop(transaction.execute_unprepared(LOSE).await);
+            let written = enlisted.enqueue(&Ping(7)).await.map(drop);
+            let enlisted = queue.enlist_async(&transaction).await.map(drop);
+            Ok([written, enlisted])
         })
     }
 }

@@ -9,8 +9,10 @@ use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 use tokio::runtime::Runtime;
 use votive::queue::{EnlistError, Queue};
 
+use crate::step::LOSE;
 use crate::{
-    Application, Does, Droppable, End, Ping, Place, Result, Step, Unguarded, dropped_after, ready,
+    Application, Does, Droppable, End, Losing, Ping, Place, Result, Step, Unguarded, dropped_after,
+    ready,
 };
 
 /// Defines an application: the two databases differ by their types only.
@@ -61,7 +63,7 @@ macro_rules! application {
                 let runtime = Runtime::new()?;
                 let connection = ready(&runtime, async {
                     let mut connection = $database::open(&place.url).await?;
-                    sqlx::query("CREATE TABLE IF NOT EXISTS note (n integer)")
+                    sqlx::query("CREATE TABLE IF NOT EXISTS note (n integer CHECK (n > 0))")
                         .execute(&mut connection)
                         .await?;
                     Ok(connection)
@@ -145,3 +147,17 @@ impl Open for Postgres {
 
 application!(SqlxSqlite, SqliteConnection, Sqlite, "BEGIN IMMEDIATE");
 application!(SqlxPostgres, PgConnection, Postgres, "BEGIN");
+
+impl Losing for SqlxSqlite {
+    fn lose(&mut self, queue: &Queue) -> Result<[std::result::Result<(), EnlistError>; 2]> {
+        ready(&self.runtime, async {
+            let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+            let mut enlisted = queue.enlist_async(&mut *transaction).await?;
+            let lose = sqlx::query(LOSE);
+            drop(lose.execute(&mut **enlisted.transaction()).await);
+            let written = enlisted.enqueue(&Ping(7)).await.map(drop);
+            let enlisted = queue.enlist_async(&mut *transaction).await.map(drop);
+            Ok([written, enlisted])
+        })
+    }
+}

@@ -31,6 +31,9 @@ pub enum End {
     RollBack,
 }
 
+/// A statement that fails, and at which SQLite takes back the whole transaction without telling the driver.
+pub(crate) const LOSE: &str = "INSERT OR ROLLBACK INTO note VALUES (0)";
+
 /// One thing that an application does in its transaction.
 pub enum Step {
     /// Inserts a row into its own table `note`.
@@ -71,7 +74,7 @@ impl Does {
     }
 }
 
-/// An application with a driver of its own. Its database has a table `note`.
+/// An application with a driver of its own. Its database has a table `note`, which takes positive numbers.
 pub trait Application: Sized {
     /// Connects to a database, and makes the table.
     ///
@@ -105,6 +108,16 @@ pub trait Unguarded: Application {
     /// # Errors
     /// The refusal.
     fn enlist_outside(&mut self, queue: &Queue) -> std::result::Result<(), EnlistError>;
+}
+
+/// A driver of SQLite, which may take a transaction back by itself.
+pub trait Losing: Application {
+    /// Enlists a queue in a transaction, loses that to SQLite, and enqueues a task; then enlists the queue once more.
+    /// Returns what came of the last two.
+    ///
+    /// # Errors
+    /// As the driver says.
+    fn lose(&mut self, queue: &Queue) -> Result<[std::result::Result<(), EnlistError>; 2]>;
 }
 
 /// A driver whose transaction can go on after a future that was dropped.

@@ -11,7 +11,7 @@ use votive::store::memory::MemoryStore;
 use votive::store::render::Refusal;
 use votive::task::{OnDuplicate, Options, State, Unique};
 use votive::{Consumer, Context, Registry, TransactionManager};
-use votive_orm_tests::{Application, Does, Droppable, End, Home, Ping, Step, Unguarded};
+use votive_orm_tests::{Application, Does, Droppable, End, Home, Losing, Ping, Step, Unguarded};
 
 /// An application, its database and a queue in that.
 struct World<H, A> {
@@ -141,6 +141,18 @@ fn outside_of_a_transaction_it_is_refused<H: Home, A: Unguarded>(mut world: Worl
     }
 }
 
+fn after_sqlite_has_taken_back_the_transaction_it_is_refused<H: Home, A: Losing>(
+    mut world: World<H, A>,
+) {
+    for refused in world.application.lose(&world.queue).unwrap() {
+        assert!(
+            matches!(refused, Err(EnlistError::NoTransaction)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(world.task_count(), 0);
+}
+
 fn a_store_that_is_not_in_the_database_is_refused<H: Home, A: Application>(mut world: World<H, A>) {
     let memory = Queue::new(Arc::new(MemoryStore::new()), "default").unwrap();
     let refused = world.application.enlist(&memory).unwrap().unwrap_err();
@@ -216,13 +228,16 @@ macro_rules! in_each_world {
 }
 
 in_each_world! {
-    diesel_on_sqlite: Diesel, Sqlite, outside_of_a_transaction_it_is_refused;
+    diesel_on_sqlite: Diesel, Sqlite,
+        outside_of_a_transaction_it_is_refused
+        after_sqlite_has_taken_back_the_transaction_it_is_refused;
     sqlx_on_sqlite: SqlxSqlite, Sqlite,
         outside_of_a_transaction_it_is_refused
+        after_sqlite_has_taken_back_the_transaction_it_is_refused
         after_a_future_that_is_dropped_halfway_the_transaction_goes_on;
     sqlx_on_postgres: SqlxPostgres, Postgres,
         outside_of_a_transaction_it_is_refused
         after_a_future_that_is_dropped_halfway_the_transaction_goes_on;
-    seaorm_on_sqlite: SeaOrm, Sqlite,;
+    seaorm_on_sqlite: SeaOrm, Sqlite, after_sqlite_has_taken_back_the_transaction_it_is_refused;
     seaorm_on_postgres: SeaOrm, Postgres,;
 }

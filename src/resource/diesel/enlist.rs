@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use diesel::connection::TransactionManager;
+use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::deserialize::{self, QueryableByName};
 use diesel::row::NamedRow;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
@@ -12,10 +12,11 @@ use diesel::{Connection, QueryResult, RunQueryDsl, SqliteConnection, sql_query};
 use crate::queue::{Enlist, EnlistError, as_own};
 use crate::store::render::{Statement, Value};
 use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::inside::{PROBE, is_inside};
 use crate::store::{Applied, Batch, Store};
 
 /// The connection is in a transaction that Diesel has begun: of one begun by a statement of the
-/// application's own it does not know.
+/// application's own it does not know. One that SQLite has ended by itself is none any more.
 ///
 /// Whether the commit waits for the disk is the connection's `synchronous` to say.
 impl Enlist for &mut SqliteConnection {
@@ -54,14 +55,17 @@ impl From<diesel::result::Error> for RolledBack {
     }
 }
 
+/// Outside of a transaction what Diesel takes for a savepoint would be a transaction of its own.
 fn refuse_outside(connection: &mut SqliteConnection) -> Result<(), EnlistError> {
     type Manager = <SqliteConnection as Connection>::TransactionManager;
     let status = Manager::transaction_manager_status_mut(connection);
-    match status.transaction_depth() {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(EnlistError::NoTransaction),
-        Err(error) => Err(EnlistError::driver(error)),
+    let depth = status.transaction_depth().map_err(EnlistError::driver)?;
+    if depth.is_none() {
+        return Err(EnlistError::NoTransaction);
     }
+    let probed = connection.batch_execute(PROBE);
+    let is_inside = is_inside(probed).map_err(EnlistError::driver)?;
+    is_inside.then_some(()).ok_or(EnlistError::NoTransaction)
 }
 
 /// What is attached beside the main database does not count, since a commit over several files is not

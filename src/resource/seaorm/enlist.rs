@@ -15,6 +15,8 @@ use crate::store::postgres::PostgresStore;
 use crate::store::render::{Statement, Value};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::SqliteStore;
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::inside::{PROBE, is_inside};
 use crate::store::{Batch, Store};
 
 /// Whether the commit waits for the disk is the connection's to say: `synchronous` on SQLite,
@@ -22,6 +24,8 @@ use crate::store::{Batch, Store};
 impl EnlistAsync for &DatabaseTransaction {
     async fn check(&mut self, store: &dyn Store) -> Result<(), EnlistError> {
         refuse_other(self, store).await?;
+        #[cfg(feature = "sqlite")]
+        refuse_ended(self).await?;
         // An empty batch asks no more than whether this is the store's database.
         let rendered = store.render(&Batch::default(), store.now()?)?;
         for statement in &rendered.statements {
@@ -31,6 +35,8 @@ impl EnlistAsync for &DatabaseTransaction {
     }
 
     async fn write(&mut self, store: &dyn Store, batch: Batch) -> Result<(), EnlistError> {
+        #[cfg(feature = "sqlite")]
+        refuse_ended(self).await?;
         let rendered = store.render(&batch, store.now()?)?;
         let savepoint = self.begin().await.map_err(EnlistError::driver)?;
         for statement in &rendered.statements {
@@ -41,6 +47,18 @@ impl EnlistAsync for &DatabaseTransaction {
         }
         savepoint.commit().await.map_err(EnlistError::driver)
     }
+}
+
+/// Refuses a transaction that SQLite has ended by itself, without the driver's knowing: what that takes for a savepoint
+/// would be a transaction of its own.
+#[cfg(feature = "sqlite")]
+async fn refuse_ended(transaction: &DatabaseTransaction) -> Result<(), EnlistError> {
+    if transaction.get_database_backend() != DbBackend::Sqlite {
+        return Ok(());
+    }
+    let probed = transaction.execute_unprepared(PROBE).await.map(drop);
+    let is_inside = is_inside(probed).map_err(EnlistError::driver)?;
+    is_inside.then_some(()).ok_or(EnlistError::NoTransaction)
 }
 
 /// Refuses a store of another kind of database, and of another SQLite file.

@@ -11,7 +11,7 @@
 //! | `stage` `commit_point` `register` | two-phase commit, and who committed |
 //! | `dispatch` `claim` `notify` `presence` | claims, wake-ups, proof of life |
 //! | `inspect` `check` | looking |
-//! | `render` | a batch as statements for a driver that is not ours |
+//! | `render` `inside` | a batch as statements for a driver that is not ours, and whether that is in a transaction |
 
 mod batch;
 mod check;
@@ -22,6 +22,8 @@ mod dispatch;
 pub(crate) mod error;
 pub(crate) mod gate;
 mod groups;
+#[cfg(any(test, feature = "diesel", feature = "sqlx", feature = "seaorm"))]
+pub(crate) mod inside;
 mod inspect;
 mod keys;
 mod notify;

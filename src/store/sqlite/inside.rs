@@ -1,5 +1,5 @@
-//! Whether a connection that is not ours is inside a transaction, whatever its driver takes it for: SQLite may have ended
-//! that by itself, as after an `INSERT OR ROLLBACK` that failed, or when the disk was full.
+//! Whether a connection that is not ours is inside a transaction, whatever its driver takes it for: SQLite may have
+//! ended that by itself, as after an `INSERT OR ROLLBACK` that failed, or when the disk was full.
 
 use std::fmt::Display;
 

@@ -61,7 +61,7 @@ fn what_a_participant_waits_for_is_interrupted_again_and_again() {
 fn an_interrupt_that_waits_holds_up_neither_other_tasks_nor_the_stop() {
     let world = World::new();
     world.enqueue_with(1, brief());
-    let ((leave, released), (begin, begun)) = (sender::<()>(), sender());
+    let ((leave, released), (begin, interrupted)) = (sender::<()>(), sender());
     let handler = steps(move |step, context| {
         if step.number > 1 {
             return Ok(());
@@ -75,7 +75,7 @@ fn an_interrupt_that_waits_holds_up_neither_other_tasks_nor_the_stop() {
         Err("interrupted".into())
     });
     let running = world.consumer(handler).concurrent_limit(2).start().unwrap();
-    begun.recv_timeout(LONG).unwrap();
+    interrupted.recv_timeout(LONG).unwrap();
     world.reaches(world.enqueue(2), State::Done);
     assert!(running.stop().is_clean());
     drop(leave);

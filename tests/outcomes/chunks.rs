@@ -113,7 +113,7 @@ fn a_first_chunk_of_one_item_counts_attempts_at_once() {
     let task = world.enqueue(&Items(1), options(1));
     let (_running, tried) = run(&world, 8, |_, _| Err("no".into()));
     assert_eq!(task.wait(LONG).unwrap().state, State::Dead);
-    assert_eq!(*tried.lock(), [0..1]);
+    assert_eq!(tried.lock().len(), 1);
 }
 
 #[test]

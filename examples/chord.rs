@@ -68,9 +68,9 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let texts = ["one", "and two", "and three more"];
     let (group, _) = manager.run(3, |txn| {
         let group = texts.iter().fold(Group::new(), |group, text| {
-            group.add(&Count((*text).to_owned()))
+            group.add(Count((*text).to_owned()))
         });
-        group.then(&Sum).enqueue(&queue, txn)
+        group.then(Sum).enqueue(&queue, txn)
     })?;
     let callback = group.callback.ok_or("it has a last task")?;
     let words: usize = queue.handle(callback).result(LONG)?;
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     assert_eq!(words, 6);
 
     let (chain, _) = manager.run(3, |txn| {
-        let chain = Chain::new().then(&Count(String::new())).then(&Sum);
+        let chain = Chain::new().then(Count(String::new())).then(Sum);
         let instead = FollowUp::with_options(&Sum, Sum::options());
         chain.on_failure(instead?).enqueue(&queue, txn)
     })?;

@@ -1,6 +1,7 @@
 //! Tasks that wait for one another: one after the other, or one after all of a group.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::id::TaskId;
 use crate::queue::data_manager::Buffer;
 use crate::queue::{Enlist, EnlistError, Enlisted, EnqueueError, Queue};
 use crate::store::{Batch, Change};
-use crate::task::{FollowUp, Name, OnDuplicate, Options, Payload, PayloadLimits, Record, Task};
+use crate::task::{FollowUp, Name, OnDuplicate, Options, Payload, PayloadError, Record, Task};
 use crate::time::Timestamp;
 use crate::txn::Work;
 
@@ -33,7 +34,7 @@ pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 ///
 /// let queue = Queue::new(votive::open("memory://")?, "default")?;
 /// let mut txn = TransactionManager::new().begin()?;
-/// let tasks = Chain::new().then(&Step(1)).then(&Step(2)).enqueue(&queue, &mut txn)?;
+/// let tasks = Chain::new().then(Step(1)).then(Step(2)).enqueue(&queue, &mut txn)?;
 /// txn.commit()?;
 /// let listed = |task| queue.store().get(task);
 /// let states = [listed(tasks[0])?, listed(tasks[1])?].map(|found| found.map(|listed| listed.record.state));
@@ -68,12 +69,9 @@ pub struct Grouped {
     pub callback: Option<TaskId>,
 }
 
-/// Tasks that are encoded, or what went wrong with the first that could not be.
+/// Tasks that are about to be encoded.
 #[derive(Debug, Default)]
-struct Members {
-    encoded: Vec<Member>,
-    failed: Option<EnqueueError>,
-}
+struct Members(Vec<Member>);
 
 /// A task that is about to be inserted, and how many may be pending in its queue.
 struct Planned {
@@ -81,14 +79,15 @@ struct Planned {
     capacity: Option<u64>,
 }
 
-#[derive(Debug)]
 struct Member {
     /// Where it goes, if not where the whole goes.
     queue: Option<Queue>,
     kind: Name,
-    payload: Payload,
-    options: Options,
+    encode: Encode,
 }
+
+/// Encodes a task within the limits of the queue that it goes into.
+type Encode = Box<dyn FnOnce(&Queue) -> Result<(Payload, Options), PayloadError> + Send>;
 
 impl Chain {
     /// Creates a chain without tasks.
@@ -97,18 +96,18 @@ impl Chain {
     }
 
     /// Adds a task with the options of its kind.
-    pub fn then<T: Task>(self, task: &T) -> Self {
+    pub fn then<T: Task>(self, task: T) -> Self {
         self.then_with(task, T::options())
     }
 
     /// Adds a task with options of its own.
-    pub fn then_with<T: Task>(mut self, task: &T, options: Options) -> Self {
+    pub fn then_with<T: Task>(mut self, task: T, options: Options) -> Self {
         self.members.add(None, task, options);
         self
     }
 
     /// Adds a task to another queue of the same store.
-    pub fn then_in<T: Task>(mut self, queue: &Queue, task: &T, options: Options) -> Self {
+    pub fn then_in<T: Task>(mut self, queue: &Queue, task: T, options: Options) -> Self {
         self.members.add(Some(queue), task, options);
         self
     }
@@ -121,7 +120,7 @@ impl Chain {
         self
     }
 
-    /// Enqueues all tasks. They become visible when `work` commits.
+    /// Enqueues all tasks, each encoded within the limits of its queue. They become visible when `work` commits.
     ///
     /// # Errors
     /// Nothing was enqueued: a task cannot be encoded, or would merge into another one, or is for a
@@ -165,33 +164,30 @@ impl Group {
     }
 
     /// Adds a task with the options of its kind.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it takes a task by reference, of any type"
-    )]
-    pub fn add<T: Task>(self, task: &T) -> Self {
+    #[expect(clippy::should_implement_trait, reason = "it takes a task of any type")]
+    pub fn add<T: Task>(self, task: T) -> Self {
         self.add_with(task, T::options())
     }
 
     /// Adds a task with options of its own.
-    pub fn add_with<T: Task>(mut self, task: &T, options: Options) -> Self {
+    pub fn add_with<T: Task>(mut self, task: T, options: Options) -> Self {
         self.members.add(None, task, options);
         self
     }
 
     /// Adds a task to another queue of the same store.
-    pub fn add_in<T: Task>(mut self, queue: &Queue, task: &T, options: Options) -> Self {
+    pub fn add_in<T: Task>(mut self, queue: &Queue, task: T, options: Options) -> Self {
         self.members.add(Some(queue), task, options);
         self
     }
 
     /// Sets the task that runs when all others are done, with the options of its kind. Defaults to none.
-    pub fn then<T: Task>(self, task: &T) -> Self {
+    pub fn then<T: Task>(self, task: T) -> Self {
         self.then_with(task, T::options())
     }
 
     /// Sets the task that runs when all others are done, with options of its own.
-    pub fn then_with<T: Task>(mut self, task: &T, options: Options) -> Self {
+    pub fn then_with<T: Task>(mut self, task: T, options: Options) -> Self {
         self.callback = Members::default();
         self.callback.add(None, task, options);
         self
@@ -226,7 +222,7 @@ impl Group {
     }
 
     fn has_callback(&self) -> bool {
-        !self.callback.encoded.is_empty()
+        !self.callback.0.is_empty()
     }
 
     /// The members, and the last task after them.
@@ -263,19 +259,12 @@ impl Grouped {
 }
 
 impl Members {
-    fn add<T: Task>(&mut self, queue: Option<&Queue>, task: &T, options: Options) {
-        let limits = queue.map_or_else(PayloadLimits::default, |queue| queue.limits);
-        match super::encode(task, options, limits) {
-            Ok((payload, options)) => self.encoded.push(Member {
-                queue: queue.cloned(),
-                kind: Name::fixed(T::KIND),
-                payload,
-                options,
-            }),
-            Err(error) => {
-                self.failed.get_or_insert(error.into());
-            }
-        }
+    fn add<T: Task>(&mut self, queue: Option<&Queue>, task: T, options: Options) {
+        self.0.push(Member {
+            queue: queue.cloned(),
+            kind: Name::fixed(T::KIND),
+            encode: Box::new(move |queue: &Queue| queue.encode(&task, options)),
+        });
     }
 
     fn records(
@@ -283,10 +272,7 @@ impl Members {
         queue: &Queue,
         mint: &mut dyn FnMut(Timestamp) -> TaskId,
     ) -> Result<Vec<Planned>, EnqueueError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        let members = self.encoded.into_iter();
+        let members = self.0.into_iter();
         members.map(|member| member.record(queue, mint)).collect()
     }
 }
@@ -302,15 +288,24 @@ impl Member {
         if found != expected {
             return Err(EnqueueError::OtherStore { found, expected });
         }
-        let unique = self.options.unique.as_ref();
+        let (payload, options) = (self.encode)(queue)?;
+        let unique = options.unique.as_ref();
         if unique.is_some_and(|unique| unique.on_duplicate == OnDuplicate::Merge) {
             let text = "a task of a chain or a group must not merge into another, which nobody waits \
                         for: let its unique key refuse";
             return Err(EnqueueError::Invalid(text.to_owned()));
         }
-        let planned = queue.record(self.kind, self.payload, self.options, mint)?;
-        let (record, capacity) = planned;
+        let (record, capacity) = queue.record(self.kind, payload, options, mint)?;
         Ok(Planned { record, capacity })
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("queue", &self.queue)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 

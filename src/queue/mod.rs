@@ -209,13 +209,15 @@ impl Queue {
         self.enqueue_payload(work, Name::fixed(T::KIND), payload, options)
     }
 
-    /// Encodes a task, and completes its options by what only its payload tells.
+    /// Encodes a task within the queue's limits, and completes its options by what only its payload tells.
     fn encode<T: Task>(
         &self,
         task: &T,
-        options: Options,
+        mut options: Options,
     ) -> Result<(Payload, Options), PayloadError> {
-        encode(task, options, self.limits)
+        let payload = Payload::encode(task, self.limits)?;
+        options.unique = options.unique.or_else(|| Unique::of_kind::<T>(&payload));
+        Ok((payload, options))
     }
 
     /// Enqueues a task that is encoded already.
@@ -329,17 +331,6 @@ impl fmt::Debug for Queue {
             .field("store", &self.store.id())
             .finish_non_exhaustive()
     }
-}
-
-/// Encodes a task within limits, and completes its options by what only its payload tells.
-fn encode<T: Task>(
-    task: &T,
-    mut options: Options,
-    limits: PayloadLimits,
-) -> Result<(Payload, Options), PayloadError> {
-    let payload = Payload::encode(task, limits)?;
-    options.unique = options.unique.or_else(|| Unique::of_kind::<T>(&payload));
-    Ok((payload, options))
 }
 
 /// Adds a change to what `work` does to `store` when it commits: settlements, amendments, marks.

@@ -83,9 +83,9 @@ pub(crate) fn enqueue(queue: &Queue, work: &mut Work, task: &Answer) -> Result<(
         queue.enqueue(work, &Items(task.clone()))?;
         return Ok(());
     }
-    let add = |group: Group, number| group.add(&Member(task.clone(), number));
+    let add = |group: Group, number| group.add(Member(task.clone(), number));
     let group = MEMBERS.fold(Group::new(), add);
-    group.then(&Last(task.clone())).enqueue(queue, work)?;
+    group.then(Last(task.clone())).enqueue(queue, work)?;
     Ok(())
 }
 

@@ -316,10 +316,10 @@ fn a_chain_and_a_group_are_written_into_the_application_s_transaction() {
     let (tasks, mut raw) = (fixture.tasks_inside(), fixture.raw());
     let mut txn = raw.transaction().unwrap();
     let mut queue = tasks.queue.enlist(&mut txn).unwrap();
-    let chain = Chain::new().then(&remind("one")).then(&remind("two"));
+    let chain = Chain::new().then(remind("one")).then(remind("two"));
     let chained = chain.enlist(&mut queue).unwrap();
-    let group = Group::new().add(&remind("a")).add(&remind("b"));
-    let grouped = group.then(&remind("last")).enlist(&mut queue).unwrap();
+    let group = Group::new().add(remind("a")).add(remind("b"));
+    let grouped = group.then(remind("last")).enlist(&mut queue).unwrap();
     assert!(tasks.texts().is_empty());
     txn.commit().unwrap();
     let (ready, waiting) = (State::Ready, State::Waiting);
@@ -344,14 +344,14 @@ fn a_nested_transaction_of_the_application_takes_back_its_chain_and_its_group_al
     let Some(fixture) = fixture() else { return };
     let (tasks, mut raw) = (fixture.tasks_inside(), fixture.raw());
     let mut txn = raw.transaction().unwrap();
-    let chain = || Chain::new().then(&remind("one")).then(&remind("two"));
+    let chain = || Chain::new().then(remind("one")).then(remind("two"));
     chain()
         .enlist(&mut tasks.queue.enlist(&mut txn).unwrap())
         .unwrap();
     let mut nested = txn.transaction().unwrap();
     let mut inner = tasks.queue.enlist(&mut nested).unwrap();
     chain().enlist(&mut inner).unwrap();
-    let group = Group::new().add(&remind("a")).then(&remind("last"));
+    let group = Group::new().add(remind("a")).then(remind("last"));
     group.enlist(&mut inner).unwrap();
     nested.rollback().unwrap();
     txn.commit().unwrap();
@@ -371,7 +371,7 @@ fn a_chain_that_is_refused_leaves_nothing_in_the_application_s_transaction() {
     limit.unwrap();
     let mut txn = raw.transaction().unwrap();
     let mut queue = tasks.queue.enlist(&mut txn).unwrap();
-    let chain = Chain::new().then(&remind("one")).then(&remind("two"));
+    let chain = Chain::new().then(remind("one")).then(remind("two"));
     let refused = chain.enlist(&mut queue).unwrap_err();
     assert!(
         matches!(&refused, EnlistError::Store(error) if matches!(error.kind, Kind::QueueFull { .. })),

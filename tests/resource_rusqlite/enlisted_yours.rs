@@ -207,10 +207,10 @@ fn a_chain_and_a_group_are_written_into_the_application_s_transaction() {
     let mut raw = fixture.raw();
     let txn = raw.transaction().unwrap();
     let mut queue = tasks.queue.enlist(&txn).unwrap();
-    let chain = Chain::new().then(&remind("one")).then(&remind("two"));
+    let chain = Chain::new().then(remind("one")).then(remind("two"));
     let chained = chain.enlist(&mut queue).unwrap();
-    let group = Group::new().add(&remind("a")).add(&remind("b"));
-    let grouped = group.then(&remind("last")).enlist(&mut queue).unwrap();
+    let group = Group::new().add(remind("a")).add(remind("b"));
+    let grouped = group.then(remind("last")).enlist(&mut queue).unwrap();
     assert!(tasks.texts().is_empty());
     txn.commit().unwrap();
     let (ready, waiting) = (State::Ready, State::Waiting);
@@ -236,14 +236,14 @@ fn a_savepoint_of_the_application_takes_back_its_chain_and_its_group_alone() {
     let tasks = fixture.tasks("app.db");
     let mut raw = fixture.raw();
     let mut txn = raw.transaction().unwrap();
-    let chain = || Chain::new().then(&remind("one")).then(&remind("two"));
+    let chain = || Chain::new().then(remind("one")).then(remind("two"));
     chain()
         .enlist(&mut tasks.queue.enlist(&txn).unwrap())
         .unwrap();
     let mut savepoint = txn.savepoint().unwrap();
     let mut inner = tasks.queue.enlist(&savepoint).unwrap();
     chain().enlist(&mut inner).unwrap();
-    let group = Group::new().add(&remind("a")).then(&remind("last"));
+    let group = Group::new().add(remind("a")).then(remind("last"));
     group.enlist(&mut inner).unwrap();
     savepoint.rollback().unwrap();
     drop(savepoint);
@@ -265,7 +265,7 @@ fn a_chain_that_is_refused_leaves_nothing_in_the_application_s_transaction() {
     let mut raw = fixture.raw();
     let txn = raw.transaction().unwrap();
     let mut queue = tasks.queue.enlist(&txn).unwrap();
-    let chain = Chain::new().then(&remind("one")).then(&remind("two"));
+    let chain = Chain::new().then(remind("one")).then(remind("two"));
     let refused = chain.enlist(&mut queue).unwrap_err();
     assert!(
         matches!(&refused, EnlistError::Store(error) if matches!(error.kind, Kind::QueueFull { .. })),

@@ -5,6 +5,8 @@
 mod bad_input;
 #[path = "sqlite_store/child.rs"]
 mod child;
+#[path = "sqlite_store/disks.rs"]
+mod disks;
 #[path = "sqlite_store/fixture.rs"]
 mod fixture;
 #[path = "sqlite_store/group_commit.rs"]

@@ -23,6 +23,8 @@ pub(crate) enum Task {
     Fill,
     /// Claim a task, and live until standard input ends.
     Claim,
+    /// Enqueue three times; say what each came to.
+    Thrice,
 }
 
 /// What the child process does; nothing in the parent.
@@ -40,6 +42,7 @@ fn a_child_process_does_as_it_is_told() {
         "Enqueue" => enqueue(&path),
         "Fill" => fill(&path),
         "Claim" => claim(&path),
+        "Thrice" => thrice(&path),
         other => panic!("`{other}` is nothing that a child does"),
     };
     println!("\nchild: {said}");
@@ -67,6 +70,15 @@ fn claim(path: &Path) -> String {
     let waited = std::io::stdin().read(&mut [0]);
     assert_eq!(waited.unwrap(), 0);
     "stopped".to_owned()
+}
+
+fn thrice(path: &Path) -> String {
+    let client = Client::open(path);
+    let kinds = [(); 3].map(|()| match client.enqueue() {
+        Ok(_) => "Ok".to_owned(),
+        Err(error) => format!("{:?}", error.kind),
+    });
+    kinds.join(" ")
 }
 
 /// Prepares a child process.

@@ -157,6 +157,22 @@ pub(super) fn set_synchronous(connection: &Connection, full: bool) -> Result<()>
     Ok(connection.execute_batch(pragma)?)
 }
 
+/// Copies all of the log into the database, waits for the disk, and has the log begin anew. Not inside a transaction.
+pub(super) fn empty_log(connection: &Connection) -> Result<()> {
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let (is_busy, found, copied) = connection.query_row(checkpoint, [], |row| {
+        Ok((
+            row.get::<_, bool>(0)?,
+            row.get::<_, i64>(1)?,
+            row.get::<_, i64>(2)?,
+        ))
+    })?;
+    if is_busy || found != copied {
+        return Err(Kind::Unavailable.into());
+    }
+    Ok(())
+}
+
 /// Connections that only read. Each reader has one to itself, so that a long look blocks nobody.
 pub(super) struct Readers {
     path: PathBuf,

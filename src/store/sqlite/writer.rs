@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::connection::set_synchronous;
+use super::connection::{empty_log, set_synchronous};
 use super::error::{Fault, Result};
 use super::gate::Gate;
 use super::statements::Statements;
@@ -56,6 +56,9 @@ type Operation = Box<dyn FnMut(&Statements<'_>) -> Result<()> + Send>;
 struct WriteConnection {
     connection: Connection,
     durability: Durability,
+    /// Whether a flush has failed since the log began. The system may have dropped what was written before without one,
+    /// and what is appended behind such a hole is lost with the power, however well it is flushed.
+    has_holes: bool,
 }
 
 impl Writer {
@@ -66,6 +69,7 @@ impl Writer {
             connection: Mutex::new(WriteConnection {
                 connection,
                 durability: Durability::Flushed,
+                has_holes: false,
             }),
             gate,
             busy_timeout,
@@ -111,11 +115,18 @@ impl Writer {
         let pass = self.gate.pass(self.busy_timeout);
         let _pass = pass.ok_or(Kind::Unavailable)?;
         let mut writer = self.connection.lock();
+        writer.mend()?;
         writer.be(members
             .iter()
             .map(|member| member.job.write.durability)
             .max())?;
-        let connection = &writer.connection;
+        let done = self.write(&writer.connection, members);
+        writer.note(&done);
+        done
+    }
+
+    /// Does what the members ask in one transaction, and commits it if any of it succeeded.
+    fn write(&self, connection: &Connection, members: &mut [Member]) -> Result<()> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let _rollback = RollBack(connection);
         if !work(connection, members)? {
@@ -203,6 +214,29 @@ impl WriteConnection {
             _ => Ok(()),
         }
     }
+
+    /// Notes whether it is known what is on disk.
+    fn note(&mut self, written: &Result<()>) {
+        if let Err(fault) = written
+            && fault.kind == Kind::Unknown
+        {
+            tracing::error!(
+                ?fault,
+                "nothing is written until all of the log is in the database"
+            );
+            self.has_holes = true;
+        }
+    }
+
+    /// Has the log begin anew, without holes, if it may have some: all of it is copied into the database before.
+    fn mend(&mut self) -> Result<()> {
+        if self.has_holes {
+            self.be(Some(Durability::Flushed))?;
+            empty_log(&self.connection)?;
+            self.has_holes = false;
+        }
+        Ok(())
+    }
 }
 
 /// Leaves no transaction open behind, whatever happens.
@@ -241,7 +275,9 @@ mod tests {
     fn writer(folder: &tempfile::TempDir) -> Writer {
         let path = folder.path().join("test.db");
         let connection = Connection::open(&path).unwrap();
-        connection.execute_batch("PRAGMA user_version = 0").unwrap();
+        connection.busy_timeout(Duration::ZERO).unwrap();
+        let usual = "PRAGMA journal_mode = WAL; PRAGMA user_version = 0";
+        connection.execute_batch(usual).unwrap();
         let gate = Gate::of(&path).unwrap();
         Writer::new(connection, gate, Duration::from_secs(60))
     }
@@ -304,6 +340,26 @@ mod tests {
             assert_eq!(last.join().unwrap().unwrap(), 2);
         });
         assert_eq!(writer.run(WRITE, count).unwrap(), 2);
+    }
+
+    #[test]
+    fn after_a_flush_that_failed_the_log_begins_anew_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder);
+        let [path, log] = ["test.db", "test.db-wal"].map(|name| folder.path().join(name));
+        let size = || std::fs::metadata(&log).unwrap().len();
+        assert_eq!(writer.run(WRITE, count_up).unwrap(), 1);
+        let before = size();
+        writer.connection.lock().note(&Err(Kind::Unknown.into()));
+        let reader = Connection::open(path).unwrap();
+        let read = "BEGIN; SELECT count(*) FROM sqlite_schema";
+        reader.execute_batch(read).unwrap();
+        // Who reads the log keeps it from being given up.
+        let refused = writer.run(WRITE, count_up).unwrap_err();
+        assert_eq!((refused.kind, size()), (Kind::Unavailable, before));
+        reader.execute_batch("COMMIT").unwrap();
+        assert_eq!(writer.run(WRITE, count_up).unwrap(), 2);
+        assert!(size() <= before, "{} are more than {before}", size());
     }
 
     #[test]

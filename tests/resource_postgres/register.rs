@@ -175,3 +175,57 @@ fn nothing_is_adopted_that_holds_no_register() {
     let refused = Database::adopt(&fixture.url(), Options::default()).unwrap_err();
     assert!(matches!(refused, DatabaseError::NoRegister(_)));
 }
+
+/// The server's processes behind the connections of the database that is opened by [`named`].
+fn backends(fixture: &Fixture) -> Vec<i32> {
+    let select = "SELECT pid FROM pg_stat_activity WHERE application_name = $1 ORDER BY pid";
+    let mut client = fixture.server.client().unwrap();
+    let rows = client.query(select, &[&fixture.name]).unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Opens a database by connections that bear its name, and asks its register.
+fn named(fixture: &Fixture) -> Database {
+    let url = format!("{}?application_name={}", fixture.url(), fixture.name);
+    let database = Database::open(&url).unwrap();
+    database.incarnations().unwrap();
+    database
+}
+
+#[test]
+fn a_register_that_is_asked_on_an_asynchronous_thread_refuses_and_keeps_its_connection() {
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
+    let database = named(&fixture);
+    let before = backends(&fixture);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let refused = runtime.block_on(async { database.incarnations() });
+    assert!(refused.is_err());
+    database.incarnations().unwrap();
+    assert_eq!(backends(&fixture), before);
+}
+
+#[test]
+fn a_fork_leaves_the_register_s_connection_to_its_parent() {
+    let Some(fixture) = fixture().map(Fixture::with_register) else {
+        return;
+    };
+    let database = named(&fixture);
+    let before = backends(&fixture);
+    match fork::fork().unwrap() {
+        fork::Fork::Child => {
+            let refused = database.incarnations().is_err();
+            drop(database);
+            std::process::exit(if refused { 7 } else { 1 });
+        }
+        fork::Fork::Parent(child) => {
+            let status = fork::waitpid(child).unwrap();
+            assert_eq!(fork::WEXITSTATUS(status), 7);
+        }
+    }
+    database.incarnations().unwrap();
+    assert_eq!(backends(&fixture), before);
+}

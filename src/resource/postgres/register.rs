@@ -1,7 +1,7 @@
 //! The register in an application's database, asked on a connection of its own: whoever asks may be
 //! waiting for the very transaction that another connection holds open.
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::database::{Database, Form, Inner};
 use super::error::DatabaseError;
@@ -66,8 +66,10 @@ pub(super) fn create(pool: &Pool) -> Result<Identity, DatabaseError> {
 }
 
 /// The connection on which a register is asked, opened at the first question.
-#[derive(Default)]
-pub(super) struct Desk(Mutex<Option<Connection>>);
+pub(super) struct Desk {
+    idle: Mutex<Option<Connection>>,
+    process: u32,
+}
 
 /// Whether a write waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,16 +80,36 @@ pub(super) enum Flush {
     Later,
 }
 
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            idle: Mutex::default(),
+            process: std::process::id(),
+        }
+    }
+}
+
 impl Desk {
+    /// Lends the place of the connection. In a fork the connection is still the parent's, and is not to be closed.
+    fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
+        let mut slot = self.idle.lock();
+        if self.process != std::process::id() {
+            std::mem::forget(slot.take());
+        }
+        slot
+    }
+
     /// Makes sure that there is a connection. Nothing is written.
     pub(super) fn reach(&self, pool: &Pool) -> Result<(), DatabaseError> {
-        let mut slot = self.0.lock();
+        let mut slot = self.slot();
         if let Some(mut idle) = slot.take() {
-            if pool.run("be reached", || idle.batch_execute("")).is_ok() {
-                *slot = Some(idle);
-                return Ok(());
+            match pool.run("be reached", || idle.batch_execute("")) {
+                Err(DatabaseError::Postgres { .. }) => close(idle),
+                reached => {
+                    *slot = Some(idle);
+                    return reached;
+                }
             }
-            close(idle);
         }
         *slot = Some(pool.connect()?);
         Ok(())
@@ -104,7 +126,7 @@ impl Desk {
         flush: Flush,
         work: impl FnOnce(&mut dyn Session) -> Result<T, Fault>,
     ) -> Result<T, DatabaseError> {
-        let mut slot = self.0.lock();
+        let mut slot = self.slot();
         let begin = begin(pool, flush);
         let mut connection = match slot.take() {
             Some(mut idle) => match pool.run(operation, || idle.batch_execute(&begin)) {
@@ -113,7 +135,11 @@ impl Desk {
                     close(idle);
                     begun(pool, operation, &begin)?
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Nobody has called it.
+                    *slot = Some(idle);
+                    return Err(error);
+                }
             },
             None => begun(pool, operation, &begin)?,
         };
@@ -130,7 +156,7 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.lock().take() {
+        if let Some(connection) = self.slot().take() {
             close(connection);
         }
     }
@@ -138,8 +164,13 @@ impl Drop for Desk {
 
 fn begun(pool: &Pool, operation: &'static str, begin: &str) -> Result<Connection, DatabaseError> {
     let mut connection = pool.connect()?;
-    pool.run(operation, || connection.batch_execute(begin))?;
-    Ok(connection)
+    match pool.run(operation, || connection.batch_execute(begin)) {
+        Ok(()) => Ok(connection),
+        Err(error) => {
+            close(connection);
+            Err(error)
+        }
+    }
 }
 
 fn begin(pool: &Pool, flush: Flush) -> String {

@@ -62,6 +62,7 @@ pub(crate) fn run(world: &World, site: &Site) -> Result<()> {
             told.write_all(format!("{}\n", task.name()).as_bytes())?;
         }
     }
+    world.compact()?;
     running.stop();
     // A timetable goes on for as long as it is kept, and may be faster than a busy machine: what is left is done
     // without one.

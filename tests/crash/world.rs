@@ -9,6 +9,7 @@ use votive::Periodic;
 use votive::consumer::{Builder, Consumer, Running};
 use votive::handler::{Context, Registry};
 use votive::queue::{Queue, recover_older_than};
+use votive::store::file::FileStore;
 use votive::store::{Filter, Store};
 use votive::task::State;
 use votive::txn::{BoxError, TransactionManager, Work};
@@ -88,6 +89,16 @@ impl World {
             left += recover_older_than(store, &self.manager, Duration::ZERO)?.in_doubt;
         }
         Ok(left)
+    }
+
+    /// Has stores in folders give back space, which they seldom do by themselves after so little work.
+    pub(crate) fn compact(&self) -> Result<()> {
+        for store in self.stores() {
+            if let Some(store) = store.as_any().downcast_ref::<FileStore>() {
+                store.compact()?;
+            }
+        }
+        Ok(())
     }
 
     /// What the stores find wrong with themselves.

@@ -68,10 +68,11 @@ impl State {
         Ok(())
     }
 
-    /// From how many bytes on the journal goes on in a new segment. Not before there is as much in this one as it began
-    /// with, or else what segments begin with would be most of what is written.
+    /// From how many bytes on the journal goes on in a new segment. Not before there is half as much in this one as it
+    /// began with, or else what segments begin with would be nearly all that is written.
     fn segment_length(&self) -> u64 {
-        let length = self.segment_size.max(2 * self.journal.base_end());
+        let base_end = self.journal.base_end();
+        let length = self.segment_size.max(base_end + base_end / 2);
         length.min(SEGMENT_SIZE_MAX)
     }
 

@@ -37,7 +37,7 @@ impl Options {
         self
     }
 
-    /// From how many bytes on the journal goes on in a new segment, or from twice as many as the segment begins with,
+    /// From how many bytes on the journal goes on in a new segment, or from half as many again as it begins with,
     /// if that is more: the marks, and what is known of transactions. Space is given back by segments: what the folder
     /// takes is at most about twice what is in the store, and two segments. Processes that use the same store may
     /// differ in it. At most 1 GiB. Defaults to 32 MiB.

@@ -7,7 +7,8 @@
 //! | a fetcher for each queue | claims what there is room for, and listens when the queue is empty |
 //! | workers | run each task in a transaction of its own, which the task's completion joins |
 //! | the settler | makes the settlements that have no other part, many at a time |
-//! | the watch | stops what takes too long, and replaces workers that do not come back |
+//! | the watch | tells what takes too long to stop, and replaces workers that do not come back |
+//! | the urger | interrupts what was told to stop, which may itself have to wait |
 //! | the timetable, if there is one | turns the times of periodic entries into tasks |
 //! | upkeep | prolongs leases, and settles what crashes left in doubt |
 //!

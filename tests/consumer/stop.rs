@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use votive::handler::Context;
 use votive::store::Kind;
-use votive::task::{Counts, State};
-use votive::txn::{Answer, Role};
+use votive::task::{Counts, Record, State};
+use votive::txn::{Answer, BoxError, Role};
 
 use crate::faulty::Faulty;
 use crate::voter::Votes;
@@ -36,65 +37,51 @@ fn a_stop_lets_what_runs_end_and_gives_back_what_waits() {
     assert_eq!(world.record(second).counts, Counts::default());
 }
 
-#[test]
-fn a_task_that_outlasts_the_stop_is_told_to_end_and_given_back_without_an_attempt() {
+/// Stops a consumer at once while it runs a task whose handler waits until it is told to, and then does this; returns
+/// the task.
+fn stopped_while_running(
+    then: impl Fn(&mut Context<'_>) -> Result<(), BoxError> + Send + Sync + 'static,
+) -> Record {
     let world = World::new();
     let task = world.enqueue(1);
     let (start, started) = sender();
     let handler = steps(move |_, context| {
         start.send(())?;
         until(|| context.cancellation().is_cancelled());
-        Err("told to stop".into())
+        then(context)
     });
     let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
     let running = consumer.start().unwrap();
     started.recv_timeout(LONG).unwrap();
     assert!(running.stop().is_clean());
-    let record = world.record(task);
+    world.record(task)
+}
+
+fn assert_given_back(record: &Record) {
     assert_eq!(
         (record.state, record.counts),
         (State::Ready, Counts::default())
     );
+}
+
+#[test]
+fn a_task_that_outlasts_the_stop_is_told_to_end_and_given_back_without_an_attempt() {
+    let record = stopped_while_running(|_| Err("told to stop".into()));
+    assert_given_back(&record);
 }
 
 #[test]
 fn a_task_that_ends_well_after_it_was_told_to_stop_is_done() {
-    let world = World::new();
-    let task = world.enqueue(1);
-    let (start, started) = sender();
-    let handler = steps(move |_, context| {
-        start.send(())?;
-        until(|| context.cancellation().is_cancelled());
-        Ok(())
-    });
-    let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
-    let running = consumer.start().unwrap();
-    started.recv_timeout(LONG).unwrap();
-    assert!(running.stop().is_clean());
-    assert_eq!(world.record(task).state, State::Done);
+    let record = stopped_while_running(|_| Ok(()));
+    assert_eq!(record.state, State::Done);
 }
 
 #[test]
 fn a_commit_that_is_refused_after_the_run_was_told_to_stop_costs_no_attempt() {
-    let world = World::new();
-    let task = world.enqueue(1);
-    let (start, started) = sender();
     let votes = Votes::new(vec![Answer::Refused("interrupted".into())]);
-    let handler = steps(move |_, context| {
-        votes.join(context.work(), Role::Volatile)?;
-        start.send(())?;
-        until(|| context.cancellation().is_cancelled());
-        Ok(())
-    });
-    let consumer = world.consumer(handler).stop_timeout(Duration::ZERO);
-    let running = consumer.start().unwrap();
-    started.recv_timeout(LONG).unwrap();
-    assert!(running.stop().is_clean());
-    let record = world.record(task);
-    assert_eq!(
-        (record.state, record.counts),
-        (State::Ready, Counts::default())
-    );
+    let record =
+        stopped_while_running(move |context| Ok(votes.join(context.work(), Role::Volatile)?));
+    assert_given_back(&record);
 }
 
 #[test]
@@ -177,10 +164,6 @@ fn a_stop_that_is_hurried_waits_for_nobody_and_gives_back_what_runs() {
     let stopped = running.stop_hurried_by(|| true);
     assert!(stopped.is_clean(), "{stopped:?}");
     assert_eq!(stopped.stats.abandoned, 1);
-    let record = world.record(task);
-    assert_eq!(
-        (record.state, record.counts),
-        (State::Ready, Counts::default())
-    );
+    assert_given_back(&world.record(task));
     drop(leave);
 }

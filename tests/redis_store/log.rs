@@ -4,12 +4,10 @@
 use std::time::Duration;
 
 use votive::id::TaskId;
-use votive::register::Register;
 use votive::store::{
-    Amendment, Arrival, Batch, Change, Claim, Dispatch, Inspect, Interest, Kind, Settlement, Stage,
-    Verdict,
+    Arrival, Change, Claim, Dispatch, Inspect, Interest, Kind, Settlement, Stage, Verdict,
 };
-use votive::task::{Counts, Options, Record, State, StateSet, Unique};
+use votive::task::{Counts, Options, State, Unique};
 use votive_testbed::Redis;
 
 use crate::fixture::{Client, connect, done, eventually, insert, kind, server, tell};
@@ -285,57 +283,6 @@ fn a_merge_is_logged_as_shortly_however_many_came_before() {
     let claims = client.claim(1).unwrap();
     client.apply(done(&claims[0])).unwrap();
     assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
-}
-
-#[test]
-fn a_batch_that_replaces_a_task_by_one_of_its_id_spoils_neither() {
-    let Some(server) = server() else { return };
-    let client = Client::new(server.address());
-    let task = client.enqueue();
-    let changed = |priority| {
-        let options = Options {
-            priority,
-            ..Options::default()
-        };
-        let record = client.record();
-        Record { id: task, ..record }.with_options(options)
-    };
-    let remove = Change::Amend {
-        task,
-        expect: StateSet::of(&[State::Ready]),
-        amendment: Amendment::Remove,
-    };
-    let stage = |priority| {
-        let (txn, now) = (client.txn(), client.store.now().unwrap());
-        let batch = Batch::new(vec![remove.clone(), insert(changed(priority))]);
-        let register = votive::id::ResourceId::random();
-        client.store.stage(txn, register, &batch, now).unwrap();
-        txn
-    };
-    let priority = || {
-        let listed = client.store.get(task).unwrap().unwrap();
-        listed.record.options.priority
-    };
-    let usual = priority();
-    client.store.discard(stage(3)).unwrap();
-    assert_eq!(priority(), usual);
-    let txn = stage(4);
-    assert_eq!(priority(), usual);
-    client
-        .store
-        .publish(txn, client.store.now().unwrap())
-        .unwrap();
-    assert_eq!(priority(), 4);
-    assert_eq!(client.store.check().unwrap(), Vec::<String>::new());
-}
-
-#[test]
-fn ten_thousand_commits_are_forgotten_at_once() {
-    let Some(server) = server() else { return };
-    let client = Client::new(server.address());
-    client.enqueue();
-    let txns: Vec<_> = (0..10_000).map(|_| client.txn()).collect();
-    assert_eq!(client.store.forget(&txns).unwrap(), 0);
 }
 
 #[test]

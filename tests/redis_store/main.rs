@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod backlog;
+mod batches;
 mod cuts;
 mod deaths;
 mod encryption;

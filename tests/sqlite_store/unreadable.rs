@@ -43,6 +43,13 @@ fn replace(place: &Place, task: TaskId, options: &[u8]) {
     assert_eq!(changed.unwrap(), 1);
 }
 
+fn grouped() -> task::Options {
+    task::Options {
+        group: Some("vat".to_owned()),
+        ..task::Options::default()
+    }
+}
+
 fn ids(claims: &[Claim]) -> Vec<TaskId> {
     claims.iter().map(|claim| claim.record.id).collect()
 }
@@ -51,10 +58,6 @@ fn ids(claims: &[Claim]) -> Vec<TaskId> {
 fn a_task_that_is_damaged_gives_up_its_key_and_its_place_in_a_group() {
     let place = place();
     let client = Client::open(&place.path);
-    let grouped = || task::Options {
-        group: Some("vat".to_owned()),
-        ..task::Options::default()
-    };
     let first = client.enqueue_with(task::Options {
         unique: Some(Unique::new("vat/1").until_ended()),
         ..grouped()
@@ -98,10 +101,6 @@ fn who_gives_way_when_a_damaged_task_leaves_its_group_is_not_claimed() {
 fn a_task_of_a_newer_version_keeps_its_place_in_a_group_for_that() {
     let place = place();
     let client = Client::open(&place.path);
-    let grouped = || task::Options {
-        group: Some("vat".to_owned()),
-        ..task::Options::default()
-    };
     let first = client.enqueue_with(grouped());
     client.enqueue_with(grouped());
     replace(&place, first, NEWER);

@@ -82,9 +82,10 @@ function changes.insert(change, blob, merged)
   local busy = is_busy(id, task)
   publish(id, task, busy)
   task.seq = text(redis.call('HINCRBY', meta, 'seq', 1))
-  if wanted_key(change) and not key_holder(task.unique) then
-    log_former_holder(task.unique, id)
-    task.holds_key = '1'
+  if wanted_key(change) then
+    local other, former = key_holder(task.unique)
+    log_former_holder(former, id)
+    task.holds_key = not other and '1' or nil
   end
   put(id, task)
   if wanted_key(change) then rest(id, task) end
@@ -193,7 +194,7 @@ local function lock(batch, txn)
       redis.call('HSET', reserved_ids, change.task, txn)
       local key = wanted_key(change)
       if key then
-        if not key_holder(key) then log_former_holder(key) end
+        log_former_holder(select(2, key_holder(key)))
         redis.call('HINCRBY', reserved_keys, key, 1)
       end
     elseif change.change == 'mark' then

@@ -300,7 +300,9 @@ local function objects(task) return task.about and cjson.decode(task.about) or {
 local function enlist(id, task)
   redis.call('ZADD', tasks, task.seq, id)
   for _, object in ipairs(objects(task)) do redis.call('ZADD', about_key(object), task.seq, id) end
-  for _, alias in ipairs(former_names[id] or {}) do add_alias(alias, id) end
+  if task.aliases then
+    for _, alias in ipairs(former_names[id]) do add_alias(alias, id) end
+  end
 end
 
 local function delist(id, task)
@@ -395,11 +397,13 @@ local function remove(id)
   dropped[#dropped + 1] = id
 end
 
--- The task that holds a unique key, if any.
+-- The task that holds a unique key, if any. If none does, the second is that whose name its entry still has.
 local function key_holder(key)
   local id = redis.call('HGET', unique_keys, key)
   local task = id and load(id)
-  return task and task.holds_key and id
+  if not task then return nil end
+  if task.holds_key then return id end
+  return nil, id
 end
 
 -- A copy of a task whose claim, if it has one, is to outlive the server.
@@ -411,9 +415,8 @@ end
 
 -- Before a free key is reserved, or taken by the task `id`: if its entry still has the name of another, the claim by
 -- which that started is logged, since somebody relies on it now.
-local function log_former_holder(key, id)
-  local former = redis.call('HGET', unique_keys, key)
-  if former and former ~= id and load(former) then put(former, as_lasting(former)) end
+local function log_former_holder(former, id)
+  if former and former ~= id then put(former, as_lasting(former)) end
 end
 
 -- Whether a task holds its unique key after a change.
@@ -427,7 +430,7 @@ end
 -- Changes a task, then lets it give up its unique key, or take it again if it has come back.
 local function change_to(id, after)
   after.holds_key = may_hold_key(known[id], after)
-  if after.holds_key then log_former_holder(after.unique, id) end
+  if after.holds_key then log_former_holder(select(2, key_holder(after.unique)), id) end
   put(id, after)
 end
 
